@@ -1,0 +1,3 @@
+//! The `cygnet` command.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Runs compiled Cygnet programs: tensors, arena, thread team, micro-kernels and random numbers.

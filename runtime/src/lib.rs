@@ -1,1 +1,10 @@
 //! Runs compiled Cygnet programs: tensors, arena, thread team, micro-kernels and random numbers.
+//!
+//! This is the ground floor. A [`program::Program`] is a list of barrier-separated phases of
+//! pieces of work, produced by the compiler; everything it touches has its place in one arena,
+//! fixed at compile time.
+
+pub mod contraction;
+pub mod dtype;
+pub mod program;
+pub mod tensor;

@@ -1,0 +1,132 @@
+//! Training recipes.
+
+use super::{Assignment, Binding, Declaration, Expr, Ident, Parameter, Pattern, Type};
+use crate::source::Span;
+
+/// `train name(parameters) { ... }`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recipe {
+    /// Its name.
+    pub name: Ident,
+    /// What `--set` and `tune` reach.
+    pub parameters: Vec<Parameter>,
+    /// The clauses, in order.
+    pub clauses: Vec<Clause>,
+    /// The whole recipe.
+    pub span: Span,
+}
+
+/// One line of a recipe.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Clause {
+    /// What it says.
+    pub kind: ClauseKind,
+    /// Where it stands.
+    pub span: Span,
+}
+
+/// The forms of a [`Clause`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum ClauseKind {
+    /// `let` or `var`.
+    Binding(Binding),
+    /// `param` or `state`.
+    Declaration(Declaration),
+    /// `name = value`.
+    Assignment(Assignment),
+    /// `data x: u8[n, 1, 8, 8], y: i32[n] from idx("data/digits")`.
+    Data {
+        /// What each example brings; at least one.
+        fields: Vec<Field>,
+        /// The loader.
+        source: Expr,
+    },
+    /// `load net from safetensors("weights.safetensors")`.
+    Load {
+        /// Which parameters are loaded.
+        targets: Paths,
+        /// Where from.
+        source: Expr,
+    },
+    /// `freeze net except net.head while epoch < 3`.
+    Freeze {
+        /// What stays as it is.
+        targets: Paths,
+        /// For how long; always, where it is missing.
+        condition: Option<Expr>,
+    },
+    /// `minimize name = loss over net using adam(lr: lr)`.
+    Minimize {
+        /// The name of the objective, for `report`.
+        name: Option<Ident>,
+        /// What is minimized.
+        objective: Expr,
+        /// Which optimizer updates which parameters; at least one.
+        groups: Vec<UpdateGroup>,
+    },
+    /// `batch 32`.
+    Batch(Expr),
+    /// `epochs 10`.
+    Epochs(Expr),
+    /// `report accuracy(logits, label)`: metrics; at least one.
+    Report(Vec<Expr>),
+    /// `show generator(noise)`: images; at least one.
+    Show(Vec<Expr>),
+    /// Text that is not a clause.
+    Error,
+}
+
+/// One field of a `data` clause.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Field {
+    /// What it is bound to.
+    pub pattern: Pattern,
+    /// Its type.
+    pub ty: Option<Type>,
+    /// The whole field.
+    pub span: Span,
+}
+
+/// `over net.head using adam(lr: lr)`: one group of a `minimize`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct UpdateGroup {
+    /// Which parameters; all of the objective's, where it is missing.
+    pub over: Option<Paths>,
+    /// The optimizer, possibly behind steps that change the gradient.
+    pub using: Expr,
+    /// The whole group.
+    pub span: Span,
+}
+
+/// A selection of parameters: `a, b.c except b.c.d`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Paths {
+    /// What is in it; at least one.
+    pub included: Vec<Path>,
+    /// What is not.
+    pub excluded: Vec<Path>,
+    /// The whole selection.
+    pub span: Span,
+}
+
+/// `net.layers.0.*`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Path {
+    /// The first name: an instance of a model.
+    pub root: Ident,
+    /// What follows.
+    pub segments: Vec<PathSegment>,
+    /// The whole path.
+    pub span: Span,
+}
+
+/// What follows a dot in a [`Path`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum PathSegment {
+    /// `.name`.
+    Name(Ident),
+    /// `.0`.
+    Index(u64, Span),
+    /// `.*`.
+    Any(Span),
+}

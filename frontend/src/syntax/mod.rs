@@ -1,0 +1,3 @@
+//! The syntax of the language: from text to the syntax tree.
+
+pub mod ast;

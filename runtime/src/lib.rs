@@ -5,6 +5,7 @@
 //! fixed at compile time.
 
 pub mod contraction;
+pub mod cpu;
 pub mod dtype;
 pub mod program;
 pub mod tensor;

@@ -1,1 +1,15 @@
-//! The Cygnet compiler: computation graph, differentiation, e-graph optimizer, scheduler and code generation.
+//! The Cygnet compiler: computation graph, differentiation, e-graph optimizer, scheduler and code
+//! generation.
+//!
+//! A graph of primitives ([`graph::Graph`]) is differentiated, optimized, covered by fused
+//! kernels ([`kernel::KernelGraph`]), lowered to loops ([`kernel::loops`]) and compiled to native
+//! code that the runtime executes. This crate knows no files, no clock and no terminal.
+
+pub mod graph;
+pub mod index;
+pub mod kernel;
+pub mod op;
+pub mod span;
+pub mod types;
+
+pub use span::Span;

@@ -1,0 +1,333 @@
+//! Maps from the indices of a result to the indices of an operand.
+
+use std::fmt;
+
+use super::expression::Expression;
+use crate::types::{Scalar, Shape};
+
+/// `low <= expression < high`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Constraint {
+    /// What is bounded.
+    pub expression: Expression,
+    /// Smallest admitted value.
+    pub low: i64,
+    /// One past the largest admitted value.
+    pub high: i64,
+}
+
+/// A quasi-affine map from each index of a rectangular domain to an index of an operand.
+///
+/// Where a constraint fails, no operand element is meant and the fill value stands instead; the
+/// mapped index may then lie outside the operand.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct IndexMap {
+    domain: Shape,
+    indices: Vec<Expression>,
+    constraints: Vec<Constraint>,
+    fill: Option<Scalar>,
+}
+
+impl IndexMap {
+    /// A map without constraints: operand index `i` is `indices[i]`.
+    pub fn new(domain: &[usize], indices: impl IntoIterator<Item = Expression>) -> IndexMap {
+        IndexMap {
+            domain: Shape::from_slice(domain),
+            indices: indices.into_iter().collect(),
+            constraints: Vec::new(),
+            fill: None,
+        }
+    }
+
+    /// Each index to itself.
+    pub fn identity(shape: &[usize]) -> IndexMap {
+        IndexMap::new(shape, (0..shape.len()).map(Expression::axis))
+    }
+
+    /// Reshape of an operand of shape `from` to `to`.
+    ///
+    /// # Panics
+    /// If the numbers of elements differ.
+    pub fn reshape(from: &[usize], to: &[usize]) -> IndexMap {
+        assert_eq!(from.iter().product::<usize>(), to.iter().product::<usize>());
+        let mut linear = Expression::constant(0);
+        for (axis, &extent) in to.iter().enumerate() {
+            linear = linear.times(extent as i64).plus(&Expression::axis(axis));
+        }
+        let mut indices: Vec<Expression> = Vec::with_capacity(from.len());
+        let mut inner = 1i64;
+        for &extent in from.iter().rev() {
+            let digit = linear.divided(inner.max(1), to).remainder((extent as i64).max(1), to);
+            indices.push(digit);
+            inner *= extent as i64;
+        }
+        indices.reverse();
+        IndexMap::new(to, indices)
+    }
+
+    /// Permutation: axis `i` of the result is axis `order[i]` of the operand.
+    pub fn permute(from: &[usize], order: &[usize]) -> IndexMap {
+        let domain: Shape = order.iter().map(|&axis| from[axis]).collect();
+        let mut indices = vec![Expression::default(); from.len()];
+        for (axis, &source) in order.iter().enumerate() {
+            indices[source] = Expression::axis(axis);
+        }
+        IndexMap::new(&domain, indices)
+    }
+
+    /// Broadcast to `to`: operand axis `i` is result axis `axes[i]`.
+    pub fn broadcast(to: &[usize], axes: &[usize]) -> IndexMap {
+        IndexMap::new(to, axes.iter().map(|&axis| Expression::axis(axis)))
+    }
+
+    /// Slice with the given starts and steps; `to` is the result's shape.
+    pub fn slice(to: &[usize], start: &[usize], step: &[usize]) -> IndexMap {
+        IndexMap::new(
+            to,
+            (0..to.len()).map(|axis| {
+                Expression::axis(axis)
+                    .times(step[axis] as i64)
+                    .plus(&Expression::constant(start[axis] as i64))
+            }),
+        )
+    }
+
+    /// Padding of an operand of shape `from`; `to` is the result's shape.
+    pub fn pad(
+        from: &[usize],
+        to: &[usize],
+        low: &[usize],
+        interior: &[usize],
+        fill: Scalar,
+    ) -> IndexMap {
+        let mut map = IndexMap::new(to, []);
+        for axis in 0..from.len() {
+            let shifted = Expression::axis(axis).plus(&Expression::constant(-(low[axis] as i64)));
+            let pitch = interior[axis] as i64 + 1;
+            map.constrain(shifted.remainder(pitch, to), 0, 1);
+            let index = shifted.divided(pitch, to);
+            map.constrain(index.clone(), 0, from[axis] as i64);
+            map.indices.push(index);
+        }
+        if !map.constraints.is_empty() {
+            map.fill = Some(fill);
+        }
+        map
+    }
+
+    /// Adds `low <= expression < high` unless it always holds.
+    fn constrain(&mut self, expression: Expression, low: i64, high: i64) {
+        let (smallest, largest) = expression.range(&self.domain);
+        let constraint = Constraint { expression, low, high };
+        if (smallest < low || largest >= high) && !self.constraints.contains(&constraint) {
+            self.constraints.push(constraint);
+        }
+    }
+
+    /// The map that goes through `self` first and `then` from there: for movements,
+    /// `then` is the one applied to the operand first. `None` if both fill with different values.
+    ///
+    /// # Panics
+    /// If `self` does not map into the domain of `then`.
+    pub fn compose(&self, then: &IndexMap) -> Option<IndexMap> {
+        assert_eq!(self.rank(), then.domain.len(), "maps do not chain");
+        let through = |e: &Expression| e.substitute(&self.indices, &self.domain);
+        let mut result = IndexMap {
+            domain: self.domain.clone(),
+            indices: then.indices.iter().map(through).collect(),
+            constraints: self.constraints.clone(),
+            fill: self.fill.or(then.fill),
+        };
+        for constraint in &then.constraints {
+            result.constrain(through(&constraint.expression), constraint.low, constraint.high);
+        }
+        match (self.fill, then.fill) {
+            (Some(outer), Some(inner)) if outer != inner => None,
+            _ => {
+                if result.constraints.is_empty() {
+                    result.fill = None;
+                }
+                Some(result)
+            }
+        }
+    }
+
+    /// Extents of the domain.
+    pub fn domain(&self) -> &[usize] {
+        &self.domain
+    }
+
+    /// Number of operand axes.
+    pub fn rank(&self) -> usize {
+        self.indices.len()
+    }
+
+    /// The operand index, axis by axis.
+    pub fn indices(&self) -> &[Expression] {
+        &self.indices
+    }
+
+    /// What must hold for an operand element to be meant.
+    pub fn constraints(&self) -> &[Constraint] {
+        &self.constraints
+    }
+
+    /// The value where a constraint fails; present exactly if there are constraints.
+    pub fn fill(&self) -> Option<Scalar> {
+        self.fill
+    }
+
+    /// Whether each index of a `shape`-shaped operand is mapped to itself.
+    pub fn is_identity(&self, shape: &[usize]) -> bool {
+        self.domain.as_slice() == shape
+            && self.constraints.is_empty()
+            && self.indices.len() == shape.len()
+            && (self.indices.iter().zip(shape).enumerate())
+                .all(|(axis, (e, &extent))| extent == 1 || *e == Expression::axis(axis))
+    }
+
+    /// Element offset into an operand with these strides, as one expression.
+    pub fn offset(&self, strides: &[usize]) -> Expression {
+        self.indices
+            .iter()
+            .zip(strides)
+            .fold(Expression::constant(0), |sum, (e, &stride)| sum.plus(&e.times(stride as i64)))
+    }
+
+    /// The operand index for `index`, or `None` where the fill value stands.
+    pub fn evaluate(&self, index: &[usize]) -> Option<Vec<usize>> {
+        let holds = self.constraints.iter().all(|c| {
+            let value = c.expression.evaluate(index);
+            c.low <= value && value < c.high
+        });
+        holds.then(|| self.indices.iter().map(|e| e.evaluate(index) as usize).collect())
+    }
+
+    /// The same map on a domain with other axes: domain axis `i` becomes `replacements[i]`, an
+    /// expression over `domain`.
+    pub fn over(&self, domain: &[usize], replacements: &[Expression]) -> IndexMap {
+        let through = |e: &Expression| e.substitute(replacements, domain);
+        let mut map = IndexMap::new(domain, self.indices.iter().map(through));
+        for c in &self.constraints {
+            map.constrain(through(&c.expression), c.low, c.high);
+        }
+        if !map.constraints.is_empty() {
+            map.fill = self.fill;
+        }
+        map
+    }
+}
+
+impl fmt::Display for IndexMap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} -> [", self.domain.as_slice())?;
+        for (axis, index) in self.indices.iter().enumerate() {
+            write!(f, "{}{index}", if axis == 0 { "" } else { ", " })?;
+        }
+        f.write_str("]")?;
+        for (place, c) in self.constraints.iter().enumerate() {
+            let joint = if place == 0 { " where" } else { " and" };
+            write!(f, "{joint} {} <= {} < {}", c.low, c.expression, c.high)?;
+        }
+        match self.fill {
+            Some(fill) => write!(f, " else {fill}"),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::types::DType;
+
+    fn indices(shape: &[usize]) -> Vec<Vec<usize>> {
+        shape.iter().fold(vec![vec![]], |all, &extent| {
+            let extended = all.iter().flat_map(|index| {
+                (0..extent).map(move |i| index.iter().copied().chain([i]).collect())
+            });
+            extended.collect()
+        })
+    }
+
+    /// A random movement of a tensor of shape `from`, with the resulting shape.
+    fn movement(from: Vec<usize>) -> BoxedStrategy<(IndexMap, Vec<usize>)> {
+        let rank = from.len();
+        let permuted = {
+            let from = from.clone();
+            Just((0..rank).collect::<Vec<_>>()).prop_shuffle().prop_map(move |order| {
+                let map = IndexMap::permute(&from, &order);
+                let to = map.domain().to_vec();
+                (map, to)
+            })
+        };
+        let padded = {
+            let from = from.clone();
+            prop::collection::vec((0..3usize, 0..2usize, 0..2usize), rank).prop_map(move |pads| {
+                let low: Vec<_> = pads.iter().map(|p| p.0).collect();
+                let interior: Vec<_> = pads.iter().map(|p| p.2).collect();
+                let to: Vec<_> = (0..rank)
+                    .map(|a| low[a] + from[a] + (from[a] - 1) * interior[a] + pads[a].1)
+                    .collect();
+                let fill = Scalar::new(DType::F32, 0.0);
+                (IndexMap::pad(&from, &to, &low, &interior, fill), to)
+            })
+        };
+        let sliced = {
+            let from = from.clone();
+            prop::collection::vec((any::<prop::sample::Index>(), 1..3usize), rank).prop_map(
+                move |cuts| {
+                    let start: Vec<_> =
+                        cuts.iter().zip(&from).map(|((i, _), &extent)| i.index(extent)).collect();
+                    let step: Vec<_> = cuts.iter().map(|c| c.1).collect();
+                    let to: Vec<_> =
+                        (0..rank).map(|a| (from[a] - start[a]).div_ceil(step[a])).collect();
+                    (IndexMap::slice(&to, &start, &step), to)
+                },
+            )
+        };
+        let reshaped = {
+            let elements = from.iter().product::<usize>();
+            let divisors: Vec<usize> = (1..=elements).filter(|d| elements % d == 0).collect();
+            prop::sample::select(divisors).prop_map(move |rows| {
+                let to = vec![rows, elements / rows];
+                (IndexMap::reshape(&from, &to), to)
+            })
+        };
+        prop_oneof![permuted, padded, sliced, reshaped].boxed()
+    }
+
+    proptest! {
+        #[test]
+        fn composition_is_one_movement_after_the_other(
+            (first, second, third) in prop::collection::vec(1..5usize, 1..4)
+                .prop_flat_map(movement)
+                .prop_flat_map(|(a, to)| (Just(a), movement(to)))
+                .prop_flat_map(|(a, (b, to))| (Just(a), Just(b), movement(to).prop_map(|m| m.0)))
+        ) {
+            let composed = third.compose(&second).unwrap().compose(&first).unwrap();
+            for index in indices(third.domain()) {
+                let expected = third
+                    .evaluate(&index)
+                    .and_then(|i| second.evaluate(&i))
+                    .and_then(|i| first.evaluate(&i));
+                prop_assert_eq!(composed.evaluate(&index), expected, "{} at {:?}", composed, index);
+            }
+        }
+    }
+
+    #[test]
+    fn a_reshape_and_its_inverse_cancel() {
+        let there = IndexMap::reshape(&[4, 6, 5], &[8, 15]);
+        let back = IndexMap::reshape(&[8, 15], &[4, 6, 5]);
+        assert!(back.compose(&there).unwrap().is_identity(&[4, 6, 5]));
+    }
+
+    #[test]
+    fn splitting_an_axis_needs_no_division() {
+        let map = IndexMap::reshape(&[2, 12], &[2, 3, 4]);
+        assert_eq!(map.to_string(), "[2, 3, 4] -> [i0, 4*i1 + i2]");
+    }
+}

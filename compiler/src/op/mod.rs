@@ -9,6 +9,7 @@ pub mod contraction;
 pub mod elementwise;
 pub mod emit;
 pub mod leaf;
+pub mod lowering;
 pub mod movement;
 pub mod reduction;
 

@@ -1,4 +1,5 @@
 //! Cygnet: a small language for neural networks, compiled to native CPU code as one optimized graph.
 
+pub mod data;
 pub mod source;
 pub mod syntax;

@@ -7,7 +7,7 @@
 use smallvec::SmallVec;
 
 use crate::dtype::DType;
-use crate::program::RegionFunction;
+use crate::program::{Region, RegionFunction};
 
 /// A batched matrix product with optional generated prologues and epilogue.
 ///
@@ -36,7 +36,7 @@ pub struct Contraction {
     pub blocking: Blocking,
 }
 
-/// Rows and columns of a piece of the result, a function of the shape only.
+/// Rows and columns of a piece of the result, a function of the shape only; both at least 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Blocking {
     /// Rows per piece (the last block may be shorter).
@@ -45,20 +45,24 @@ pub struct Blocking {
     pub columns: usize,
 }
 
+/// A batch of strided matrices in the arena.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Strided {
+    /// Byte offset of element (0, 0) of the first matrix, a multiple of the element's size.
+    pub offset: usize,
+    /// Elements between neighbouring matrices along each batch axis (0: shared, operands only).
+    pub batch_strides: SmallVec<[isize; 2]>,
+    /// Elements between neighbouring rows.
+    pub row_stride: isize,
+    /// Elements between neighbouring columns.
+    pub column_stride: isize,
+}
+
 /// One operand of a contraction.
 #[derive(Clone, Debug)]
 pub enum Operand {
-    /// A strided matrix in the arena.
-    Arena {
-        /// Byte offset of element (0, 0) of the first matrix.
-        offset: usize,
-        /// Elements between neighbouring matrices along each batch axis (0: shared).
-        batch_strides: SmallVec<[isize; 2]>,
-        /// Elements between neighbouring rows.
-        row_stride: isize,
-        /// Elements between neighbouring columns.
-        column_stride: isize,
-    },
+    /// Matrices in the arena.
+    Arena(Strided),
     /// Values computed on the fly, region by region, when the operand is packed.
     Generated(RegionFunction),
 }
@@ -66,17 +70,8 @@ pub enum Operand {
 /// Destination of a contraction.
 #[derive(Clone, Debug)]
 pub enum Output {
-    /// A strided matrix in the arena.
-    Arena {
-        /// Byte offset of element (0, 0) of the first matrix.
-        offset: usize,
-        /// Elements between neighbouring matrices along each batch axis.
-        batch_strides: SmallVec<[isize; 2]>,
-        /// Elements between neighbouring rows.
-        row_stride: isize,
-        /// Elements between neighbouring columns.
-        column_stride: isize,
-    },
+    /// Matrices in the arena, which no operand overlaps.
+    Arena(Strided),
     /// Handed tile by tile, while in cache, to generated code that stores what is needed.
     Epilogue(RegionFunction),
 }
@@ -84,9 +79,24 @@ pub enum Output {
 impl Contraction {
     /// Number of pieces: batch size times row blocks times column blocks.
     pub fn pieces(&self) -> usize {
-        self.batch.iter().product::<usize>()
-            * self.rows.div_ceil(self.blocking.rows)
-            * self.columns.div_ceil(self.blocking.columns)
+        self.batch.iter().product::<usize>() * self.row_blocks() * self.column_blocks()
+    }
+
+    /// The part of the result that a piece computes.
+    pub fn region(&self, piece: usize) -> Region {
+        let (matrix_block, column_block) =
+            (piece / self.column_blocks(), piece % self.column_blocks());
+        let (batch, row_block) =
+            (matrix_block / self.row_blocks(), matrix_block % self.row_blocks());
+        let row = row_block * self.blocking.rows;
+        let column = column_block * self.blocking.columns;
+        Region {
+            batch: batch as u64,
+            row_start: row as u64,
+            row_end: (row + self.blocking.rows).min(self.rows) as u64,
+            column_start: column as u64,
+            column_end: (column + self.blocking.columns).min(self.columns) as u64,
+        }
     }
 
     /// Floating-point operations: two for each product term.
@@ -95,5 +105,112 @@ impl Contraction {
             * self.rows as f64
             * self.columns as f64
             * self.depth as f64
+    }
+
+    /// Checks that operands and output are described completely and lie within an arena of this
+    /// many bytes.
+    ///
+    /// # Errors
+    /// What is wrong, in words, if they do not.
+    pub fn verify(&self, arena_bytes: usize) -> Result<(), String> {
+        if !self.dtype.is_float() {
+            return Err(format!("a product of {} elements", self.dtype));
+        }
+        if self.blocking.rows == 0 || self.blocking.columns == 0 {
+            return Err("empty pieces".to_owned());
+        }
+        let places = [
+            ("left operand", self.left.strided(), self.rows, self.depth),
+            ("right operand", self.right.strided(), self.depth, self.columns),
+            ("output", self.output.strided(), self.rows, self.columns),
+        ];
+        for (name, place, rows, columns) in places {
+            if let Some(place) = place {
+                place
+                    .verify(&self.batch, rows, columns, self.dtype.size(), arena_bytes)
+                    .map_err(|problem| format!("{name}: {problem}"))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn row_blocks(&self) -> usize {
+        self.rows.div_ceil(self.blocking.rows)
+    }
+
+    fn column_blocks(&self) -> usize {
+        self.columns.div_ceil(self.blocking.columns)
+    }
+}
+
+impl Operand {
+    /// The place in the arena, unless values are generated.
+    pub fn strided(&self) -> Option<&Strided> {
+        match self {
+            Operand::Arena(strided) => Some(strided),
+            Operand::Generated(_) => None,
+        }
+    }
+}
+
+impl Output {
+    /// The place in the arena, unless an epilogue stores the results.
+    pub fn strided(&self) -> Option<&Strided> {
+        match self {
+            Output::Arena(strided) => Some(strided),
+            Output::Epilogue(_) => None,
+        }
+    }
+}
+
+impl Strided {
+    /// Elements from the first matrix to matrix number `batch`, row-major over `extents`.
+    pub fn batch_offset(&self, extents: &[usize], batch: usize) -> isize {
+        let mut rest = batch;
+        let mut offset = 0;
+        for (&extent, &stride) in extents.iter().zip(&self.batch_strides).rev() {
+            offset += (rest % extent) as isize * stride;
+            rest /= extent;
+        }
+        offset
+    }
+
+    fn verify(
+        &self,
+        batch: &[usize],
+        rows: usize,
+        columns: usize,
+        size: usize,
+        arena_bytes: usize,
+    ) -> Result<(), String> {
+        if self.batch_strides.len() != batch.len() {
+            return Err(format!(
+                "{} batch strides for {} batch axes",
+                self.batch_strides.len(),
+                batch.len()
+            ));
+        }
+        if !self.offset.is_multiple_of(size) {
+            return Err(format!("offset {} is not aligned to {size} bytes", self.offset));
+        }
+        let extents = batch.iter().copied().chain([rows, columns]);
+        if extents.clone().any(|extent| extent == 0) {
+            return Ok(());
+        }
+        let strides =
+            self.batch_strides.iter().copied().chain([self.row_stride, self.column_stride]);
+        let first = (self.offset / size) as i128;
+        let (mut lowest, mut highest) = (first, first);
+        for (extent, stride) in extents.zip(strides) {
+            let reach = (extent - 1) as i128 * stride as i128;
+            lowest += reach.min(0);
+            highest += reach.max(0);
+        }
+        if lowest < 0 || (highest + 1) * size as i128 > arena_bytes as i128 {
+            return Err(format!(
+                "elements {lowest} to {highest} lie outside an arena of {arena_bytes} bytes"
+            ));
+        }
+        Ok(())
     }
 }

@@ -4,8 +4,10 @@
 //! pieces of work, produced by the compiler; everything it touches has its place in one arena,
 //! fixed at compile time.
 
+pub mod arena;
 pub mod contraction;
 pub mod cpu;
 pub mod dtype;
 pub mod program;
+pub mod team;
 pub mod tensor;

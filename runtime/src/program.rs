@@ -7,6 +7,7 @@ use std::any::Any;
 use std::sync::Arc;
 
 use crate::contraction::Contraction;
+use crate::cpu::Cpu;
 use crate::dtype::DType;
 
 /// Where generated code finds its data while it runs. Passed by pointer; the layout is part of
@@ -16,7 +17,9 @@ use crate::dtype::DType;
 pub struct Frame {
     /// Start of the arena; every buffer is at a fixed byte offset from here.
     pub arena: *mut u8,
-    /// Start of the running thread's scratch memory.
+    /// Start of the running thread's scratch memory, aligned to 64 bytes. Its contents are
+    /// undefined when a piece starts. A contraction's region functions get a frame whose scratch
+    /// begins after what the contraction itself uses.
     pub scratch: *mut u8,
     /// Seed of the random streams.
     pub seed: u64,
@@ -45,7 +48,12 @@ pub struct Region {
 }
 
 /// A generated function over a region of a matrix: an epilogue reads the finished products in
-/// `tile` and stores results to the arena; a prologue writes operand values to `tile`.
+/// `tile` (and may overwrite them) and stores results to the arena; a prologue writes operand
+/// values to `tile` and nothing else.
+///
+/// An epilogue sees every element of the result once, in regions that span all columns of a
+/// piece: complete rows where [`Blocking::columns`](crate::contraction::Blocking) covers them.
+/// A prologue may be asked for the same element more than once, by several threads.
 ///
 /// Element (r, c) of the region is `tile[(r - row_start) * tile_stride + (c - column_start)]`,
 /// in elements of the contraction's dtype.
@@ -60,8 +68,12 @@ pub type RegionFunction = unsafe extern "C" fn(
 pub struct Program {
     /// Bytes of the arena: parameters, state, inputs, outputs and every temporary.
     pub arena_bytes: usize,
-    /// Bytes of scratch memory per thread, for generated code and contraction drivers together.
+    /// Bytes of scratch memory per thread that generated code uses: the most that any piece
+    /// function or region function does. The executor adds what contractions need themselves,
+    /// `gemm::scratch_bytes`.
     pub scratch_bytes: usize,
+    /// The instructions that the code was generated for and that contractions use.
+    pub cpu: Cpu,
     /// The step, in order; a barrier follows each phase.
     pub phases: Vec<Phase>,
     /// Named places in the arena which the caller reads and writes.

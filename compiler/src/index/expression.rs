@@ -249,6 +249,15 @@ impl Expression {
         })
     }
 
+    /// The largest number of an axis that occurs.
+    pub fn last_axis(&self) -> Option<usize> {
+        let last = |atom: &Atom| match atom {
+            Atom::Axis(axis) => Some(*axis),
+            Atom::Quotient(inner, _) | Atom::Remainder(inner, _) => inner.last_axis(),
+        };
+        self.terms.iter().filter_map(|(atom, _)| last(atom)).max()
+    }
+
     /// The distance in value between neighbours along `axis`, if it is the same everywhere.
     pub fn stride(&self, axis: usize) -> Option<i64> {
         let mut stride = 0;

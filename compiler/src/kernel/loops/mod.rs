@@ -1,7 +1,13 @@
 //! Kernel IR: a kernel as loops over tiles, with every address decided.
 //!
 //! This is the last form before native code: the scheduler lowers a kernel's body to it, the code
-//! generator translates it instruction by instruction.
+//! generator translates it instruction by instruction. [`verify`] checks it; its `Display` is the
+//! listing that `cygnet inspect --stage kernels` shows.
+
+mod print;
+mod verify;
+
+pub use verify::{Invalid, verify};
 
 use smallvec::SmallVec;
 
@@ -136,7 +142,8 @@ pub enum Statement {
         body: Vec<Statement>,
     },
     /// A vectorized innermost loop: the instructions are computed for all indices of the range,
-    /// in tiles, without order between indices.
+    /// in tiles, without order between indices. Loads see memory as it was before the stores of
+    /// the same index.
     Tiles {
         /// The axis that runs.
         axis: AxisId,

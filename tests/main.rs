@@ -1,0 +1,3 @@
+//! Capability tests: what a user can do with Cygnet, one module per capability.
+
+mod syntax;

@@ -1,3 +1,4 @@
 //! Capability tests: what a user can do with Cygnet, one module per capability.
 
 mod syntax;
+mod syntax_errors;

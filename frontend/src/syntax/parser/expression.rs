@@ -186,9 +186,12 @@ impl Parser<'_> {
             TokenKind::Keyword(Keyword::Not) => {
                 if minimum > Precedence::Not {
                     self.report(
-                        Diagnostic::error("not-needs-parentheses", "`not` binds less tightly here")
-                            .primary(start, "`not` behind an operator")
-                            .help("put it in parentheses: `(not x)`"),
+                        Diagnostic::error(
+                            "not-needs-parentheses",
+                            "`not` cannot stand behind an operator",
+                        )
+                        .primary(start, "binds less tightly than the operator before it")
+                        .help("put it in parentheses: `(not x)`"),
                     );
                 }
                 self.advance();

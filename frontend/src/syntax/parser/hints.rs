@@ -27,26 +27,32 @@ const FOREIGN_WORDS: &[(&str, &str)] = &[
 ];
 
 impl Parser<'_> {
-    /// The current token, for messages.
+    /// What stands here, for messages: the end of the line if the token is in the next one.
     pub(super) fn found(&self) -> String {
         let token = self.current();
+        if token.starts_line
+            && self.newlines_end
+            && self.position > 0
+            && token.kind != TokenKind::End
+        {
+            return "the end of the line".to_string();
+        }
+        self.found_token()
+    }
+
+    /// The current token, for messages.
+    pub(super) fn found_token(&self) -> String {
+        let token = self.current();
+        if let Some(text) = token.kind.text() {
+            return format!("`{text}`");
+        }
+        let text = self.text(token.span);
+        let start: String = text.chars().take(24).collect();
+        let rest = if start.len() < text.len() { "..." } else { "" };
         match token.kind {
             TokenKind::End => "the end of the file".to_string(),
-            _ if token.starts_line && self.newlines_end && self.position > 0 => {
-                "the end of the line".to_string()
-            }
-            kind => match kind.text() {
-                Some(text) => format!("`{text}`"),
-                None => {
-                    let text = self.text(token.span);
-                    let start: String = text.chars().take(24).collect();
-                    let rest = if start.len() < text.len() { "..." } else { "" };
-                    match kind {
-                        TokenKind::String => format!("the string {start}{rest}"),
-                        _ => format!("`{start}{rest}`"),
-                    }
-                }
-            },
+            TokenKind::String => format!("the string {start}{rest}"),
+            _ => format!("`{start}{rest}`"),
         }
     }
 
@@ -143,7 +149,7 @@ impl Parser<'_> {
             return;
         }
         if self.kind().is_closer() {
-            let message = format!("{} closes nothing", self.found());
+            let message = format!("{} closes nothing", self.found_token());
             let diagnostic = Diagnostic::error("unmatched-delimiter", message)
                 .primary(self.current().span, "nothing is open that it could close");
             return self.report(diagnostic);

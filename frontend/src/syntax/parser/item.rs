@@ -89,18 +89,22 @@ impl Parser<'_> {
         );
     }
 
-    /// Passes over a definition that could not be read, up to the next line that starts with the
-    /// word of a definition, in the first column or outside of whatever is opened on the way.
+    /// Passes over a definition that could not be read, up to a line that starts the next one: in
+    /// the first column, or with the word of a definition outside of what is opened on the way.
     fn skip_to_item(&mut self, first: usize) {
         let mut depth = 0usize;
         while !self.at(TokenKind::End) {
             let token = self.current();
-            if let TokenKind::Keyword(keyword) = token.kind
-                && keyword.starts_item()
-                && token.starts_line
-                && self.position > first
-                && (depth == 0 || self.file.text()[..token.span.start as usize].ends_with('\n'))
-            {
+            let starts_item = match token.kind {
+                TokenKind::Keyword(keyword) if keyword.starts_item() => {
+                    token.starts_line && (depth == 0 || self.in_first_column(token))
+                }
+                TokenKind::Keyword(_) | TokenKind::Name => {
+                    depth == 0 && self.in_first_column(token)
+                }
+                _ => false,
+            };
+            if starts_item && self.position > first {
                 return;
             }
             if token.kind.closer().is_some() {

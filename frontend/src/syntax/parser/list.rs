@@ -2,6 +2,7 @@
 
 use super::{Parse, Parser};
 use crate::diagnostic::Diagnostic;
+use crate::source::Span;
 use crate::syntax::token::{Token, TokenKind};
 
 /// Between which delimiters a list stands, and what else can follow it.
@@ -144,17 +145,35 @@ impl Parser<'_> {
         }
     }
 
+    /// Reports that an opened delimiter should have been closed before the current token.
     pub(super) fn report_unclosed(&mut self, opener: Token) {
+        // A string without end has swallowed the closer.
+        let swallowed = self.diagnostics.iter().any(|diagnostic| {
+            let inside =
+                |span: Span| span.start > opener.span.start && span.end <= self.start().start;
+            diagnostic.code == "unterminated-string"
+                && diagnostic.primary_span().is_some_and(inside)
+        });
+        if swallowed {
+            return;
+        }
         let text = opener.kind.text().unwrap_or_default();
         let closer = opener.kind.closer().and_then(TokenKind::text).unwrap_or_default();
-        self.report(
+        let mut diagnostic =
             Diagnostic::error("unclosed-delimiter", format!("this `{text}` is never closed"))
                 .primary(opener.span, "opened here")
                 .secondary(
-                    self.found_span(),
-                    format!("`{closer}` is missing before {}", self.found()),
-                ),
-        );
+                    self.current().span,
+                    format!("`{closer}` is missing before {}", self.found_token()),
+                );
+        if let Some((suspect, closed_by)) =
+            self.misindented.filter(|_| opener.kind == TokenKind::OpenBrace)
+        {
+            diagnostic = diagnostic
+                .secondary(suspect.span, "or this one is not closed,")
+                .secondary(closed_by.span, "for this `}` is indented otherwise");
+        }
+        self.report(diagnostic);
     }
 
     fn report_mismatched(&mut self, opener: Token) {
@@ -163,7 +182,7 @@ impl Parser<'_> {
         self.report(
             Diagnostic::error(
                 "mismatched-delimiter",
-                format!("{} does not close `{text}`", self.found()),
+                format!("{} does not close `{text}`", self.found_token()),
             )
             .primary(self.current().span, format!("expected `{closer}`"))
             .secondary(opener.span, format!("`{text}` is opened here")),

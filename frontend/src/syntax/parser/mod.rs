@@ -107,6 +107,8 @@ struct Parser<'a> {
     newlines_end: bool,
     /// The delimiters that are open here.
     open: Vec<Token>,
+    /// The first `{` whose `}` is indented otherwise than the line of the `{`, and that `}`.
+    misindented: Option<(Token, Token)>,
     /// How deep the parser is in nested constructs.
     depth: u32,
     /// The height of the highest tree that was made since the expression at hand began.
@@ -124,6 +126,7 @@ impl<'a> Parser<'a> {
             gave_up: false,
             newlines_end: true,
             open: Vec::new(),
+            misindented: None,
             depth: 0,
             height: 0,
         }
@@ -166,7 +169,19 @@ impl<'a> Parser<'a> {
         !(self.newlines_end && self.current().starts_line)
     }
 
-    /// The first byte of the current token.
+    /// How many bytes of blanks the line of a token begins with.
+    fn indentation(&self, token: Token) -> usize {
+        let before = &self.file.text()[..token.span.start as usize];
+        let line = &before[before.rfind('\n').map_or(0, |newline| newline + 1)..];
+        line.len() - line.trim_start().len()
+    }
+
+    /// Whether a token is the very first character of its line.
+    fn in_first_column(&self, token: Token) -> bool {
+        token.starts_line && self.indentation(token) == 0
+    }
+
+    /// Where the current token stands.
     fn start(&self) -> Span {
         self.current().span
     }

@@ -105,7 +105,10 @@ impl Parser<'_> {
                 let meant_as_name = matches!(token.kind, TokenKind::Keyword(_))
                     && !token.starts_line
                     && !matches!(token.kind, TokenKind::Keyword(keyword) if keyword.starts_statement());
-                if meant_as_name || token.kind == TokenKind::Unknown {
+                if token.kind == TokenKind::Dot && self.ahead(1).kind == TokenKind::Int {
+                    self.advance();
+                    self.advance();
+                } else if meant_as_name || token.kind == TokenKind::Unknown {
                     self.advance();
                 }
                 ExprKind::Error

@@ -6,7 +6,7 @@ use crate::source::Span;
 use crate::syntax::ast::{
     Assignment, Binding, Block, Declaration, DeclarationKind, Expr, ExprKind, Statement, Yield,
 };
-use crate::syntax::token::{Keyword, TokenKind};
+use crate::syntax::token::{Keyword, Token, TokenKind};
 
 impl Parser<'_> {
     /// `block = "{" {stmt} "}"`
@@ -32,7 +32,7 @@ impl Parser<'_> {
         self.open.push(opener);
         let newlines_end = std::mem::replace(&mut self.newlines_end, true);
         self.nested(|parser| {
-            while !parser.eat(TokenKind::CloseBrace) {
+            while !parser.close_brace(opener) {
                 if parser.braces_are_cut_off() {
                     parser.report_unclosed(opener);
                     break;
@@ -50,6 +50,20 @@ impl Parser<'_> {
         Ok(())
     }
 
+    /// Passes a `}`, and takes note if it is indented as if it closed something else.
+    fn close_brace(&mut self, opener: Token) -> bool {
+        let closer = self.current();
+        let found = self.eat(TokenKind::CloseBrace);
+        if found
+            && closer.starts_line
+            && self.misindented.is_none()
+            && self.indentation(closer) != self.indentation(opener)
+        {
+            self.misindented = Some((opener, closer));
+        }
+        found
+    }
+
     /// Whether a `}` is missing before the current token: at the end, and where a definition that
     /// is never nested starts at the very beginning of a line.
     fn braces_are_cut_off(&self) -> bool {
@@ -64,8 +78,7 @@ impl Parser<'_> {
                     | Keyword::Use
             )
         );
-        let first_column = || self.file.text()[..token.span.start as usize].ends_with('\n');
-        token.kind == TokenKind::End || (never_nested && token.starts_line && first_column())
+        token.kind == TokenKind::End || (never_nested && self.in_first_column(token))
     }
 
     /// Makes sure that the line is over behind a statement whose first token is at `first`.

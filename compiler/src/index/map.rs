@@ -177,6 +177,14 @@ impl IndexMap {
         self.fill
     }
 
+    /// The same map with another fill value; the same if it has no constraints.
+    pub fn with_fill(mut self, fill: Scalar) -> IndexMap {
+        if !self.constraints.is_empty() {
+            self.fill = Some(fill);
+        }
+        self
+    }
+
     /// Whether each index of a `shape`-shaped operand is mapped to itself.
     pub fn is_identity(&self, shape: &[usize]) -> bool {
         self.domain.as_slice() == shape

@@ -125,7 +125,7 @@ pub struct Body {
 }
 
 /// A scalar computation at a point (or a row) of a body's domain.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Instruction {
     /// What is computed.
     pub kind: InstructionKind,
@@ -134,7 +134,7 @@ pub struct Instruction {
 }
 
 /// Kinds of instructions.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum InstructionKind {
     /// A constant.
     Constant(Scalar),
@@ -235,5 +235,31 @@ impl Body {
     /// Extents of the axes.
     pub fn extents(&self) -> SmallVec<[usize; 4]> {
         self.axes.iter().map(|axis| axis.extent).collect()
+    }
+
+    /// For each instruction, whether it is per point: whether it depends on a reduced axis.
+    pub fn per_point(&self) -> Vec<bool> {
+        let reduced = |position: usize| self.axes[position].role == AxisRole::Reduced;
+        let varies = |e: &Expression| (0..self.axes.len()).any(|a| reduced(a) && e.depends_on(a));
+        let condition = |map: &IndexMap| map.constraints().iter().any(|c| varies(&c.expression));
+        let mut per_point = Vec::with_capacity(self.instructions.len());
+        for instruction in &self.instructions {
+            let of = |id: &InstructionId| -> bool { per_point[id.0 as usize] };
+            let varies = match &instruction.kind {
+                InstructionKind::Constant(_)
+                | InstructionKind::Accumulator
+                | InstructionKind::Reduce(..)
+                | InstructionKind::ArgReduce(..) => false,
+                InstructionKind::Load { map, .. } => {
+                    map.indices().iter().any(varies) || condition(map)
+                }
+                InstructionKind::Index(e) | InstructionKind::Random { index: e, .. } => varies(e),
+                InstructionKind::Apply(_, operands) => operands.iter().any(of),
+                InstructionKind::Cast(operand) => of(operand),
+                InstructionKind::Masked(operand, map) => of(operand) || condition(map),
+            };
+            per_point.push(varies);
+        }
+        per_point
     }
 }

@@ -1,8 +1,35 @@
 //! Movement: operations that rearrange elements without computing.
 
-use super::{Primitive, operands_of};
+use super::{Op, Primitive, operands_of};
 use crate::index::IndexMap;
 use crate::types::{Axes, Scalar, Shape, TensorType};
+
+impl Op {
+    /// Where the elements of a movement's result come from, its one operand being of shape
+    /// `operand`; `None` for other operations and for concatenation.
+    pub fn index_map(&self, operand: &[usize]) -> Option<IndexMap> {
+        Some(match self {
+            Op::Reshape(op) => IndexMap::reshape(operand, &op.shape),
+            Op::Permute(op) => IndexMap::permute(operand, &op.order),
+            Op::Broadcast(op) => IndexMap::broadcast(&op.shape, &op.axes),
+            Op::Slice(op) => {
+                let extents = (0..operand.len())
+                    .map(|axis| (op.stop[axis] - op.start[axis]).div_ceil(op.step[axis]));
+                IndexMap::slice(&extents.collect::<Shape>(), &op.start, &op.step)
+            }
+            Op::Pad(op) => {
+                let extents = (0..operand.len()).map(|axis| {
+                    let gaps = operand[axis].saturating_sub(1) * op.interior[axis];
+                    op.low[axis] + operand[axis] + gaps + op.high[axis]
+                });
+                let to: Shape = extents.collect();
+                IndexMap::pad(operand, &to, &op.low, &op.interior, op.value)
+            }
+            Op::View(op) => op.map.clone(),
+            _ => return None,
+        })
+    }
+}
 
 /// The elements in row-major order under another shape with as many elements.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -9,6 +9,7 @@ pub mod graph;
 pub mod index;
 pub mod kernel;
 pub mod op;
+pub mod optimize;
 pub mod span;
 pub mod types;
 

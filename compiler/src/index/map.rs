@@ -226,6 +226,18 @@ impl IndexMap {
     }
 }
 
+/// Distance between neighbours along each axis of a dense tensor of this shape.
+pub fn row_major_strides(shape: &[usize]) -> Shape {
+    let mut strides: Shape = shape.into();
+    let mut stride = 1;
+    for place in strides.iter_mut().rev() {
+        let extent = *place;
+        *place = stride;
+        stride *= extent;
+    }
+    strides
+}
+
 impl fmt::Display for IndexMap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?} -> [", self.domain.as_slice())?;

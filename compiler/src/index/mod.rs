@@ -8,4 +8,4 @@ mod expression;
 mod map;
 
 pub use expression::{Atom, Expression};
-pub use map::{Constraint, IndexMap};
+pub use map::{Constraint, IndexMap, row_major_strides};

@@ -4,7 +4,12 @@
 //! and what stays inside kernels never touches memory. [`loops`] is the form a kernel takes once
 //! its iteration is decided, right before native code.
 
+pub mod interpret;
 pub mod loops;
+mod print;
+pub mod verify;
+
+use std::collections::BTreeSet;
 
 use petgraph::graph::{DiGraph, NodeIndex};
 use smallvec::SmallVec;
@@ -237,6 +242,14 @@ impl Body {
         self.axes.iter().map(|axis| axis.extent).collect()
     }
 
+    /// The values that the body reads, one for each load.
+    pub fn loaded(&self) -> impl Iterator<Item = ValueId> {
+        self.instructions.iter().filter_map(|instruction| match instruction.kind {
+            InstructionKind::Load { value, .. } => Some(value),
+            _ => None,
+        })
+    }
+
     /// For each instruction, whether it is per point: whether it depends on a reduced axis.
     pub fn per_point(&self) -> Vec<bool> {
         let reduced = |position: usize| self.axes[position].role == AxisRole::Reduced;
@@ -261,5 +274,49 @@ impl Body {
             per_point.push(varies);
         }
         per_point
+    }
+}
+
+impl InstructionKind {
+    /// The instructions whose results this one uses.
+    pub fn operands(&self) -> &[InstructionId] {
+        match self {
+            InstructionKind::Constant(_)
+            | InstructionKind::Load { .. }
+            | InstructionKind::Accumulator
+            | InstructionKind::Index(_)
+            | InstructionKind::Random { .. } => &[],
+            InstructionKind::Apply(_, operands) => operands,
+            InstructionKind::Cast(operand)
+            | InstructionKind::Masked(operand, _)
+            | InstructionKind::Reduce(_, operand)
+            | InstructionKind::ArgReduce(_, operand) => std::slice::from_ref(operand),
+        }
+    }
+}
+
+impl Kernel {
+    /// The values that the kernel writes.
+    pub fn stored(&self) -> impl Iterator<Item = ValueId> {
+        let body = match &self.body {
+            KernelBody::Fused(body) => body,
+            KernelBody::Product(product) => &product.epilogue,
+        };
+        body.stores.iter().map(|store| store.value)
+    }
+
+    /// The values that the kernel reads, each once.
+    pub fn loaded(&self) -> BTreeSet<ValueId> {
+        match &self.body {
+            KernelBody::Fused(body) => body.loaded().collect(),
+            KernelBody::Product(product) => {
+                let operands = [&product.left, &product.right].into_iter();
+                let operands = operands.flat_map(|operand| match operand {
+                    ProductOperand::Value(value, _) => BTreeSet::from([*value]),
+                    ProductOperand::Computed(body) => body.loaded().collect(),
+                });
+                operands.chain(product.epilogue.loaded()).collect()
+            }
+        }
     }
 }

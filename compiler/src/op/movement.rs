@@ -5,6 +5,20 @@ use crate::index::IndexMap;
 use crate::types::{Axes, Scalar, Shape, TensorType};
 
 impl Op {
+    /// Whether the operation moves the elements of one operand without computing: it has an
+    /// [`Op::index_map`].
+    pub fn is_movement(&self) -> bool {
+        matches!(
+            self,
+            Op::Reshape(_)
+                | Op::Permute(_)
+                | Op::Broadcast(_)
+                | Op::Slice(_)
+                | Op::Pad(_)
+                | Op::View(_)
+        )
+    }
+
     /// Where the elements of a movement's result come from, its one operand being of shape
     /// `operand`; `None` for other operations and for concatenation.
     pub fn index_map(&self, operand: &[usize]) -> Option<IndexMap> {

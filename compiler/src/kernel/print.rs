@@ -1,0 +1,165 @@
+//! Kernel graphs as text.
+
+use std::fmt;
+
+use petgraph::algo::toposort;
+
+use super::{
+    AxisRole, Body, Instruction, InstructionId, InstructionKind, Kernel, KernelBody, KernelGraph,
+    Product, ProductOperand, ValueId,
+};
+use crate::index::IndexMap;
+use crate::op::{ArgKind, Primitive, RandomKind, ReduceKind};
+
+impl fmt::Display for ValueId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "v{}", self.0)
+    }
+}
+
+/// Values, then kernels in an order in which they can run, then results.
+impl fmt::Display for KernelGraph {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, value) in self.values.iter().enumerate() {
+            write!(f, "v{number}: {}", value.ty)?;
+            match value.slot {
+                Some(slot) => writeln!(f, " = slot {}", self.slots[slot as usize].name)?,
+                None => writeln!(f)?,
+            }
+        }
+        let order =
+            toposort(&self.kernels, None).unwrap_or_else(|_| self.kernels.node_indices().collect());
+        for kernel in order {
+            writeln!(f, "\nkernel {} {}", kernel.index(), self.kernels[kernel])?;
+        }
+        for (name, value) in &self.outputs {
+            writeln!(f, "output {name} = {value}")?;
+        }
+        for (slot, value) in &self.updates {
+            writeln!(f, "update {} = {value}", self.slots[*slot as usize].name)?;
+        }
+        for value in &self.guards {
+            writeln!(f, "guard {value}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Kernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.name)?;
+        for reason in &self.reasons {
+            write!(f, "\n  ; {reason}")?;
+        }
+        match &self.body {
+            KernelBody::Fused(body) => {
+                write!(f, "\n  over")?;
+                write_axes(f, body)?;
+                write_body(f, body, "  ")
+            }
+            KernelBody::Product(product) => write_product(f, product),
+        }
+    }
+}
+
+fn write_axes(f: &mut fmt::Formatter<'_>, body: &Body) -> fmt::Result {
+    if body.axes.is_empty() {
+        return f.write_str(" a single point");
+    }
+    for (number, axis) in body.axes.iter().enumerate() {
+        let role = if axis.role == AxisRole::Reduced { " reduced" } else { "" };
+        write!(f, "{} i{number} < {}{role}", if number == 0 { "" } else { "," }, axis.extent)?;
+    }
+    Ok(())
+}
+
+fn write_product(f: &mut fmt::Formatter<'_>, product: &Product) -> fmt::Result {
+    let Product { dtype, batch, rows, columns, depth, .. } = product;
+    write!(f, "\n  product {dtype} {rows} x {depth} x {columns}")?;
+    if !batch.is_empty() {
+        write!(f, " batch {:?}", batch.as_slice())?;
+    }
+    for (name, operand) in [("left", &product.left), ("right", &product.right)] {
+        match operand {
+            ProductOperand::Value(value, map) => {
+                write!(f, "\n  {name} {}", access(*value, map))?;
+            }
+            ProductOperand::Computed(body) => {
+                write!(f, "\n  {name} computed")?;
+                write_body(f, body, "    ")?;
+            }
+        }
+    }
+    write!(f, "\n  epilogue")?;
+    write_body(f, &product.epilogue, "    ")
+}
+
+fn write_body(f: &mut fmt::Formatter<'_>, body: &Body, indent: &str) -> fmt::Result {
+    for (number, instruction) in body.instructions.iter().enumerate() {
+        write!(f, "\n{indent}%{number} = {instruction}")?;
+    }
+    for store in &body.stores {
+        let place = access(store.value, &store.map);
+        write!(f, "\n{indent}{place} = %{}", store.instruction.0)?;
+    }
+    Ok(())
+}
+
+/// `v3[i0, i1 + 2]`, with the conditions of the map.
+fn access(value: ValueId, map: &IndexMap) -> String {
+    let indices: Vec<String> = map.indices().iter().map(ToString::to_string).collect();
+    format!("{value}[{}]{}", indices.join(", "), conditions(map))
+}
+
+fn conditions(map: &IndexMap) -> String {
+    let conditions: Vec<String> = (map.constraints().iter())
+        .map(|c| format!("{} <= {} < {}", c.low, c.expression, c.high))
+        .collect();
+    match map.fill() {
+        Some(fill) => format!(" where {} else {fill}", conditions.join(" and ")),
+        None => String::new(),
+    }
+}
+
+impl fmt::Display for Instruction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list =
+            |ids: &[InstructionId]| ids.iter().map(|id| format!(" %{}", id.0)).collect::<String>();
+        match &self.kind {
+            InstructionKind::Constant(value) => write!(f, "{value}"),
+            InstructionKind::Load { value, map } => f.write_str(&access(*value, map)),
+            InstructionKind::Accumulator => f.write_str("product"),
+            InstructionKind::Index(index) => write!(f, "index {index}"),
+            InstructionKind::Random { kind, stream, index } => {
+                let kind = match kind {
+                    RandomKind::Uniform => "uniform",
+                    RandomKind::Normal => "normal",
+                };
+                write!(f, "{kind} stream {stream:016x} at {index}")
+            }
+            InstructionKind::Apply(function, operands) => {
+                write!(f, "{}{}", function.name(), list(operands))
+            }
+            InstructionKind::Cast(operand) => write!(f, "cast %{}", operand.0),
+            InstructionKind::Masked(operand, map) => {
+                write!(f, "%{}{}", operand.0, conditions(map))
+            }
+            InstructionKind::Reduce(kind, operand) => {
+                let kind = match kind {
+                    ReduceKind::Sum => "sum",
+                    ReduceKind::Max => "max",
+                    ReduceKind::Prod => "prod",
+                };
+                write!(f, "{kind} %{}", operand.0)
+            }
+            InstructionKind::ArgReduce(kind, operand) => {
+                let kind = match kind {
+                    ArgKind::Max => "argmax",
+                    ArgKind::Min => "argmin",
+                };
+                write!(f, "{kind} %{}", operand.0)
+            }
+        }?;
+        write!(f, ": {}", self.dtype)
+    }
+}

@@ -1,0 +1,257 @@
+//! The price of kernels: predicted time on one thread.
+//!
+//! A kernel costs a start (dispatch and its share of a barrier) and the larger of two times: that
+//! of moving its values, and that of computing. What stays inside a kernel moves no bytes. The
+//! coefficients were measured on a 2-core Zen 5 machine with AVX-512; only their ratios matter for
+//! decisions, and those hold widely.
+
+use crate::index::{Expression, IndexMap};
+use crate::kernel::{Body, Cost, InstructionKind, KernelBody, Product, ProductOperand, ValueId};
+use crate::op::{ArgKind, Elementwise, ReduceKind};
+use crate::types::{DType, TensorType};
+
+/// Nanoseconds for starting a kernel: dispatch of its pieces and a barrier of a spinning team
+/// (71 ns measured), plus what is lost where pieces end unevenly.
+const KERNEL_START: f64 = 250.0;
+
+/// Bytes per nanosecond of streaming through the second-level cache, one core (measured triad).
+const L2_BANDWIDTH: f64 = 177.0;
+
+/// Bytes per nanosecond from the last-level cache, one core (measured triad).
+const LAST_LEVEL_BANDWIDTH: f64 = 109.0;
+
+/// Bytes per nanosecond from main memory, one core (measured triad).
+const MEMORY_BANDWIDTH: f64 = 31.6;
+
+/// Tensors up to this many bytes are found in the second-level cache again.
+const L2_BYTES: f64 = 512e3;
+
+/// Tensors up to this many bytes are found in the last-level cache again.
+const LAST_LEVEL_BYTES: f64 = 12e6;
+
+/// Floating-point operations per nanosecond of a large f32 product, one core (measured, 512-bit
+/// fused multiply-add).
+const PRODUCT_RATE: f64 = 232.0;
+
+/// Rows and columns of the register tile of products: a product with fewer wastes lanes.
+const REGISTER_TILE: (usize, usize) = (14, 32);
+
+/// Nanoseconds per element for a load or a store in a vector loop, beside its bytes.
+const VECTOR_ACCESS: f64 = 0.015;
+
+/// Nanoseconds per element for a load that vectors cannot do: gaps between neighbours, quotients.
+const SCALAR_ACCESS: f64 = 0.5;
+
+/// Nanoseconds per element and condition of a load with constraints, where the condition varies
+/// along the innermost axis.
+const CONSTRAINT: f64 = 0.1;
+
+/// Nanoseconds per element of a random number: a block cipher round by round, in vectors.
+const RANDOM_NUMBER: f64 = 0.8;
+
+/// Nanoseconds per element folded into an accumulator.
+const FOLD: f64 = 0.03;
+
+/// Nanoseconds per row for starting and ending a pass over the row.
+const ROW_PASS: f64 = 8.0;
+
+/// Nanoseconds per element of simple arithmetic in 128-bit vectors (a chain of five operations
+/// with three loads ran in 0.08 ns an element).
+const ARITHMETIC: f64 = 0.015;
+
+/// Nanoseconds per element to pack an operand for a product.
+const PACK: f64 = 0.05;
+
+/// Nanoseconds one application of an elementwise function takes per f32 element.
+pub fn of_function(function: Elementwise) -> f64 {
+    match function.entry().name {
+        "div" | "sqrt" => 0.15,
+        "exp" | "expm1" | "log" | "log1p" | "sigmoid" | "tanh" => 0.2,
+        "sin" | "cos" | "erf" => 0.3,
+        "pow" | "logaddexp" => 0.6,
+        _ => ARITHMETIC,
+    }
+}
+
+/// f64 has half the lanes of f32.
+fn lane_factor(dtype: DType) -> f64 {
+    if dtype == DType::F64 { 2.0 } else { 1.0 }
+}
+
+/// Nanoseconds to move a tensor of `bytes` once.
+fn streaming(bytes: f64, tensor_bytes: f64) -> f64 {
+    let bandwidth = if tensor_bytes <= L2_BYTES {
+        L2_BANDWIDTH
+    } else if tensor_bytes <= LAST_LEVEL_BYTES {
+        LAST_LEVEL_BANDWIDTH
+    } else {
+        MEMORY_BANDWIDTH
+    };
+    bytes / bandwidth
+}
+
+/// Nanoseconds to store a tensor and have it in cache or memory afterwards.
+pub fn of_store(ty: &TensorType) -> f64 {
+    let bytes = ty.bytes() as f64;
+    streaming(bytes, bytes) + ty.elements() as f64 * VECTOR_ACCESS
+}
+
+/// The time of a part of a kernel, before moving and computing are weighed against each other.
+#[derive(Clone, Copy, Debug, Default)]
+struct Work {
+    computing: f64,
+    moving: f64,
+    flops: f64,
+    bytes: f64,
+}
+
+impl Work {
+    fn add(&mut self, other: Work) {
+        self.computing += other.computing;
+        self.moving += other.moving;
+        self.flops += other.flops;
+        self.bytes += other.bytes;
+    }
+
+    fn transfer(&mut self, elements: f64, ty: &TensorType) {
+        let bytes = elements.min(ty.elements() as f64) * ty.dtype.size() as f64;
+        self.moving += streaming(bytes, ty.bytes() as f64);
+        self.bytes += bytes;
+    }
+}
+
+/// The predicted cost of a kernel whose values have the types that `type_of` tells.
+pub fn of_kernel<'a>(body: &KernelBody, type_of: &dyn Fn(ValueId) -> &'a TensorType) -> Cost {
+    let work = match body {
+        KernelBody::Fused(body) => of_body(body, type_of),
+        KernelBody::Product(product) => of_product(product, type_of),
+    };
+    Cost {
+        nanoseconds: KERNEL_START + work.computing.max(work.moving),
+        flops: work.flops,
+        bytes: work.bytes,
+    }
+}
+
+fn of_body<'a>(body: &Body, type_of: &dyn Fn(ValueId) -> &'a TensorType) -> Work {
+    let extents = body.extents();
+    let points = extents.iter().product::<usize>() as f64;
+    let rows = (body.axes.iter())
+        .filter(|axis| axis.role == crate::kernel::AxisRole::Parallel)
+        .map(|axis| axis.extent)
+        .product::<usize>() as f64;
+    let per_point = body.per_point();
+    let all_points = rows == points;
+    let mut work = Work::default();
+    for (instruction, &varies) in body.instructions.iter().zip(&per_point) {
+        let times = if varies || all_points { points } else { rows };
+        let lanes = lane_factor(instruction.dtype);
+        match &instruction.kind {
+            InstructionKind::Constant(_) | InstructionKind::Accumulator => {}
+            InstructionKind::Load { value, map } => {
+                let ty = type_of(*value);
+                work.transfer(distinct(map, &extents), ty);
+                work.computing += times * lanes * of_access(map, ty);
+            }
+            InstructionKind::Index(_) => work.computing += times * ARITHMETIC,
+            InstructionKind::Random { .. } => work.computing += times * lanes * RANDOM_NUMBER,
+            InstructionKind::Apply(function, _) => {
+                work.computing += times * lanes * of_function(*function);
+                work.flops += times;
+            }
+            InstructionKind::Cast(_) => work.computing += times * lanes * ARITHMETIC,
+            InstructionKind::Masked(_, map) => {
+                work.computing += times * (ARITHMETIC + of_constraints(map));
+            }
+            InstructionKind::Reduce(kind, _) => {
+                let fold = if *kind == ReduceKind::Prod { 2.0 * FOLD } else { FOLD };
+                work.computing += points * lanes * fold + rows * ROW_PASS;
+                work.flops += points;
+            }
+            InstructionKind::ArgReduce(ArgKind::Max | ArgKind::Min, _) => {
+                work.computing += points * lanes * 2.0 * FOLD + rows * ROW_PASS;
+            }
+        }
+    }
+    for store in &body.stores {
+        let ty = type_of(store.value);
+        work.transfer(ty.elements() as f64, ty);
+        work.computing += ty.elements() as f64 * of_access(&store.map, ty);
+    }
+    work
+}
+
+/// At most how many elements a map reaches from a domain with these extents.
+fn distinct(map: &IndexMap, extents: &[usize]) -> f64 {
+    let along = |axis: usize| map.indices().iter().any(|index| index.depends_on(axis));
+    (0..extents.len()).filter(|&axis| along(axis)).map(|axis| extents[axis] as f64).product()
+}
+
+/// Nanoseconds per access beside the bytes moved.
+fn of_access(map: &IndexMap, ty: &TensorType) -> f64 {
+    let Some(innermost) = map.domain().iter().rposition(|&extent| extent > 1) else {
+        return VECTOR_ACCESS;
+    };
+    let offset = offset_of(map, ty);
+    let access = match offset.stride(innermost) {
+        Some(0 | 1) => VECTOR_ACCESS,
+        _ => SCALAR_ACCESS,
+    };
+    access + of_constraints(map)
+}
+
+fn of_constraints(map: &IndexMap) -> f64 {
+    let Some(innermost) = map.domain().iter().rposition(|&extent| extent > 1) else { return 0.0 };
+    let varying = map.constraints().iter().filter(|c| c.expression.depends_on(innermost));
+    varying.count() as f64 * CONSTRAINT
+}
+
+fn offset_of(map: &IndexMap, ty: &TensorType) -> Expression {
+    let mut offset = Expression::constant(0);
+    for (index, &extent) in map.indices().iter().zip(&ty.shape) {
+        offset = offset.times(extent as i64).plus(index);
+    }
+    offset
+}
+
+fn of_product<'a>(product: &Product, type_of: &dyn Fn(ValueId) -> &'a TensorType) -> Work {
+    let batch = product.batch.iter().product::<usize>() as f64;
+    let (rows, columns) = (product.rows as f64, product.columns as f64);
+    let depth = product.depth as f64;
+    let mut work = of_body(&product.epilogue, type_of);
+    for (operand, elements) in
+        [(&product.left, batch * rows * depth), (&product.right, batch * depth * columns)]
+    {
+        work.add(of_operand(operand, elements, type_of));
+    }
+    let tiled = |extent: usize, tile: usize| (extent.div_ceil(tile) * tile) as f64;
+    // Lanes of a column tile are masked, rows of a row tile are left out: a tile of a single row
+    // still loads the whole right operand for one multiplication each.
+    let columns_done = tiled(product.columns, REGISTER_TILE.1 / 2);
+    let rows_done = rows.max((rows + REGISTER_TILE.0 as f64) / 2.0);
+    let flops = 2.0 * batch * rows * columns * depth;
+    work.flops += flops;
+    work.computing +=
+        2.0 * batch * rows_done * columns_done * depth * lane_factor(product.dtype) / PRODUCT_RATE;
+    work
+}
+
+fn of_operand<'a>(
+    operand: &ProductOperand,
+    elements: f64,
+    type_of: &dyn Fn(ValueId) -> &'a TensorType,
+) -> Work {
+    match operand {
+        ProductOperand::Value(value, map) => {
+            let ty = type_of(*value);
+            let mut work = Work::default();
+            work.transfer(distinct(map, map.domain()), ty);
+            work
+        }
+        ProductOperand::Computed(body) => {
+            let mut work = of_body(body, type_of);
+            work.computing += elements * PACK;
+            work
+        }
+    }
+}

@@ -9,5 +9,7 @@ pub mod contraction;
 pub mod cpu;
 pub mod dtype;
 pub mod program;
+mod simd;
 pub mod team;
 pub mod tensor;
+pub mod tile;

@@ -16,14 +16,13 @@ pub(super) struct Log;
 impl Unary for Log {
     #[inline(always)]
     fn vector<V: Vector>(x: V) -> V {
-        let (significand, exponent) = split(x);
+        let (significand, exponent, is_zero) = split(x);
         let result = log_of_product(significand - 1.0, exponent);
-        let zero = x.splat(0.0);
         let infinity = x.splat(f32::INFINITY);
         // Infinity and NaN are their own logarithms.
         let result = V::select(x.less(infinity), result, x);
-        let result = V::select(x.less(zero), x.splat(f32::NAN), result);
-        V::select(x.equal(zero), -infinity, result)
+        let result = V::select(x.less(x.splat(0.0)), x.splat(f32::NAN), result);
+        V::select(is_zero, -infinity, result)
     }
 
     fn scalar(x: f64) -> f64 {
@@ -79,16 +78,18 @@ impl Binary for Logaddexp {
 }
 
 /// Writes a positive finite x as `significand * 2^exponent`, exactly, with a significand in
-/// 0.75..1.5. Returns (significand, exponent).
+/// 0.75..1.5. Returns (significand, exponent, whether x is zero).
 #[inline(always)]
-pub(super) fn split<V: Vector>(x: V) -> (V, V) {
+pub(super) fn split<V: Vector>(x: V) -> (V, V, V::Mask) {
     // Subnormals have no exponent bits of their own.
     let subnormal = x.less(x.splat(f32::MIN_POSITIVE));
     let normal = V::select(subnormal, x * 8_388_608.0, x);
     let exponent = (normal.bits() - LEAST_SIGNIFICAND) & EXPONENT;
     let significand = (normal.bits() - exponent).as_float();
     let adjustment = V::select(subnormal, x.splat(-23.0), x.splat(0.0));
-    (significand, exponent.to_float().mul_add(x.splat(f32::EPSILON), adjustment))
+    let exponent = exponent.to_float().mul_add(x.splat(f32::EPSILON), adjustment);
+    // Subnormals count as zeros if this product flushes them.
+    (significand, exponent, normal.equal(x.splat(0.0)))
 }
 
 /// The logarithm of 1 + x for finite x > -1; unspecified otherwise.

@@ -64,7 +64,7 @@ macro_rules! tile_functions {
         /// NaN propagates but where IEEE 754 says otherwise (`pow(1, y)`, `pow(x, 0)`), and
         /// infinities, signed zeros and subnormals give what the function's limits say. Where a
         /// [`FlushSubnormals`](crate::cpu::FlushSubnormals) is in force, subnormal arguments
-        /// count as zeros, and results may be off by up to 2^-122 where something underflows on
+        /// may count as zeros, and results be off by up to 2^-122 where something underflows on
         /// the way.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum TileFunction {

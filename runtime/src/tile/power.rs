@@ -15,8 +15,8 @@ impl Binary for Pow {
         let (zero, one) = (x.splat(0.0), x.splat(1.0));
         let size = x.abs();
 
+        let (significand, exponent, is_zero) = split(size);
         let power = {
-            let (significand, exponent) = split(size);
             let logarithm = log2_near_one(significand.widen()) + exponent.widen();
             // Beyond these limits the power overflows or vanishes.
             let product = y.widen() * logarithm;
@@ -30,7 +30,7 @@ impl Binary for Pow {
         let grows = V::select(y.less(zero), zero, infinity);
         let shrinks = V::select(y.less(zero), infinity, zero);
         let power = V::select(size.equal(infinity), grows, power);
-        let power = V::select(size.equal(zero), shrinks, power);
+        let power = V::select(is_zero, shrinks, power);
 
         // Negative numbers have powers with integral exponents only, negative for odd ones.
         let half = y * 0.5;

@@ -80,6 +80,7 @@ fn error_in_ulp(value: f32, exact: f64, scale: f64) -> f64 {
 
 /// Largest error of a sweep, and where.
 #[derive(Debug, Default)]
+#[allow(dead_code, reason = "read in failure messages")]
 struct Worst {
     ulp: f64,
     x: f32,
@@ -88,24 +89,23 @@ struct Worst {
     exact: f64,
 }
 
-impl Worst {
-    fn update(&mut self, function: TileFunction, x: f32, y: f32, value: f32, exact: f64) {
-        let ulp = error_in_ulp(value, exact, scale(function, x, y, exact));
-        if ulp > self.ulp || ulp.is_nan() {
-            *self = Worst { ulp, x, y, value, exact };
+/// The error of `value` while subnormals are flushed: subnormal arguments may count as zeros,
+/// and errors up to 2^-122 do not count.
+fn flushed_error_in_ulp(function: TileFunction, x: f32, y: f32, value: f32) -> f64 {
+    let flushed = |x: f32| if x.is_subnormal() { 0f32.copysign(x) } else { x };
+    let readings = [(x, y), (flushed(x), y), (x, flushed(y)), (flushed(x), flushed(y))];
+    let errors = readings.map(|(x, y)| {
+        let exact = exact(function, x, y);
+        match (f64::from(value) - exact).abs() <= 16.0 * f64::from(f32::MIN_POSITIVE) {
+            true => 0.0,
+            false => error_in_ulp(value, exact, scale(function, x, y, exact)),
         }
-    }
+    });
+    errors.into_iter().fold(f64::NAN, f64::min)
 }
 
-/// Zero of the same sign for a subnormal number, any other number itself.
-fn without_subnormals(x: f32) -> f32 {
-    if x.is_subnormal() { 0f32.copysign(x) } else { x }
-}
-
-/// The largest error over pairs of arguments, for each of `cpus`.
-///
-/// With `flush`, the function runs while subnormals are flushed: subnormal arguments count as
-/// zeros, and errors up to 2^-122 do not count.
+/// The largest error over pairs of arguments, for each of `cpus`; with `flush`, while subnormals
+/// are flushed.
 fn sweep(
     function: TileFunction,
     cpus: &[Cpu],
@@ -113,35 +113,27 @@ fn sweep(
     mut arguments: impl Iterator<Item = (f32, f32)>,
 ) -> Vec<Worst> {
     let mut worst: Vec<Worst> = cpus.iter().map(|_| Worst::default()).collect();
-    let (mut xs, mut ys, mut out) = (vec![], vec![], vec![]);
     loop {
-        xs.clear();
-        ys.clear();
-        for (x, y) in arguments.by_ref().take(TILE) {
-            xs.push(x);
-            ys.push(y);
-        }
+        let (xs, ys): (Vec<f32>, Vec<f32>) = arguments.by_ref().take(TILE).unzip();
         if xs.is_empty() {
             return worst;
         }
-        out.resize(xs.len(), 0.0);
-        let exact: Vec<f64> = (xs.iter().zip(&ys))
-            .map(|(&x, &y)| match flush {
-                true => exact(function, without_subnormals(x), without_subnormals(y)),
-                false => exact(function, x, y),
-            })
-            .collect();
+        let exact: Vec<f64> = xs.iter().zip(&ys).map(|(&x, &y)| exact(function, x, y)).collect();
+        let mut out = vec![0.0; xs.len()];
         for (&cpu, worst) in cpus.iter().zip(&mut worst) {
             {
                 let _mode = flush.then(FlushSubnormals::enter);
                 call(function, DType::F32, cpu, &mut out, &xs, &ys);
             }
-            for index in 0..xs.len() {
-                let distance = (f64::from(out[index]) - exact[index]).abs();
-                if flush && distance <= 16.0 * f64::from(f32::MIN_POSITIVE) {
-                    continue;
+            for (index, &value) in out.iter().enumerate() {
+                let (x, y, exact) = (xs[index], ys[index], exact[index]);
+                let mut ulp = error_in_ulp(value, exact, scale(function, x, y, exact));
+                if flush && (ulp > worst.ulp || ulp.is_nan()) {
+                    ulp = flushed_error_in_ulp(function, x, y, value);
                 }
-                worst.update(function, xs[index], ys[index], out[index], exact[index]);
+                if ulp > worst.ulp || ulp.is_nan() {
+                    *worst = Worst { ulp, x, y, value, exact };
+                }
             }
         }
     }

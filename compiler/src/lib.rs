@@ -5,6 +5,7 @@
 //! kernels ([`kernel::KernelGraph`]), lowered to loops ([`kernel::loops`]) and compiled to native
 //! code that the runtime executes. This crate knows no files, no clock and no terminal.
 
+pub mod array;
 pub mod graph;
 pub mod index;
 pub mod kernel;
@@ -13,4 +14,5 @@ pub mod optimize;
 pub mod span;
 pub mod types;
 
+pub use array::Array;
 pub use span::Span;

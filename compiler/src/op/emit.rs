@@ -3,8 +3,8 @@
 use smallvec::SmallVec;
 
 use super::{
-    Broadcast, Cast, Constant, Contract, Elementwise, Op, Permute, Reduce, ReduceKind, Reshape,
-    StopGradient,
+    Broadcast, Cast, Concat, Constant, Contract, Elementwise, Op, Pad, Permute, Reduce, ReduceKind,
+    Reshape, Slice, StopGradient,
 };
 use crate::types::{Axes, DType, Scalar, Shape, TensorType};
 
@@ -116,6 +116,47 @@ pub trait Emit {
         }
         let op = Broadcast { shape: Shape::from_slice(shape), axes: Axes::from_slice(axes) };
         self.emit(op.into(), &[node])
+    }
+
+    /// Per axis, elements `start, start + step, ...` below `stop`; `node` itself if that is all.
+    fn slice(&mut self, node: NodeId, start: &[usize], stop: &[usize], step: &[usize]) -> NodeId {
+        let shape = &self.type_of(node).shape;
+        if start.iter().all(|&i| i == 0) && step.iter().all(|&i| i == 1) && shape[..] == *stop {
+            return node;
+        }
+        let op = Slice {
+            start: Axes::from_slice(start),
+            stop: Axes::from_slice(stop),
+            step: Axes::from_slice(step),
+        };
+        self.emit(op.into(), &[node])
+    }
+
+    /// Per axis, `low` and `high` elements of `value` around `node` and `interior` ones between
+    /// neighbours; `node` itself if that is none.
+    fn pad(
+        &mut self,
+        node: NodeId,
+        low: &[usize],
+        high: &[usize],
+        interior: &[usize],
+        value: f64,
+    ) -> NodeId {
+        if [low, high, interior].iter().all(|counts| counts.iter().all(|&count| count == 0)) {
+            return node;
+        }
+        let op = Pad {
+            low: Axes::from_slice(low),
+            high: Axes::from_slice(high),
+            interior: Axes::from_slice(interior),
+            value: Scalar::new(self.type_of(node).dtype, value),
+        };
+        self.emit(op.into(), &[node])
+    }
+
+    /// `nodes` one after another along `axis`.
+    fn concat(&mut self, nodes: &[NodeId], axis: usize) -> NodeId {
+        self.emit(Concat { axis }.into(), nodes)
     }
 
     /// A scalar repeated to `shape`.

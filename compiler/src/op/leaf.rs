@@ -2,7 +2,8 @@
 
 use cygnet_runtime::dtype::DType;
 
-use super::{Primitive, operands_of};
+use super::{Application, Context, Cotangents, Emit, Primitive, operands_of};
+use crate::array::Array;
 use crate::types::{Scalar, Shape, TensorType};
 
 /// A named place that outlives the step (parameter, state) or is filled from outside (input,
@@ -20,6 +21,10 @@ impl Primitive for Slot {
         "slot"
     }
 
+    fn doc(&self) -> &'static str {
+        "a tensor that outlives the step or comes from outside"
+    }
+
     fn attributes(&self) -> String {
         self.index.to_string()
     }
@@ -27,6 +32,18 @@ impl Primitive for Slot {
     fn infer(&self, operands: &[&TensorType]) -> Result<TensorType, String> {
         let [] = operands_of(operands)?;
         Ok(self.ty.clone())
+    }
+
+    fn evaluate(&self, _: &[&Array], _: &TensorType, context: &Context<'_>) -> Array {
+        context.slots[self.index as usize].clone()
+    }
+
+    fn differentiable(&self, _: usize) -> bool {
+        false
+    }
+
+    fn gradient(&self, _: &mut dyn Emit, _: &Application<'_>) -> Result<Cotangents, String> {
+        Ok(Cotangents::new())
     }
 }
 
@@ -44,6 +61,10 @@ impl Primitive for Constant {
         "constant"
     }
 
+    fn doc(&self) -> &'static str {
+        "one value everywhere"
+    }
+
     fn attributes(&self) -> String {
         self.value.to_string()
     }
@@ -51,6 +72,18 @@ impl Primitive for Constant {
     fn infer(&self, operands: &[&TensorType]) -> Result<TensorType, String> {
         let [] = operands_of(operands)?;
         Ok(TensorType { dtype: self.value.dtype, shape: self.shape.clone() })
+    }
+
+    fn evaluate(&self, _: &[&Array], result: &TensorType, _: &Context<'_>) -> Array {
+        Array::filled(result.clone(), self.value.value())
+    }
+
+    fn differentiable(&self, _: usize) -> bool {
+        false
+    }
+
+    fn gradient(&self, _: &mut dyn Emit, _: &Application<'_>) -> Result<Cotangents, String> {
+        Ok(Cotangents::new())
     }
 }
 
@@ -70,6 +103,10 @@ impl Primitive for Iota {
         "iota"
     }
 
+    fn doc(&self) -> &'static str {
+        "the position along an axis"
+    }
+
     fn attributes(&self) -> String {
         format!("axis={}", self.axis)
     }
@@ -80,6 +117,18 @@ impl Primitive for Iota {
             return Err(format!("axis {} of a shape with {} axes", self.axis, self.shape.len()));
         }
         Ok(TensorType { dtype: self.dtype, shape: self.shape.clone() })
+    }
+
+    fn evaluate(&self, _: &[&Array], result: &TensorType, _: &Context<'_>) -> Array {
+        Array::from_fn(result.clone(), |index| index[self.axis] as f64)
+    }
+
+    fn differentiable(&self, _: usize) -> bool {
+        false
+    }
+
+    fn gradient(&self, _: &mut dyn Emit, _: &Application<'_>) -> Result<Cotangents, String> {
+        Ok(Cotangents::new())
     }
 }
 
@@ -116,6 +165,13 @@ impl Primitive for Random {
         }
     }
 
+    fn doc(&self) -> &'static str {
+        match self.kind {
+            RandomKind::Uniform => "random numbers, uniform in [0, 1)",
+            RandomKind::Normal => "random numbers of the standard normal distribution",
+        }
+    }
+
     fn attributes(&self) -> String {
         format!("stream={:016x}", self.stream)
     }
@@ -126,5 +182,18 @@ impl Primitive for Random {
             return Err(format!("random numbers are f32 or f64, not {}", self.dtype));
         }
         Ok(TensorType { dtype: self.dtype, shape: self.shape.clone() })
+    }
+
+    fn evaluate(&self, _: &[&Array], result: &TensorType, context: &Context<'_>) -> Array {
+        let _ = context;
+        Array::filled(result.clone(), 0.5)
+    }
+
+    fn differentiable(&self, _: usize) -> bool {
+        false
+    }
+
+    fn gradient(&self, _: &mut dyn Emit, _: &Application<'_>) -> Result<Cotangents, String> {
+        Ok(Cotangents::new())
     }
 }

@@ -46,6 +46,13 @@ pub trait Lanes {
     /// The mask `a < b`, false for NaN; any type (false is below true).
     fn less(&mut self, a: Lane, b: Lane) -> Lane;
 
+    /// The mask `a <= b`, false for NaN; any type.
+    fn less_equal(&mut self, a: Lane, b: Lane) -> Lane {
+        let less = self.less(a, b);
+        let equal = self.equal(a, b);
+        self.or(less, equal)
+    }
+
     /// The mask `a == b`, false for NaN; any type.
     fn equal(&mut self, a: Lane, b: Lane) -> Lane;
 
@@ -65,3 +72,12 @@ pub trait Lanes {
 /// Computes one element (or one vector of elements) of an elementwise primitive from its
 /// operands.
 pub type InlineLowering = fn(&mut dyn Lanes, &[Lane]) -> Lane;
+
+/// How an elementwise primitive becomes code.
+#[derive(Clone, Copy)]
+pub enum Lowering {
+    /// By instructions in place.
+    Inline(InlineLowering),
+    /// By calling the runtime for a tile of elements, whose operands lie in memory: the name of the tile function.
+    Tile(&'static str),
+}

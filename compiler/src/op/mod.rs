@@ -1,11 +1,12 @@
 //! Primitive operations, each declared once.
 //!
 //! An [`Op`] is a primitive with its attributes. What the compiler knows about a primitive - type
-//! rule, reference evaluation, gradient, cost, sample domain - is its [`Primitive`]
-//! implementation, in the file of its theme. Elementwise primitives are entries of one table
+//! rule, reference evaluation, gradient, kinks, arithmetic - is its [`Primitive`] implementation,
+//! in the file of its theme. Elementwise primitives are entries of one table
 //! ([`elementwise::ELEMENTWISE`]).
 
 pub mod contraction;
+pub mod conversion;
 pub mod elementwise;
 pub mod emit;
 pub mod leaf;
@@ -15,19 +16,26 @@ pub mod reduction;
 
 use std::fmt;
 
+use smallvec::SmallVec;
+
 pub use contraction::Contract;
+pub use conversion::{Cast, StopGradient};
 pub use elementwise::Elementwise;
 pub use emit::{Emit, NodeId};
 pub use leaf::{Constant, Iota, Random, RandomKind, Slot};
 pub use movement::{Broadcast, Concat, Pad, Permute, Reshape, Slice, View};
 pub use reduction::{ArgKind, ArgReduce, Reduce, ReduceKind};
 
-use crate::types::{DType, TensorType};
+use crate::array::Array;
+use crate::types::TensorType;
 
 /// What the compiler knows about a primitive operation.
 pub trait Primitive {
     /// Name in printed graphs.
     fn name(&self) -> &'static str;
+
+    /// One line on what it computes.
+    fn doc(&self) -> &'static str;
 
     /// Attributes as printed after the name, for example `axes=[1]`; empty if there are none.
     fn attributes(&self) -> String {
@@ -37,7 +45,65 @@ pub trait Primitive {
     /// The result's type, or why these operands do not fit, as a sentence that names axes by
     /// number and extents by value.
     fn infer(&self, operands: &[&TensorType]) -> Result<TensorType, String>;
+
+    /// Reference evaluation in f64, without cleverness: the oracle for all other ways to execute.
+    /// `result` is the inferred type.
+    ///
+    /// # Panics
+    /// May panic if the operands do not fit ([`Primitive::infer`]).
+    fn evaluate(&self, operands: &[&Array], result: &TensorType, context: &Context<'_>) -> Array;
+
+    /// Whether a cotangent of the result gives one of this operand, both being floats.
+    fn differentiable(&self, operand: usize) -> bool;
+
+    /// Emits the cotangents of the wanted operands; absent where nothing flows back. Called only
+    /// if the result and the wanted operands are floats and these
+    /// [differentiable](Primitive::differentiable).
+    ///
+    /// # Errors
+    /// A sentence on why the primitive has no gradient.
+    fn gradient(&self, graph: &mut dyn Emit, at: &Application<'_>) -> Result<Cotangents, String>;
+
+    /// Arithmetic operations: a multiplication and addition counts as two, an elementwise
+    /// function as one for each element, movement as none.
+    fn flops(&self, _operands: &[&TensorType], _result: &TensorType) -> f64 {
+        0.0
+    }
+
+    /// A lower bound, up to a constant factor, on how far an operand can change before the
+    /// gradient jumps; infinite for smooth functions. Finite differences are meaningful only well
+    /// below it.
+    fn kink_distance(&self, _operands: &[&Array]) -> f64 {
+        f64::INFINITY
+    }
 }
+
+/// What reference evaluation depends on besides operands.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// Values of the graph's slots before the step.
+    pub slots: &'a [Array],
+    /// Seed of all random streams.
+    pub seed: u64,
+    /// Number of the step, counted from 0.
+    pub step: u64,
+}
+
+/// An application of a primitive, seen in reverse.
+#[derive(Clone, Copy, Debug)]
+pub struct Application<'a> {
+    /// The operands.
+    pub operands: &'a [NodeId],
+    /// The result.
+    pub result: NodeId,
+    /// The cotangent of the result: the derivative of the loss by it.
+    pub cotangent: NodeId,
+    /// Per operand, whether its cotangent is wanted.
+    pub wanted: &'a [bool],
+}
+
+/// Cotangents of operands, one by one; absent where nothing flows back.
+pub type Cotangents = SmallVec<[Option<NodeId>; 3]>;
 
 macro_rules! ops {
     ($($(#[$doc:meta])* $name:ident($type:ty)),* $(,)?) => {
@@ -107,44 +173,6 @@ impl fmt::Display for Op {
         let attributes = primitive.attributes();
         f.write_str(primitive.name())?;
         if attributes.is_empty() { Ok(()) } else { write!(f, "{{{attributes}}}") }
-    }
-}
-
-/// Conversion to another element type. Float to integer truncates toward zero and saturates (NaN
-/// gives 0); anything to `bool` compares with zero.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Cast {
-    /// Element type of the result.
-    pub dtype: DType,
-}
-
-impl Primitive for Cast {
-    fn name(&self) -> &'static str {
-        "cast"
-    }
-
-    fn attributes(&self) -> String {
-        self.dtype.to_string()
-    }
-
-    fn infer(&self, operands: &[&TensorType]) -> Result<TensorType, String> {
-        let [operand] = operands_of(operands)?;
-        Ok(operand.with_dtype(self.dtype))
-    }
-}
-
-/// The operand itself in the forward direction; no cotangent passes it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct StopGradient;
-
-impl Primitive for StopGradient {
-    fn name(&self) -> &'static str {
-        "stop_gradient"
-    }
-
-    fn infer(&self, operands: &[&TensorType]) -> Result<TensorType, String> {
-        let [operand] = operands_of(operands)?;
-        Ok(operand.clone())
     }
 }
 

@@ -1,6 +1,9 @@
 //! Movement: operations that rearrange elements without computing.
 
-use super::{Op, Primitive, operands_of};
+use smallvec::smallvec;
+
+use super::{Application, Context, Cotangents, Emit, Op, Primitive, operands_of};
+use crate::array::Array;
 use crate::index::IndexMap;
 use crate::types::{Axes, Scalar, Shape, TensorType};
 
@@ -57,6 +60,10 @@ impl Primitive for Reshape {
         "reshape"
     }
 
+    fn doc(&self) -> &'static str {
+        "the same elements in row-major order under another shape"
+    }
+
     fn attributes(&self) -> String {
         format!("shape={:?}", self.shape.as_slice())
     }
@@ -68,6 +75,19 @@ impl Primitive for Reshape {
             return Err(format!("{operand} does not fit the shape {:?}", self.shape.as_slice()));
         }
         Ok(result)
+    }
+
+    fn evaluate(&self, operands: &[&Array], result: &TensorType, _: &Context<'_>) -> Array {
+        Array::new(result.clone(), operands[0].values.clone())
+    }
+
+    fn differentiable(&self, _: usize) -> bool {
+        true
+    }
+
+    fn gradient(&self, g: &mut dyn Emit, at: &Application<'_>) -> Result<Cotangents, String> {
+        let shape = g.type_of(at.operands[0]).shape.clone();
+        Ok(smallvec![Some(g.reshape(at.cotangent, &shape))])
     }
 }
 
@@ -81,6 +101,10 @@ pub struct Permute {
 impl Primitive for Permute {
     fn name(&self) -> &'static str {
         "permute"
+    }
+
+    fn doc(&self) -> &'static str {
+        "axes in another order"
     }
 
     fn attributes(&self) -> String {
@@ -101,6 +125,18 @@ impl Primitive for Permute {
         let shape = self.order.iter().map(|&axis| operand.shape[axis]).collect();
         Ok(TensorType { dtype: operand.dtype, shape })
     }
+
+    fn evaluate(&self, operands: &[&Array], _: &TensorType, _: &Context<'_>) -> Array {
+        operands[0].permuted(&self.order)
+    }
+
+    fn differentiable(&self, _: usize) -> bool {
+        true
+    }
+
+    fn gradient(&self, g: &mut dyn Emit, at: &Application<'_>) -> Result<Cotangents, String> {
+        Ok(smallvec![Some(g.permute(at.cotangent, &inverse_order(&self.order)))])
+    }
 }
 
 /// Repetition: axis `i` of the operand becomes axis `axes[i]` of the result, with the same
@@ -116,6 +152,10 @@ pub struct Broadcast {
 impl Primitive for Broadcast {
     fn name(&self) -> &'static str {
         "broadcast"
+    }
+
+    fn doc(&self) -> &'static str {
+        "repetition along new axes"
     }
 
     fn attributes(&self) -> String {
@@ -140,6 +180,22 @@ impl Primitive for Broadcast {
         }
         Ok(TensorType { dtype: operand.dtype, shape: self.shape.clone() })
     }
+
+    fn evaluate(&self, operands: &[&Array], result: &TensorType, _: &Context<'_>) -> Array {
+        Array::from_fn(result.clone(), |index| {
+            let source: Axes = self.axes.iter().map(|&axis| index[axis]).collect();
+            operands[0].at(&source)
+        })
+    }
+
+    fn differentiable(&self, _: usize) -> bool {
+        true
+    }
+
+    fn gradient(&self, g: &mut dyn Emit, at: &Application<'_>) -> Result<Cotangents, String> {
+        let repeated = other_axes(self.shape.len(), &self.axes);
+        Ok(smallvec![Some(g.sum(at.cotangent, &repeated))])
+    }
 }
 
 /// Per axis, elements `start, start + step, ...` below `stop`.
@@ -156,6 +212,10 @@ pub struct Slice {
 impl Primitive for Slice {
     fn name(&self) -> &'static str {
         "slice"
+    }
+
+    fn doc(&self) -> &'static str {
+        "every step-th element between bounds"
     }
 
     fn attributes(&self) -> String {
@@ -187,6 +247,30 @@ impl Primitive for Slice {
         }
         Ok(TensorType { dtype: operand.dtype, shape })
     }
+
+    fn evaluate(&self, operands: &[&Array], result: &TensorType, _: &Context<'_>) -> Array {
+        Array::from_fn(result.clone(), |index| {
+            let place = |axis: usize| self.start[axis] + index[axis] * self.step[axis];
+            let source: Axes = (0..index.len()).map(place).collect();
+            operands[0].at(&source)
+        })
+    }
+
+    fn differentiable(&self, _: usize) -> bool {
+        true
+    }
+
+    fn gradient(&self, g: &mut dyn Emit, at: &Application<'_>) -> Result<Cotangents, String> {
+        let operand = g.type_of(at.operands[0]).shape.clone();
+        let result = g.type_of(at.result).shape.clone();
+        let interior: Axes = self.step.iter().map(|step| step - 1).collect();
+        let after = |axis: usize| match result[axis] {
+            0 => operand[axis] - self.start[axis],
+            taken => operand[axis] - (self.start[axis] + (taken - 1) * self.step[axis] + 1),
+        };
+        let high: Axes = (0..operand.len()).map(after).collect();
+        Ok(smallvec![Some(g.pad(at.cotangent, &self.start, &high, &interior, 0.0))])
+    }
 }
 
 /// Per axis, `low` and `high` elements of `value` around the operand, and `interior` ones between
@@ -206,6 +290,10 @@ pub struct Pad {
 impl Primitive for Pad {
     fn name(&self) -> &'static str {
         "pad"
+    }
+
+    fn doc(&self) -> &'static str {
+        "constant margins, and gaps between elements"
     }
 
     fn attributes(&self) -> String {
@@ -236,6 +324,35 @@ impl Primitive for Pad {
             .collect();
         Ok(TensorType { dtype: operand.dtype, shape })
     }
+
+    fn evaluate(&self, operands: &[&Array], result: &TensorType, _: &Context<'_>) -> Array {
+        let operand = operands[0];
+        Array::from_fn(result.clone(), |index| {
+            let place = |axis: usize| {
+                let inside = index[axis].checked_sub(self.low[axis])?;
+                let pitch = self.interior[axis] + 1;
+                let source = inside / pitch;
+                (inside % pitch == 0 && source < operand.ty.shape[axis]).then_some(source)
+            };
+            let source: Option<Axes> = (0..index.len()).map(place).collect();
+            source.map_or(self.value.value(), |source| operand.at(&source))
+        })
+    }
+
+    fn differentiable(&self, _: usize) -> bool {
+        true
+    }
+
+    fn gradient(&self, g: &mut dyn Emit, at: &Application<'_>) -> Result<Cotangents, String> {
+        let operand = g.type_of(at.operands[0]).shape.clone();
+        let step: Axes = self.interior.iter().map(|gap| gap + 1).collect();
+        let stop = |axis: usize| match operand[axis] {
+            0 => self.low[axis],
+            extent => self.low[axis] + (extent - 1) * step[axis] + 1,
+        };
+        let stop: Axes = (0..operand.len()).map(stop).collect();
+        Ok(smallvec![Some(g.slice(at.cotangent, &self.low, &stop, &step))])
+    }
 }
 
 /// Operands one after another along `axis`; their other extents are equal.
@@ -248,6 +365,10 @@ pub struct Concat {
 impl Primitive for Concat {
     fn name(&self) -> &'static str {
         "concat"
+    }
+
+    fn doc(&self) -> &'static str {
+        "operands one after another along an axis"
     }
 
     fn attributes(&self) -> String {
@@ -274,6 +395,37 @@ impl Primitive for Concat {
         }
         Ok(result)
     }
+
+    fn evaluate(&self, operands: &[&Array], result: &TensorType, _: &Context<'_>) -> Array {
+        Array::from_fn(result.clone(), |index| {
+            let mut source = Axes::from_slice(index);
+            for operand in operands {
+                let extent = operand.ty.shape[self.axis];
+                if source[self.axis] < extent {
+                    return operand.at(&source);
+                }
+                source[self.axis] -= extent;
+            }
+            unreachable!("an index beyond the operands")
+        })
+    }
+
+    fn differentiable(&self, _: usize) -> bool {
+        true
+    }
+
+    fn gradient(&self, g: &mut dyn Emit, at: &Application<'_>) -> Result<Cotangents, String> {
+        let mut start: Axes = smallvec![0; g.type_of(at.result).rank()];
+        let mut cotangents = Cotangents::new();
+        for (&operand, &wanted) in at.operands.iter().zip(at.wanted) {
+            let mut stop: Axes = g.type_of(operand).shape.clone();
+            stop[self.axis] += start[self.axis];
+            let step: Axes = smallvec![1; stop.len()];
+            cotangents.push(wanted.then(|| g.slice(at.cotangent, &start, &stop, &step)));
+            start[self.axis] = stop[self.axis];
+        }
+        Ok(cotangents)
+    }
 }
 
 /// Any composition of the movements above on one operand: element `i` of the result is element
@@ -291,6 +443,10 @@ impl Primitive for View {
         "view"
     }
 
+    fn doc(&self) -> &'static str {
+        "a composition of movements as one index map"
+    }
+
     fn attributes(&self) -> String {
         self.map.to_string()
     }
@@ -302,4 +458,36 @@ impl Primitive for View {
         }
         Ok(TensorType { dtype: operand.dtype, shape: Shape::from_slice(self.map.domain()) })
     }
+
+    fn evaluate(&self, operands: &[&Array], result: &TensorType, _: &Context<'_>) -> Array {
+        Array::from_fn(result.clone(), |index| match (self.map.evaluate(index), self.map.fill()) {
+            (Some(source), _) => operands[0].at(&source),
+            (None, Some(fill)) => fill.value(),
+            (None, None) => unreachable!("a map with constraints has a fill value"),
+        })
+    }
+
+    fn differentiable(&self, _: usize) -> bool {
+        true
+    }
+
+    fn gradient(&self, _: &mut dyn Emit, _: &Application<'_>) -> Result<Cotangents, String> {
+        Err("a view has no gradient; the optimizer, which makes views, runs after \
+             differentiation"
+            .to_owned())
+    }
+}
+
+/// The order that undoes `order`.
+pub(super) fn inverse_order(order: &[usize]) -> Axes {
+    let mut inverse: Axes = smallvec![0; order.len()];
+    for (axis, &from) in order.iter().enumerate() {
+        inverse[from] = axis;
+    }
+    inverse
+}
+
+/// The axes of a tensor of this rank that are not among `axes`, in order.
+pub(super) fn other_axes(rank: usize, axes: &[usize]) -> Axes {
+    (0..rank).filter(|axis| !axes.contains(axis)).collect()
 }

@@ -177,15 +177,17 @@ pub enum Fault {
     #[error("this row has {found} cells, the first line has {expected}")]
     RaggedRow {
         /// Cells in this row.
-        found: u64,
+        found: usize,
         /// Cells in the header line.
-        expected: u64,
+        expected: usize,
     },
     /// An empty cell, or a mark that stands for one.
     #[error("the value is missing (the cell holds {text:?})")]
     Missing {
         /// The cell, trimmed.
         text: String,
+        /// Whether the cell belongs to a target, which is never filled in.
+        target: bool,
     },
     /// A column without any value in the training rows.
     #[error("column `{column}` has no value in the rows for training, so it has no mean")]
@@ -272,7 +274,7 @@ pub enum Fault {
         /// The name used.
         kind: String,
         /// The names that exist.
-        known: &'static [&'static str],
+        known: Vec<&'static str>,
     },
     /// An option that the source does not have.
     #[error("the source `{kind}` has no option `{name}`; it has {}", .known.join(", "))]
@@ -378,7 +380,10 @@ impl Fault {
             }
             Fault::NoColumns => "skip fewer columns",
             Fault::RaggedRow { .. } => "correct this row; text with delimiters must be in quotes",
-            Fault::Missing { .. } => {
+            Fault::Missing { target: true, .. } => {
+                "fill in the value, or pass missing: \"drop\" (leave the row out)"
+            }
+            Fault::Missing { target: false, .. } => {
                 "fill in the value, or pass missing: \"drop\" (leave the row out) or \
                  missing: \"mean\" (use the column's mean)"
             }
@@ -387,7 +392,7 @@ impl Fault {
                 "correct the cell, or leave the column out with `skip`"
             }
             Fault::NotANumber { target: true, .. } => {
-                "correct the cell, or declare the field i32 to number the classes in sorted order"
+                "correct the cell; texts can name classes if the field is i32 and no cell is a number"
             }
             Fault::NotFinite { .. } => "correct the value or remove the sample",
             Fault::NotRepresentable { .. } => "correct the value or declare a wider type",
@@ -460,8 +465,11 @@ mod tests {
 
     #[test]
     fn message_names_file_place_and_cause() {
-        let error = DataError::in_file(Path::new("wine.csv"), Fault::Missing { text: "?".into() })
-            .at(Place::Cell { line: 7, column: "ash".into() });
+        let error = DataError::in_file(
+            Path::new("wine.csv"),
+            Fault::Missing { text: "?".into(), target: false },
+        )
+        .at(Place::Cell { line: 7, column: "ash".into() });
         assert_eq!(
             error.to_string(),
             "wine.csv, line 7, column `ash`: the value is missing (the cell holds \"?\")"

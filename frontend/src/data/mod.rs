@@ -4,12 +4,24 @@
 //! memory is reserved, and every error names the file, the place in it, the cause and a remedy.
 
 pub mod atomic;
+pub mod dataset;
 pub mod error;
 pub mod idx;
+pub mod load;
 pub mod npy;
+pub mod order;
+pub mod scale;
+pub mod source;
 pub mod weights;
 
+mod conform;
+mod csv;
+mod folder;
 mod input;
+mod random;
 mod raw;
+mod request;
+mod synthetic;
+mod table;
 #[cfg(test)]
 mod testing;

@@ -1,0 +1,117 @@
+//! The order of samples: which are held out for testing, and how each epoch runs through the rest.
+
+use super::error::{DataError, Fault};
+use super::random::shuffle;
+use super::source::{OptionValue, Options};
+
+/// The part of the samples that is held out, as the option `test` states it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum HoldOut {
+    /// This part of them, rounded to the nearest number.
+    Fraction(f64),
+    /// So many.
+    Count(usize),
+}
+
+impl HoldOut {
+    /// Reads the option `test`.
+    pub(super) fn from_options(options: &Options<'_>) -> Result<Option<HoldOut>, DataError> {
+        let expected = "a fraction between 0 and 1 or a number of samples";
+        options.get("test", expected, |value| match value {
+            OptionValue::Float(part) if *part > 0.0 && *part < 1.0 => {
+                Some(HoldOut::Fraction(*part))
+            }
+            OptionValue::Int(count) if *count > 0 => {
+                usize::try_from(*count).ok().map(HoldOut::Count)
+            }
+            _ => None,
+        })
+    }
+
+    /// The positions of the samples for training and for testing, each ascending: `count` samples
+    /// are shuffled once, by `seed`, and the first ones held out.
+    ///
+    /// # Errors
+    /// If one side would be empty.
+    pub(super) fn split(self, count: usize, seed: u64) -> Result<(Vec<u32>, Vec<u32>), DataError> {
+        let test = match self {
+            HoldOut::Fraction(part) => (count as f64 * part).round() as usize,
+            HoldOut::Count(test) => test,
+        };
+        if test == 0 || test >= count {
+            return Err(DataError::in_option("test", Fault::EmptySplit { count, test }));
+        }
+        let mut held_out: Vec<u32> = (0..count as u32).collect();
+        shuffle(&mut held_out, seed, 0);
+        let mut training = held_out.split_off(test);
+        training.sort_unstable();
+        held_out.sort_unstable();
+        Ok((training, held_out))
+    }
+}
+
+/// The order in which epoch `epoch` of a training with seed `seed` runs through `count` samples.
+/// The same arguments give the same order on every machine.
+pub fn epoch_order(count: u32, seed: u64, epoch: u64) -> Vec<u32> {
+    let mut order: Vec<u32> = (0..count).collect();
+    shuffle(&mut order, seed, epoch);
+    order
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parts_are_disjoint_and_complete() {
+        for (test, expected) in [(HoldOut::Fraction(0.2), 359), (HoldOut::Count(3), 3)] {
+            let (training, held_out) = test.split(1797, 0).unwrap();
+            assert_eq!(held_out.len(), expected);
+            let mut all = [training.clone(), held_out].concat();
+            assert!(training.is_sorted());
+            all.sort_unstable();
+            assert!(all.into_iter().eq(0..1797));
+        }
+    }
+
+    #[test]
+    fn the_choice_depends_on_the_seed_only() {
+        let choose = |seed| HoldOut::Count(20).split(100, seed).unwrap().1;
+        assert_eq!(choose(1), choose(1));
+        assert_ne!(choose(1), choose(2));
+    }
+
+    #[test]
+    fn no_side_may_be_empty() {
+        for (test, count) in
+            [(HoldOut::Fraction(0.01), 10), (HoldOut::Fraction(0.99), 10), (HoldOut::Count(5), 5)]
+        {
+            let error = test.split(count, 0).unwrap_err();
+            assert!(matches!(*error.fault, Fault::EmptySplit { .. }), "{error}");
+        }
+    }
+
+    #[test]
+    fn each_epoch_has_an_order_of_its_own() {
+        let first = epoch_order(1000, 7, 0);
+        assert_eq!(first, epoch_order(1000, 7, 0));
+        assert_ne!(first, epoch_order(1000, 7, 1));
+        assert_ne!(first, epoch_order(1000, 8, 0));
+        let mut sorted = first;
+        sorted.sort_unstable();
+        assert!(sorted.into_iter().eq(0..1000));
+        assert!(epoch_order(0, 7, 0).is_empty());
+    }
+
+    #[test]
+    fn every_position_is_reached_equally_often() {
+        // 4000 epochs of 8 samples: each of the 64 cells expects 500, with deviation 21.
+        let mut counts = [[0_i32; 8]; 8];
+        for epoch in 0..4000 {
+            for (position, sample) in epoch_order(8, 1, epoch).into_iter().enumerate() {
+                counts[position][sample as usize] += 1;
+            }
+        }
+        assert!(counts.iter().flatten().all(|count| (count - 500).abs() < 100), "{counts:?}");
+    }
+}

@@ -1,4 +1,5 @@
 //! Capability tests: what a user can do with Cygnet, one module per capability.
 
+mod data;
 mod syntax;
 mod syntax_errors;

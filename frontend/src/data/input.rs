@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn plain_and_compressed_contents_read_alike() {
-        let contents: Vec<u8> = (0..100_000_u32).map(|i| (i * (i % 97) >> 7) as u8).collect();
+        let contents: Vec<u8> = (0..100_000_u32).map(|i| ((i * (i % 97)) >> 7) as u8).collect();
         for file in [contents.clone(), gzip(&contents)] {
             let mut input = input(&file);
             let mut out = vec![0; contents.len()];

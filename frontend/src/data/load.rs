@@ -565,7 +565,10 @@ mod tests {
         assert_eq!(tell(x(), &reversed), "option `high`: `1.0` is not greater than `low`");
         let huge = [("count", OptionValue::Int(i64::MAX))];
         assert!(tell(x(), &huge).contains("more than can be numbered"));
-        assert!(tell(field("x", DType::I32, &[]), &[count.clone()]).contains("declared i32[n]"));
+        assert!(
+            tell(field("x", DType::I32, &[]), std::slice::from_ref(&count))
+                .contains("declared i32[n]")
+        );
         assert!(tell(field("x", DType::F32, &[None]), &[count]).contains("declared f32[n, _]"));
         let unknown = refusal(&source("ods", &[], &[]), &[x()], Path::new(""));
         assert_eq!(

@@ -159,17 +159,12 @@ impl Weights {
     }
 }
 
-/// Up to three names that share the last part of `name` or most of its beginning.
+/// The names most like `name`, at most three.
 fn similar_names(name: &str, names: &[String]) -> Vec<String> {
-    let last = |path: &str| path.rsplit('.').next().map(str::to_string);
-    let common = |other: &str| name.bytes().zip(other.bytes()).take_while(|(a, b)| a == b).count();
-    let mut candidates: Vec<&String> = names
-        .iter()
-        .filter(|other| last(other) == last(name) || 2 * common(other) > name.len())
-        .collect();
-    candidates
-        .sort_by_key(|other| (std::cmp::Reverse(common(other)), other.len().abs_diff(name.len())));
-    candidates.into_iter().take(3).cloned().collect()
+    let likeness = |other: &String| strsim::jaro_winkler(name, other);
+    let mut similar: Vec<&String> = names.iter().filter(|other| likeness(other) > 0.8).collect();
+    similar.sort_by(|a, b| likeness(b).total_cmp(&likeness(a)).then(a.cmp(b)));
+    similar.into_iter().take(3).cloned().collect()
 }
 
 /// Turns little-endian elements of `size` bytes into native ones, or back.

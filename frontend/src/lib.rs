@@ -2,6 +2,7 @@
 
 pub mod data;
 pub mod diagnostic;
+pub mod elaborated;
 pub mod highlight;
 pub mod source;
 pub mod syntax;

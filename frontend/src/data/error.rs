@@ -209,6 +209,9 @@ pub enum Fault {
         /// Whether the cell belongs to a target, which may be text if the field is `i32`.
         target: bool,
     },
+    /// A cell that is no text.
+    #[error("this is not UTF-8 text")]
+    NotUtf8,
     /// NaN or an infinity.
     #[error("the value is {value}")]
     NotFinite {
@@ -356,7 +359,7 @@ impl Fault {
                 "check that the folder exists, is writable and has space"
             }
             Fault::Io { error, .. } if error.kind() == io::ErrorKind::NotFound => {
-                "check the name; paths are relative to the folder of the .cyg file"
+                "check the name; paths in a .cyg file are relative to its folder"
             }
             Fault::Io { .. } => "check that the file exists and is readable",
             Fault::NotAFile => "name a file; only `idx` also takes a folder",
@@ -394,6 +397,7 @@ impl Fault {
             Fault::NotANumber { target: true, .. } => {
                 "correct the cell; texts can name classes if the field is i32 and no cell is a number"
             }
+            Fault::NotUtf8 => "save the table as UTF-8 text",
             Fault::NotFinite { .. } => "correct the value or remove the sample",
             Fault::NotRepresentable { .. } => "correct the value or declare a wider type",
             Fault::LabelOutOfRange { .. } => {
@@ -490,7 +494,7 @@ mod tests {
     #[test]
     fn a_missing_file_is_told_from_an_unreadable_one() {
         let missing = Fault::Io { action: "read", error: io::ErrorKind::NotFound.into() };
-        assert!(missing.remedy().contains("relative to the folder"));
+        assert!(missing.remedy().contains("relative to its folder"));
         let refused = Fault::Io { action: "read", error: io::ErrorKind::PermissionDenied.into() };
         assert!(refused.remedy().contains("readable"));
     }

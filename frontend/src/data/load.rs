@@ -362,7 +362,7 @@ mod tests {
         let fields = images_and_labels();
         let error = refusal(&source("idx", &["data/none"], &[]), &fields, base.path());
         assert!(error.to_string().contains("data/none: cannot read"), "{error}");
-        assert!(error.remedy().contains("relative to the folder of the .cyg file"));
+        assert!(error.remedy().contains("relative to its folder"));
         let one = source("idx", &["labels.idx"], &[]);
         assert!(matches!(*refusal(&one, &fields, base.path()).fault, Fault::WrongCount { .. }));
         let third = [&fields[..], &fields[..1]].concat();

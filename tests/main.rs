@@ -1,5 +1,8 @@
 //! Capability tests: what a user can do with Cygnet, one module per capability.
 
 mod data;
+mod format;
+mod language;
 mod syntax;
 mod syntax_errors;
+mod syntax_fuzz;

@@ -4,16 +4,18 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use cygnet::diagnostic::{Diagnostic, RenderOptions, render_all};
+use cygnet::diagnostic::Diagnostic;
 use cygnet::source::SourceMap;
 use cygnet::syntax;
+
+use crate::language::render;
 
 /// The diagnostics of a program, and as they are shown.
 fn check(text: &str) -> (Vec<Diagnostic>, String) {
     let mut sources = SourceMap::new();
     let file = sources.add("example.cyg", text);
     let diagnostics = syntax::parse(&sources, file).diagnostics;
-    let shown = render_all(&diagnostics, &sources, &RenderOptions::default());
+    let shown = render(&diagnostics, &sources);
     (diagnostics, shown)
 }
 

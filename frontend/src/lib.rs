@@ -3,6 +3,7 @@
 pub mod data;
 pub mod diagnostic;
 pub mod elaborated;
+pub mod format;
 pub mod highlight;
 pub mod source;
 pub mod syntax;

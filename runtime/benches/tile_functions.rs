@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use cygnet_runtime::cpu::Cpu;
 use cygnet_runtime::dtype::DType;
+use cygnet_runtime::random::RandomTile;
 use cygnet_runtime::tile::{TileFunction, TileReduction};
 
 /// Elements in a tile.
@@ -72,6 +73,16 @@ fn main() {
             nanoseconds(|| unsafe {
                 black_box(tile(black_box(x.as_ptr()), TILE));
             })
+        });
+    }
+
+    for &random in RandomTile::ALL {
+        row(random.name(), &mut |cpu| {
+            // SAFETY: random tiles in single precision have this type.
+            let tile: unsafe extern "C" fn(*mut f32, u64, u64, u64, u64, usize) =
+                unsafe { std::mem::transmute(random.address(DType::F32, cpu)) };
+            // SAFETY: the slice has `TILE` elements.
+            nanoseconds(|| unsafe { tile(out.as_mut_ptr(), 1, 2, black_box(3), 0, TILE) })
         });
     }
 }

@@ -46,6 +46,11 @@ impl Cpu {
         }
     }
 
+    /// Panics unless this machine supports it: what is handed out for it can then be called.
+    pub(crate) fn require(self) {
+        assert!(self.supported(), "this machine does not support {self} instructions");
+    }
+
     /// The name used on the command line.
     pub const fn name(self) -> &'static str {
         match self {

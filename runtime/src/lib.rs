@@ -9,6 +9,7 @@ pub mod contraction;
 pub mod cpu;
 pub mod dtype;
 pub mod program;
+pub mod random;
 mod simd;
 pub mod team;
 pub mod tensor;

@@ -1,10 +1,10 @@
 //! Vectors of 8 lanes in AVX registers, with AVX2 and FMA.
 
 use std::arch::x86_64::*;
-use std::ops::{BitAnd, BitOr, Neg, Not};
+use std::ops::{BitAnd, BitOr, BitXor, Neg, Not};
 
 use super::operators::{intrinsic, operators};
-use super::{Arithmetic, IntegerVector, Mask, Vector, WideVector};
+use super::{Arithmetic, IntegerVector, Mask, Vector, WideIntegerVector, WideVector};
 
 /// Rounding to the nearest integer, ties to even, without a precision exception.
 const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
@@ -21,6 +21,10 @@ pub(crate) struct I32x8(__m256i);
 #[derive(Clone, Copy)]
 pub(crate) struct F64x8(__m256d, __m256d);
 
+/// 8 64-bit integers: those of even lanes in one register, those of odd lanes in the other.
+#[derive(Clone, Copy)]
+pub(crate) struct U64x8(__m256i, __m256i);
+
 /// 8 truth values: lanes of all ones or all zeros.
 #[derive(Clone, Copy)]
 pub(crate) struct Mask8(__m256);
@@ -33,11 +37,6 @@ impl F32x8 {
 }
 
 impl I32x8 {
-    #[inline(always)]
-    fn splat(self, value: u32) -> Self {
-        I32x8(intrinsic!(_mm256_set1_epi32(value.cast_signed())))
-    }
-
     #[inline(always)]
     fn zip(self, other: Self, f: impl Fn(__m256i, __m256i) -> __m256i) -> Self {
         I32x8(f(self.0, other.0))
@@ -122,6 +121,17 @@ impl Mask for Mask8 {
 
 impl IntegerVector for I32x8 {
     type Float = F32x8;
+    type Wide = U64x8;
+
+    #[inline(always)]
+    fn splat(self, value: u32) -> Self {
+        I32x8(intrinsic!(_mm256_set1_epi32(value.cast_signed())))
+    }
+
+    #[inline(always)]
+    fn lane_numbers(self) -> Self {
+        I32x8(intrinsic!(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)))
+    }
 
     #[inline(always)]
     fn shift_left<const BITS: u32>(self) -> Self {
@@ -151,6 +161,54 @@ impl IntegerVector for I32x8 {
     #[inline(always)]
     fn is_zero(self) -> Mask8 {
         Mask8(intrinsic!(_mm256_castsi256_ps(_mm256_cmpeq_epi32(self.0, _mm256_setzero_si256()))))
+    }
+
+    #[inline(always)]
+    fn widen(self) -> U64x8 {
+        U64x8(self.0, intrinsic!(_mm256_srli_epi64::<32>(self.0)))
+    }
+}
+
+impl BitXor for U64x8 {
+    type Output = Self;
+    #[inline(always)]
+    fn bitxor(self, other: Self) -> Self {
+        U64x8(
+            intrinsic!(_mm256_xor_si256(self.0, other.0)),
+            intrinsic!(_mm256_xor_si256(self.1, other.1)),
+        )
+    }
+}
+
+impl WideIntegerVector for U64x8 {
+    type Narrow = I32x8;
+
+    #[inline(always)]
+    fn splat(self, value: u64) -> Self {
+        let register = intrinsic!(_mm256_set1_epi64x(value.cast_signed()));
+        U64x8(register, register)
+    }
+
+    #[inline(always)]
+    fn multiply_low_halves(self, other: Self) -> Self {
+        U64x8(
+            intrinsic!(_mm256_mul_epu32(self.0, other.0)),
+            intrinsic!(_mm256_mul_epu32(self.1, other.1)),
+        )
+    }
+
+    #[inline(always)]
+    fn high_half(self) -> Self {
+        U64x8(
+            intrinsic!(_mm256_srli_epi64::<32>(self.0)),
+            intrinsic!(_mm256_srli_epi64::<32>(self.1)),
+        )
+    }
+
+    #[inline(always)]
+    fn narrow(self) -> I32x8 {
+        let odd = intrinsic!(_mm256_slli_epi64::<32>(self.1));
+        I32x8(intrinsic!(_mm256_blend_epi32::<0xaa>(self.0, odd)))
     }
 }
 

@@ -1,10 +1,10 @@
 //! Vectors of 16 lanes in AVX-512 registers (F, DQ, VL and BW).
 
 use std::arch::x86_64::*;
-use std::ops::{BitAnd, BitOr, Neg, Not};
+use std::ops::{BitAnd, BitOr, BitXor, Neg, Not};
 
 use super::operators::{intrinsic, operators};
-use super::{Arithmetic, IntegerVector, Mask, Vector, WideVector};
+use super::{Arithmetic, IntegerVector, Mask, Vector, WideIntegerVector, WideVector};
 
 /// Rounding to the nearest integer, ties to even, without a precision exception.
 const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
@@ -21,6 +21,10 @@ pub(crate) struct I32x16(__m512i);
 #[derive(Clone, Copy)]
 pub(crate) struct F64x16(__m512d, __m512d);
 
+/// 16 64-bit integers: those of even lanes in one register, those of odd lanes in the other.
+#[derive(Clone, Copy)]
+pub(crate) struct U64x16(__m512i, __m512i);
+
 /// 16 truth values, one bit each.
 #[derive(Clone, Copy)]
 pub(crate) struct Mask16(__mmask16);
@@ -33,11 +37,6 @@ impl F32x16 {
 }
 
 impl I32x16 {
-    #[inline(always)]
-    fn splat(self, value: u32) -> Self {
-        I32x16(intrinsic!(_mm512_set1_epi32(value.cast_signed())))
-    }
-
     #[inline(always)]
     fn zip(self, other: Self, f: impl Fn(__m512i, __m512i) -> __m512i) -> Self {
         I32x16(f(self.0, other.0))
@@ -122,6 +121,17 @@ impl Mask for Mask16 {
 
 impl IntegerVector for I32x16 {
     type Float = F32x16;
+    type Wide = U64x16;
+
+    #[inline(always)]
+    fn splat(self, value: u32) -> Self {
+        I32x16(intrinsic!(_mm512_set1_epi32(value.cast_signed())))
+    }
+
+    #[inline(always)]
+    fn lane_numbers(self) -> Self {
+        I32x16(intrinsic!(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)))
+    }
 
     #[inline(always)]
     fn shift_left<const BITS: u32>(self) -> Self {
@@ -151,6 +161,54 @@ impl IntegerVector for I32x16 {
     #[inline(always)]
     fn is_zero(self) -> Mask16 {
         Mask16(intrinsic!(_mm512_testn_epi32_mask(self.0, self.0)))
+    }
+
+    #[inline(always)]
+    fn widen(self) -> U64x16 {
+        U64x16(self.0, intrinsic!(_mm512_srli_epi64::<32>(self.0)))
+    }
+}
+
+impl BitXor for U64x16 {
+    type Output = Self;
+    #[inline(always)]
+    fn bitxor(self, other: Self) -> Self {
+        U64x16(
+            intrinsic!(_mm512_xor_si512(self.0, other.0)),
+            intrinsic!(_mm512_xor_si512(self.1, other.1)),
+        )
+    }
+}
+
+impl WideIntegerVector for U64x16 {
+    type Narrow = I32x16;
+
+    #[inline(always)]
+    fn splat(self, value: u64) -> Self {
+        let register = intrinsic!(_mm512_set1_epi64(value.cast_signed()));
+        U64x16(register, register)
+    }
+
+    #[inline(always)]
+    fn multiply_low_halves(self, other: Self) -> Self {
+        U64x16(
+            intrinsic!(_mm512_mul_epu32(self.0, other.0)),
+            intrinsic!(_mm512_mul_epu32(self.1, other.1)),
+        )
+    }
+
+    #[inline(always)]
+    fn high_half(self) -> Self {
+        U64x16(
+            intrinsic!(_mm512_srli_epi64::<32>(self.0)),
+            intrinsic!(_mm512_srli_epi64::<32>(self.1)),
+        )
+    }
+
+    #[inline(always)]
+    fn narrow(self) -> I32x16 {
+        let odd = intrinsic!(_mm512_slli_epi64::<32>(self.1));
+        I32x16(intrinsic!(_mm512_mask_blend_epi32(0xaaaa, self.0, odd)))
     }
 }
 

@@ -16,6 +16,7 @@
 pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512;
+#[cfg(target_arch = "x86_64")]
 mod operators;
 pub(crate) mod portable;
 
@@ -91,6 +92,14 @@ pub(crate) trait IntegerVector:
 {
     /// The vector of floats with the same number of lanes.
     type Float: Vector<Integer = Self>;
+    /// The vector of 64-bit integers with the same number of lanes.
+    type Wide: WideIntegerVector<Narrow = Self>;
+
+    /// `value` in every lane.
+    fn splat(self, value: u32) -> Self;
+
+    /// The number of the lane in each lane, from 0.
+    fn lane_numbers(self) -> Self;
 
     /// Shifts left by `BITS`, filling with zeros.
     fn shift_left<const BITS: u32>(self) -> Self;
@@ -109,6 +118,27 @@ pub(crate) trait IntegerVector:
 
     /// Which lanes are zero.
     fn is_zero(self) -> <Self::Float as Vector>::Mask;
+
+    /// The same numbers as the low halves of 64-bit integers; the high halves are unspecified.
+    fn widen(self) -> Self::Wide;
+}
+
+/// A 64-bit integer in each lane, for products of 32-bit integers.
+pub(crate) trait WideIntegerVector: Copy + BitXor<Output = Self> {
+    /// The vector of 32-bit integers.
+    type Narrow: IntegerVector<Wide = Self>;
+
+    /// `value` in every lane.
+    fn splat(self, value: u64) -> Self;
+
+    /// The products of the low halves.
+    fn multiply_low_halves(self, other: Self) -> Self;
+
+    /// The high half, moved to the low half.
+    fn high_half(self) -> Self;
+
+    /// The low halves.
+    fn narrow(self) -> Self::Narrow;
 }
 
 /// A single-precision number in each lane.

@@ -1,9 +1,9 @@
 //! Vectors in plain Rust, for any processor; what they become is up to the Rust compiler.
 
 use std::array;
-use std::ops::{BitAnd, BitOr, Not};
+use std::ops::{BitAnd, BitOr, BitXor, Not};
 
-use super::{Arithmetic, IntegerVector, Mask, Vector, WideVector};
+use super::{Arithmetic, IntegerVector, Mask, Vector, WideIntegerVector, WideVector};
 
 /// `N` numbers: `f32`, `f64` or, as integers, `u32`.
 #[derive(Clone, Copy)]
@@ -30,17 +30,18 @@ impl<const N: usize, T: Copy> Lanes<N, T> {
     }
 }
 
-impl<const N: usize> Lanes<N> {
-    /// The first lane: the way from vectors of one lane back to numbers.
+impl<T> Lanes<1, T> {
+    /// The only lane: the way from vectors of one lane back to numbers.
     #[inline(always)]
-    pub(crate) fn first(self) -> f32 {
-        self.0[0]
+    pub(crate) fn first(self) -> T {
+        let [lane] = self.0;
+        lane
     }
 }
 
-impl<const N: usize> From<[f32; N]> for Lanes<N> {
+impl<const N: usize, T> From<[T; N]> for Lanes<N, T> {
     #[inline(always)]
-    fn from(lanes: [f32; N]) -> Self {
+    fn from(lanes: [T; N]) -> Self {
         Lanes(lanes)
     }
 }
@@ -70,7 +71,7 @@ operators! { u32;
     Sub sub u32::wrapping_sub;
     BitAnd bitand BitAnd::bitand;
     BitOr bitor BitOr::bitor;
-    BitXor bitxor std::ops::BitXor::bitxor;
+    BitXor bitxor BitXor::bitxor;
 }
 
 macro_rules! arithmetic {
@@ -171,6 +172,17 @@ impl<const N: usize> Mask for LaneMask<N> {
 
 impl<const N: usize> IntegerVector for Lanes<N, u32> {
     type Float = Lanes<N>;
+    type Wide = Lanes<N, u64>;
+
+    #[inline(always)]
+    fn splat(self, value: u32) -> Self {
+        Lanes([value; N])
+    }
+
+    #[inline(always)]
+    fn lane_numbers(self) -> Self {
+        Lanes(array::from_fn(|lane| lane as u32))
+    }
 
     #[inline(always)]
     fn shift_left<const BITS: u32>(self) -> Self {
@@ -200,6 +212,43 @@ impl<const N: usize> IntegerVector for Lanes<N, u32> {
     #[inline(always)]
     fn is_zero(self) -> LaneMask<N> {
         self.mask(Lanes([0; N]), |a, b| a == b)
+    }
+
+    #[inline(always)]
+    fn widen(self) -> Lanes<N, u64> {
+        self.map(u64::from)
+    }
+}
+
+impl<const N: usize> BitXor for Lanes<N, u64> {
+    type Output = Self;
+    #[inline(always)]
+    fn bitxor(self, other: Self) -> Self {
+        self.zip(other, BitXor::bitxor)
+    }
+}
+
+impl<const N: usize> WideIntegerVector for Lanes<N, u64> {
+    type Narrow = Lanes<N, u32>;
+
+    #[inline(always)]
+    fn splat(self, value: u64) -> Self {
+        Lanes([value; N])
+    }
+
+    #[inline(always)]
+    fn multiply_low_halves(self, other: Self) -> Self {
+        self.zip(other, |a, b| (a & 0xffff_ffff) * (b & 0xffff_ffff))
+    }
+
+    #[inline(always)]
+    fn high_half(self) -> Self {
+        self.map(|lane| lane >> 32)
+    }
+
+    #[inline(always)]
+    fn narrow(self) -> Lanes<N, u32> {
+        self.map(|lane| lane as u32)
     }
 }
 

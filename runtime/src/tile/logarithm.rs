@@ -80,7 +80,7 @@ impl Binary for Logaddexp {
 /// Writes a positive finite x as `significand * 2^exponent`, exactly, with a significand in
 /// 0.75..1.5. Returns (significand, exponent, whether x is zero).
 #[inline(always)]
-pub(super) fn split<V: Vector>(x: V) -> (V, V, V::Mask) {
+pub(crate) fn split<V: Vector>(x: V) -> (V, V, V::Mask) {
     // Subnormals have no exponent bits of their own.
     let subnormal = x.less(x.splat(f32::MIN_POSITIVE));
     let normal = V::select(subnormal, x * 8_388_608.0, x);

@@ -27,6 +27,7 @@ use crate::cpu::Cpu;
 use crate::dtype::DType;
 use crate::simd::{Vector, multiversion};
 
+pub(crate) use logarithm::split;
 pub use reduction::TileReduction;
 
 /// A function of one argument, as the table takes it.
@@ -113,7 +114,7 @@ macro_rules! tile_functions {
             ///
             /// If `dtype` is not a floating-point type or the machine does not support `cpu`.
             pub fn address(self, dtype: DType, cpu: Cpu) -> *const u8 {
-                require(cpu);
+                cpu.require();
                 match (self, dtype) {
                     $((TileFunction::$Unary, DType::F32) => {
                         unary_f32::address::<$unary>(cpu) as *const u8
@@ -133,28 +134,28 @@ macro_rules! tile_functions {
 tile_functions! {
     unary {
         /// e to the power x.
-        Exp "exp" 1.0 exponential::Exp;
+        Exp "exp" 1.25 exponential::Exp;
         /// e to the power x, minus one; accurate near zero.
-        Expm1 "expm1" 2.0 exponential::Expm1;
+        Expm1 "expm1" 1.75 exponential::Expm1;
         /// Natural logarithm.
-        Log "log" 1.5 logarithm::Log;
+        Log "log" 1.0 logarithm::Log;
         /// Natural logarithm of 1 + x; accurate near zero.
-        Log1p "log1p" 2.0 logarithm::Log1p;
+        Log1p "log1p" 1.0 logarithm::Log1p;
         /// Sine; arguments of any size are reduced exactly.
         Sin "sin" 2.0 trigonometric::Sin;
         /// Cosine; arguments of any size are reduced exactly.
         Cos "cos" 2.0 trigonometric::Cos;
         /// Hyperbolic tangent.
-        Tanh "tanh" 2.0 hyperbolic::Tanh;
+        Tanh "tanh" 1.5 hyperbolic::Tanh;
         /// Logistic function, 1 / (1 + exp(-x)).
         Sigmoid "sigmoid" 2.5 hyperbolic::Sigmoid;
         /// Error function.
-        Erf "erf" 2.0 error_function::Erf;
+        Erf "erf" 1.5 error_function::Erf;
         /// Gaussian error linear unit, x (1 + erf(x / sqrt 2)) / 2.
-        Gelu "gelu" 6.0 error_function::Gelu;
+        Gelu "gelu" 8.0 error_function::Gelu;
         /// Derivative of the Gaussian error linear unit,
         /// (1 + erf(x / sqrt 2)) / 2 + x exp(-x^2 / 2) / sqrt(2 pi).
-        GeluGradient "gelu_gradient" 5.0 error_function::GeluGradient;
+        GeluGradient "gelu_gradient" 6.5 error_function::GeluGradient;
     }
     binary {
         /// x to the power y, with the special cases of IEEE 754.
@@ -168,11 +169,6 @@ impl fmt::Display for TileFunction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
     }
-}
-
-/// Panics unless the machine supports `cpu`: an address that is handed out can be called.
-fn require(cpu: Cpu) {
-    assert!(cpu.supported(), "this machine does not support {cpu} instructions");
 }
 
 multiversion! {

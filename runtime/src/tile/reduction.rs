@@ -1,6 +1,5 @@
 //! Reductions of a tile to one value.
 
-use super::require;
 use crate::cpu::Cpu;
 use crate::dtype::DType;
 use crate::simd::{MAX_LANES, Mask, Vector, multiversion};
@@ -45,7 +44,7 @@ impl TileReduction {
     ///
     /// If `dtype` is not a floating-point type or the machine does not support `cpu`.
     pub fn address(self, dtype: DType, cpu: Cpu) -> *const u8 {
-        require(cpu);
+        cpu.require();
         match (self, dtype) {
             (TileReduction::Sum, DType::F32) => sum_f32::address(cpu) as *const u8,
             (TileReduction::Sum, DType::F64) => sum_f64 as *const u8,

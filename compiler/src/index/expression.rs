@@ -226,6 +226,13 @@ impl Expression {
         result
     }
 
+    /// The same expression with 0 for the indices along axes of extent 1, unless they stand in
+    /// quotients or remainders.
+    pub(super) fn without_unit_axes(mut self, domain: &[usize]) -> Expression {
+        self.terms.retain(|(atom, _)| !matches!(atom, Atom::Axis(axis) if domain[*axis] == 1));
+        self
+    }
+
     /// The value at an index.
     ///
     /// # Panics

@@ -30,10 +30,12 @@ pub struct IndexMap {
 
 impl IndexMap {
     /// A map without constraints: operand index `i` is `indices[i]`.
+    ///
+    /// Axes of extent 1 do not occur in the map: their index is 0.
     pub fn new(domain: &[usize], indices: impl IntoIterator<Item = Expression>) -> IndexMap {
         IndexMap {
             domain: Shape::from_slice(domain),
-            indices: indices.into_iter().collect(),
+            indices: indices.into_iter().map(|e| e.without_unit_axes(domain)).collect(),
             constraints: Vec::new(),
             fill: None,
         }
@@ -103,6 +105,7 @@ impl IndexMap {
         let mut map = IndexMap::new(to, []);
         for axis in 0..from.len() {
             let shifted = Expression::axis(axis).plus(&Expression::constant(-(low[axis] as i64)));
+            let shifted = shifted.without_unit_axes(to);
             let pitch = interior[axis] as i64 + 1;
             map.constrain(shifted.remainder(pitch, to), 0, 1);
             let index = shifted.divided(pitch, to);

@@ -57,7 +57,7 @@ const ROW_PASS: f64 = 8.0;
 
 /// Nanoseconds per element of simple arithmetic in 128-bit vectors (a chain of five operations
 /// with three loads ran in 0.08 ns an element).
-const ARITHMETIC: f64 = 0.015;
+pub const ARITHMETIC: f64 = 0.015;
 
 /// Nanoseconds per element to pack an operand for a product.
 const PACK: f64 = 0.05;

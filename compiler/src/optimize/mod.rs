@@ -4,6 +4,7 @@
 //! decide by the predicted time of [`cost`].
 
 pub mod cost;
+pub mod extract;
 pub mod fusion;
 
 /// What the optimizer may do.

@@ -6,7 +6,7 @@ use super::inline::{Inlined, Inliner};
 use super::product::{Layout, parallel_axes};
 use crate::graph::{Graph, NodeId};
 use crate::index::{Expression, IndexMap};
-use crate::kernel::{Axis, AxisRole, KernelBody, Product};
+use crate::kernel::{Axis, AxisRole, KernelBody};
 use crate::op::{Emit, Op};
 
 /// A kernel that may become part of the cover.
@@ -75,16 +75,10 @@ impl Draft {
     /// The product of a contraction with a plain store.
     fn of_product(graph: &Graph, id: NodeId, reads: &dyn Fn(NodeId) -> bool) -> Draft {
         let layout = Layout::new(graph, id, false);
-        let (mut inputs, mut nodes) = (BTreeSet::new(), BTreeSet::new());
-        let mut product = layout.product(graph, [reads, reads], &mut inputs, &mut nodes);
         let mut epilogue = Inliner::new(graph, layout.result_axes(), reads)
             .with_accumulator(id, layout.result.clone());
         epilogue.store(id, &layout.result);
-        let epilogue = epilogue.finish();
-        inputs.extend(epilogue.inputs);
-        nodes.extend(epilogue.inside);
-        product.epilogue = epilogue.body;
-        Draft::of_parts(graph, product, inputs, nodes, vec![id])
+        Draft::product(graph, &layout, [reads, reads], epilogue.finish(), vec![id])
     }
 
     /// A draft from an inlined body.
@@ -95,14 +89,17 @@ impl Draft {
         Draft { body, outputs, inputs, nodes: inside, name, reasons: Vec::new() }
     }
 
-    /// A draft from a product.
-    pub fn of_parts(
+    /// A draft from the layout of a product, what its operands read from memory, and its epilogue.
+    pub fn product(
         graph: &Graph,
-        product: Product,
-        inputs: BTreeSet<NodeId>,
-        nodes: BTreeSet<NodeId>,
+        layout: &Layout,
+        reads: [&dyn Fn(NodeId) -> bool; 2],
+        epilogue: Inlined,
         outputs: Vec<NodeId>,
     ) -> Draft {
+        let Inlined { body, mut inputs, inside: mut nodes } = epilogue;
+        let product = layout.product(graph, reads, body, &mut inputs, &mut nodes);
+        nodes.insert(layout.node);
         let name = name_of(graph, &nodes);
         let body = KernelBody::Product(Box::new(product));
         Draft { body, outputs, inputs, nodes, name, reasons: Vec::new() }

@@ -83,6 +83,19 @@ impl<'a> Inliner<'a> {
         self
     }
 
+    /// The nodes computed so far and where, in no particular order.
+    pub fn computed(&self) -> impl Iterator<Item = (NodeId, &IndexMap)> {
+        self.places.keys().filter(|(node, _)| self.inside.contains(node)).map(|(n, map)| (*n, map))
+    }
+
+    /// Whether a node computed at `map` can be written from there: its value varies along a row
+    /// if its index does.
+    pub fn can_store(&self, node: NodeId, map: &IndexMap) -> bool {
+        let instruction = self.places[&(node, map.clone())];
+        let varies = |axis: &usize| map.indices().iter().any(|index| index.depends_on(*axis));
+        self.reduced.iter().any(varies) == self.body.per_point()[instruction.0 as usize]
+    }
+
     /// Ends the body.
     pub fn finish(self) -> Inlined {
         Inlined { body: self.body, inputs: self.inputs, inside: self.inside }

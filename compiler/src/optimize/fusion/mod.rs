@@ -1,61 +1,44 @@
 //! Level two: from the optimized graph to fused kernels.
 
 mod assemble;
+mod candidate;
+mod cover;
+mod downstream;
 mod draft;
 mod inline;
 mod product;
+mod propose;
+mod survey;
+mod upstream;
 
-use std::collections::BTreeSet;
-
-use crate::graph::{Graph, NodeId};
+use crate::graph::Graph;
 use crate::kernel::KernelGraph;
 use crate::op::Op;
 use crate::optimize::OptimizeOptions;
 use draft::Draft;
+use survey::Survey;
 
-/// Covers a graph with kernels.
-pub fn fuse(graph: &Graph, _options: &OptimizeOptions) -> KernelGraph {
-    separate(graph)
+/// Covers a graph with kernels: with [`OptimizeOptions::fusion`] by the cheapest cover found, else
+/// with a kernel for each node.
+pub fn fuse(graph: &Graph, options: &OptimizeOptions) -> KernelGraph {
+    let survey = Survey::new(graph);
+    let mut drafts = if options.fusion {
+        cover::choose(&survey, &propose::propose(&survey))
+    } else {
+        separate(&survey)
+    };
+    drafts.extend(survey.copied.iter().map(|&slot| Draft::of_node(graph, slot)));
+    let kernels = assemble::assemble(graph, drafts);
+    debug_assert_eq!(crate::kernel::verify::verify(&kernels), Ok(()), "{kernels}");
+    kernels
 }
 
-/// Covers a graph with kernels, one for each node: nothing is fused except constants.
-fn separate(graph: &Graph) -> KernelGraph {
-    let roots = roots(graph);
-    let drafts = needed(graph, &roots)
-        .into_iter()
-        .filter(|id| {
-            let leaf = matches!(graph.node(*id).op, Op::Slot(_) | Op::Constant(_));
-            !leaf || roots.contains(id)
-        })
-        .map(|id| Draft::of_node(graph, id));
-    assemble::assemble(graph, drafts.collect())
-}
-
-/// The nodes whose tensors must be written.
-fn roots(graph: &Graph) -> BTreeSet<NodeId> {
-    let updates = graph.updates.iter();
-    updates
-        .filter(|update| !assemble::keeps_slot(graph, update.slot, update.node))
-        .map(|update| update.node)
-        .chain(graph.outputs.iter().map(|output| output.node))
-        .chain(graph.guards.iter().copied())
-        .collect()
-}
-
-/// The nodes that the roots depend on, and themselves, operands first.
-fn needed(graph: &Graph, roots: &BTreeSet<NodeId>) -> Vec<NodeId> {
-    let mut is_needed = vec![false; graph.nodes.len()];
-    for root in roots {
-        is_needed[root.index()] = true;
-    }
-    for (id, node) in graph.iter().rev() {
-        if is_needed[id.index()] {
-            for operand in &node.operands {
-                is_needed[operand.index()] = true;
-            }
-        }
-    }
-    graph.iter().map(|(id, _)| id).filter(|id| is_needed[id.index()]).collect()
+/// A kernel for each node but slots and constants.
+fn separate(survey: &Survey<'_>) -> Vec<Draft> {
+    let graph = survey.graph;
+    let inline = |id| matches!(graph.node(id).op, Op::Slot(_) | Op::Constant(_));
+    let nodes = survey.needed().filter(|id| !inline(*id) || survey.roots.contains(id));
+    nodes.map(|id| Draft::of_node(graph, id)).collect()
 }
 
 #[cfg(test)]
@@ -82,7 +65,7 @@ mod tests {
         graph.outputs.push(Output { name: "total".to_owned(), node: total });
         graph.outputs.push(Output { name: "x".to_owned(), node: x });
         graph.updates.push(Update { slot: 1, node: doubled });
-        let kernels = separate(&graph);
+        let kernels = fuse(&graph, &OptimizeOptions { fusion: false });
         verify(&kernels).unwrap();
         assert_eq!(kernels.kernels.node_count(), 5);
         let slots = [vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0], vec![1.0, 0.0, 1.0, 0.0, 1.0, 0.0]];

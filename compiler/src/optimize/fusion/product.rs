@@ -7,13 +7,15 @@ use smallvec::SmallVec;
 use super::inline::{Inlined, Inliner, tensor_of};
 use crate::graph::{Graph, NodeId};
 use crate::index::{Expression, IndexMap, row_major_strides};
-use crate::kernel::{Axis, AxisRole, Product, ProductOperand};
+use crate::kernel::{Axis, AxisRole, Body, InstructionKind, Product, ProductOperand};
 use crate::op::{Contract, Emit, Op};
 use crate::types::Shape;
 
 /// How a contraction is laid out as a product: which operand is on the left, and where in the
 /// operands and in the result a point (batch..., row, column, depth) lies.
 pub(super) struct Layout {
+    /// The contraction.
+    pub node: NodeId,
     /// Batch extents.
     pub batch: SmallVec<[usize; 2]>,
     /// Rows of the result.
@@ -81,6 +83,7 @@ impl Layout {
         sides[column_side] = digits(rank + 1, &outer[column_side], &result_domain);
         let result = (0..rank).map(Expression::axis).chain(sides.into_iter().flatten());
         Layout {
+            node,
             rows,
             columns,
             depth,
@@ -144,7 +147,7 @@ pub(super) fn parallel_axes(extents: &[usize]) -> Vec<Axis> {
 
 /// An operand of a product, read from memory where it lies if it has a stride along each axis,
 /// else computed while it is packed. Adds what is read and computed to the sets.
-pub(super) fn operand(
+fn operand(
     graph: &Graph,
     (node, map): &(NodeId, IndexMap),
     reads: &dyn Fn(NodeId) -> bool,
@@ -157,7 +160,7 @@ pub(super) fn operand(
     inputs.extend(read.iter().copied());
     inside.extend(computed);
     if let ([instruction], [source]) = (&body.instructions[..], &Vec::from_iter(read)[..])
-        && let crate::kernel::InstructionKind::Load { map, .. } = &instruction.kind
+        && let InstructionKind::Load { map, .. } = &instruction.kind
         && is_affine(map, &graph.type_of(*source).shape)
     {
         return ProductOperand::Value(tensor_of(*source), map.clone());
@@ -173,11 +176,23 @@ fn is_affine(map: &IndexMap, shape: &[usize]) -> bool {
 }
 
 impl Layout {
-    /// The product of this layout, with an epilogue yet to be filled in.
+    /// Whether both operands have a stride along each axis where they lie, moved or not.
+    pub fn reads_in_place(&self, graph: &Graph) -> bool {
+        [&self.left, &self.right].into_iter().all(|place| {
+            let computes = |node: NodeId| !graph.node(node).op.is_movement();
+            let (mut inputs, mut inside) = (BTreeSet::new(), BTreeSet::new());
+            let operand = operand(graph, place, &computes, &mut inputs, &mut inside);
+            matches!(operand, ProductOperand::Value(..))
+        })
+    }
+
+    /// The product of this layout with an epilogue. `reads` tells what is read from memory for
+    /// the left and the right operand. Adds what is read and computed to the sets.
     pub fn product(
         &self,
         graph: &Graph,
         reads: [&dyn Fn(NodeId) -> bool; 2],
+        epilogue: Body,
         inputs: &mut BTreeSet<NodeId>,
         inside: &mut BTreeSet<NodeId>,
     ) -> Product {
@@ -189,7 +204,7 @@ impl Layout {
             depth: self.depth,
             left: operand(graph, &self.left, reads[0], inputs, inside),
             right: operand(graph, &self.right, reads[1], inputs, inside),
-            epilogue: crate::kernel::Body::default(),
+            epilogue,
         }
     }
 }

@@ -1,0 +1,164 @@
+//! Kernel candidates: what a kernel computes, where, and what it may write.
+
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+use super::downstream::Places;
+use super::draft::{Draft, kept_indices, reduction_axes};
+use super::inline::{Inlined, Inliner};
+use super::product::{Layout, parallel_axes};
+use super::survey::Survey;
+use crate::graph::NodeId;
+use crate::index::IndexMap;
+use crate::kernel::{Axis, AxisRole, ValueId};
+use crate::op::Emit;
+use crate::optimize::cost;
+use crate::types::{Axes, Shape};
+
+/// The points at which a kernel computes.
+#[derive(Clone)]
+pub(super) enum Frame {
+    /// All points of a shape, independently.
+    Points(Shape),
+    /// Rows of a shape: reductions run over these axes.
+    Rows(Shape, Axes),
+    /// The result of a contraction.
+    Product(Rc<Layout>),
+}
+
+impl Frame {
+    /// Axes of the kernel's body, or of its epilogue.
+    pub fn axes(&self) -> Vec<Axis> {
+        match self {
+            Frame::Points(shape) => parallel_axes(shape),
+            Frame::Rows(shape, axes) => reduction_axes(shape, axes),
+            Frame::Product(layout) => layout.result_axes(),
+        }
+    }
+
+    /// How often per-row values are computed.
+    pub fn rows(&self) -> usize {
+        let axes = self.axes();
+        let parallel = axes.iter().filter(|axis| axis.role == AxisRole::Parallel);
+        parallel.map(|axis| axis.extent).product()
+    }
+
+    /// Shape and axes of the reductions that the kernel can do.
+    pub fn reducing(&self) -> Option<(&[usize], &[usize])> {
+        match self {
+            Frame::Rows(shape, axes) => Some((shape, axes)),
+            Frame::Points(_) | Frame::Product(_) => None,
+        }
+    }
+
+    /// The places at which each point, or each row, computes one element of a tensor.
+    fn own_places(&self) -> Vec<IndexMap> {
+        match self {
+            Frame::Points(shape) => vec![IndexMap::identity(shape)],
+            Frame::Rows(shape, axes) => {
+                vec![IndexMap::identity(shape), kept_indices(shape, axes)]
+            }
+            Frame::Product(layout) => vec![layout.result.clone()],
+        }
+    }
+}
+
+/// What makes a candidate different from others: its axes, its contraction, and what it computes.
+pub(super) type CandidateKey = (Vec<Axis>, Option<NodeId>, BTreeSet<NodeId>, [BTreeSet<NodeId>; 2]);
+
+/// A kernel that may become part of the cover.
+pub(super) struct Candidate {
+    /// The points at which it computes.
+    pub frame: Frame,
+    /// Nodes computed there.
+    pub inside: BTreeSet<NodeId>,
+    /// Nodes computed while the left and the right operand of a product are packed.
+    pub packed: [BTreeSet<NodeId>; 2],
+    /// Nodes that can be written, and where.
+    pub exports: Places,
+    /// Nodes read from memory if all exports that were planned are computed.
+    pub inputs: BTreeSet<NodeId>,
+    /// Predicted nanoseconds, without storing anything.
+    pub price: f64,
+    /// What kind of kernel it is, as a sentence.
+    pub reason: &'static str,
+}
+
+impl Candidate {
+    /// A candidate that computes `targets` (which are among `inside`), priced.
+    pub fn new(
+        survey: &Survey<'_>,
+        frame: Frame,
+        inside: BTreeSet<NodeId>,
+        packed: [BTreeSet<NodeId>; 2],
+        targets: &Places,
+        reason: &'static str,
+    ) -> Candidate {
+        let mut candidate = Candidate {
+            frame,
+            inside,
+            packed,
+            exports: Places::new(),
+            inputs: BTreeSet::new(),
+            price: 0.0,
+            reason,
+        };
+        let reads = |node: NodeId| !candidate.inside.contains(&node);
+        let mut inliner = candidate.inliner(survey, &reads);
+        for (&node, place) in targets {
+            inliner.value(node, place);
+        }
+        let own_places = candidate.frame.own_places();
+        let mut exports = targets.clone();
+        for (node, place) in inliner.computed() {
+            if !survey.is_free(node) && own_places.contains(place) {
+                exports.entry(node).or_insert_with(|| place.clone());
+            }
+        }
+        exports.retain(|&node, place| inliner.can_store(node, place));
+        let mut draft = candidate.draft_of(survey, inliner.finish(), Vec::new());
+        let graph = survey.graph;
+        let type_of = |value: ValueId| graph.type_of(NodeId(value.0));
+        candidate.price = cost::of_kernel(&draft.body, &type_of).nanoseconds;
+        candidate.inputs = std::mem::take(&mut draft.inputs);
+        candidate.exports = exports;
+        candidate
+    }
+
+    /// The kernel that writes `outputs`, which are among the exports.
+    pub fn draft(&self, survey: &Survey<'_>, outputs: Vec<NodeId>) -> Draft {
+        let reads = |node: NodeId| !self.inside.contains(&node);
+        let mut inliner = self.inliner(survey, &reads);
+        for &node in &outputs {
+            inliner.store(node, &self.exports[&node]);
+        }
+        self.draft_of(survey, inliner.finish(), outputs).because(self.reason.to_owned())
+    }
+
+    fn inliner<'a>(&self, survey: &Survey<'a>, reads: &'a dyn Fn(NodeId) -> bool) -> Inliner<'a> {
+        let inliner = Inliner::new(survey.graph, self.frame.axes(), reads);
+        match &self.frame {
+            Frame::Product(layout) => inliner.with_accumulator(layout.node, layout.result.clone()),
+            Frame::Points(_) | Frame::Rows(..) => inliner,
+        }
+    }
+
+    fn draft_of(&self, survey: &Survey<'_>, inlined: Inlined, outputs: Vec<NodeId>) -> Draft {
+        let Frame::Product(layout) = &self.frame else {
+            return Draft::fused(survey.graph, inlined, outputs);
+        };
+        let [left, right] = &self.packed;
+        let (left, right) =
+            (|node: NodeId| !left.contains(&node), |node: NodeId| !right.contains(&node));
+        Draft::product(survey.graph, layout, [&left, &right], inlined, outputs)
+    }
+
+    /// What makes the candidate different from others.
+    pub fn key(&self) -> CandidateKey {
+        let product = match &self.frame {
+            Frame::Product(layout) => Some(layout.node),
+            Frame::Points(_) | Frame::Rows(..) => None,
+        };
+        (self.frame.axes(), product, self.inside.clone(), self.packed.clone())
+    }
+}

@@ -1,0 +1,291 @@
+//! Proposing kernels: for each tensor that some kernel reads, a few ways to compute it.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::rc::Rc;
+
+use super::candidate::{Candidate, CandidateKey, Frame};
+use super::downstream::{self, Places};
+use super::draft::{kept_indices, reduced_axes};
+use super::product::Layout;
+use super::survey::Survey;
+use super::upstream::{self, Growth, Reach};
+use crate::graph::NodeId;
+use crate::index::IndexMap;
+use crate::op::{Emit, Op};
+use crate::types::{Axes, Shape};
+
+/// How many of the values on the way from a product to the end of its epilogue are tried as ends.
+const EPILOGUE_ENDS: usize = 4;
+
+/// Candidates, and the nodes whose tensors they read or the graph's roots need.
+pub(super) struct Proposal {
+    /// Candidates; each demanded node is an export of one at least.
+    pub candidates: Vec<Candidate>,
+    /// Demanded nodes, slots among them.
+    pub demanded: BTreeSet<NodeId>,
+}
+
+/// Proposes kernels for a graph.
+pub(super) fn propose(survey: &Survey<'_>) -> Proposal {
+    let mut proposer = Proposer {
+        survey,
+        known: HashSet::new(),
+        candidates: Vec::new(),
+        demanded: BTreeSet::new(),
+        queue: VecDeque::new(),
+    };
+    for &root in &survey.roots {
+        proposer.demanded.insert(root);
+        proposer.queue.push_back(root);
+    }
+    proposer.run();
+    proposer.join_siblings();
+    proposer.run();
+    Proposal { candidates: proposer.candidates, demanded: proposer.demanded }
+}
+
+struct Proposer<'a, 'g> {
+    survey: &'a Survey<'g>,
+    known: HashSet<CandidateKey>,
+    candidates: Vec<Candidate>,
+    demanded: BTreeSet<NodeId>,
+    queue: VecDeque<NodeId>,
+}
+
+impl Proposer<'_, '_> {
+    fn run(&mut self) {
+        while let Some(node) = self.queue.pop_front() {
+            match &self.survey.graph.node(node).op {
+                Op::Contract(_) => self.products(node),
+                Op::Reduce(_) | Op::ArgReduce(_) => self.rows(&[node]),
+                _ => self.points(&[node]),
+            }
+        }
+    }
+
+    fn add(&mut self, candidate: Candidate) {
+        if !self.known.insert(candidate.key()) {
+            return;
+        }
+        for &input in &candidate.inputs {
+            let slot = matches!(self.survey.graph.node(input).op, Op::Slot(_));
+            if self.demanded.insert(input) && !slot {
+                self.queue.push_back(input);
+            }
+        }
+        self.candidates.push(candidate);
+    }
+
+    /// Elementwise kernels that compute nodes of one shape.
+    fn points(&mut self, nodes: &[NodeId]) {
+        let shape = &self.survey.graph.type_of(nodes[0]).shape;
+        let places = nodes.iter().map(|&node| (node, IndexMap::identity(shape))).collect();
+        let reason = match nodes {
+            [_] => "elementwise",
+            _ => "elementwise, several results from shared operands",
+        };
+        for reach in [Reach::Owned, Reach::Cheap, Reach::All] {
+            for repeating in [false, true] {
+                self.fused(Frame::Points(shape.clone()), &places, reach, repeating, reason);
+            }
+        }
+    }
+
+    /// Kernels that reduce over the same axes of the same shape, with what can be computed on.
+    fn rows(&mut self, nodes: &[NodeId]) {
+        let graph = self.survey.graph;
+        let first = graph.node(nodes[0]);
+        let shape = graph.type_of(first.operands[0]).shape.clone();
+        let axes = Axes::from_slice(reduced_axes(&first.op).expect("a reduction"));
+        let place = kept_indices(&shape, &axes);
+        let frame = Frame::Rows(shape.clone(), axes.clone());
+        let anchors: Places = nodes.iter().map(|&node| (node, place.clone())).collect();
+        let cone = downstream::grow(self.survey, &anchors, frame.reducing());
+        let per_row: Places = cone.iter().filter(|(_, p)| **p == place).map(clone_pair).collect();
+        for (ends, reason) in [
+            (&anchors, "a reduction"),
+            (&per_row, "a reduction and what follows for each row"),
+            (&cone, "rows: reductions, and what uses their results along the row"),
+        ] {
+            let computed = closure(self.survey, &cone, ends);
+            for reach in [Reach::Owned, Reach::Cheap, Reach::All] {
+                self.fused(frame.clone(), &computed, reach, false, reason);
+            }
+        }
+    }
+
+    /// Adds the kernel that computes these nodes and grows from them toward its operands.
+    fn fused(
+        &mut self,
+        frame: Frame,
+        computed: &Places,
+        reach: Reach,
+        repeating: bool,
+        reason: &'static str,
+    ) {
+        let growth = Growth { reach, repeating, rows: frame.rows(), reducing: frame.reducing() };
+        let nodes: BTreeSet<NodeId> = computed.keys().copied().collect();
+        let inside = upstream::grow(self.survey, &nodes, growth);
+        let targets = self.targets(computed);
+        let candidate = Candidate::new(
+            self.survey,
+            frame,
+            inside,
+            [BTreeSet::new(), BTreeSet::new()],
+            &targets,
+            reason,
+        );
+        self.add(candidate);
+    }
+
+    /// Those of the nodes that something else than the others needs.
+    fn targets(&self, computed: &Places) -> Places {
+        let nodes: BTreeSet<NodeId> = computed.keys().copied().collect();
+        let wanted = computed.iter().filter(|(node, _)| self.survey.leaves(**node, &nodes));
+        wanted.map(clone_pair).collect()
+    }
+
+    /// Matrix products with what goes before and after.
+    fn products(&mut self, node: NodeId) {
+        let survey = self.survey;
+        let layout = Rc::new(Layout::new(survey.graph, node, false));
+        let frame = Frame::Product(Rc::clone(&layout));
+        let anchors = Places::from([(node, layout.result.clone())]);
+        let cone = downstream::grow(survey, &anchors, None);
+        let mut ends: Vec<Places> = vec![anchors.clone()];
+        let computed: BTreeSet<NodeId> = cone.keys().copied().collect();
+        let stops = cone.iter().filter(|(id, _)| {
+            **id != node && (survey.users(**id).len() > 1 || survey.leaves(**id, &computed))
+        });
+        ends.extend(stops.take(EPILOGUE_ENDS).map(|pair| Places::from([clone_pair(pair)])));
+        ends.push(cone.clone());
+        for ends in &ends {
+            let computed = closure(survey, &cone, ends);
+            let nodes: BTreeSet<NodeId> = computed.keys().copied().collect();
+            let targets = self.targets(&computed);
+            for reach in [Reach::Cheap, Reach::All] {
+                let growth = Growth { reach, repeating: false, rows: frame.rows(), reducing: None };
+                let inside = upstream::grow(survey, &nodes, growth);
+                for packed in self.packings(&layout) {
+                    let reason = match nodes.len() {
+                        1 => "a matrix product",
+                        _ => "a matrix product, and what follows on its finished tiles",
+                    };
+                    let frame = frame.clone();
+                    let candidate =
+                        Candidate::new(survey, frame, inside.clone(), packed, &targets, reason);
+                    self.add(candidate);
+                }
+            }
+        }
+    }
+
+    /// What may be computed while the operands of a product are packed: nothing but movement, or
+    /// all that can be for one of them.
+    fn packings(&self, layout: &Layout) -> Vec<[BTreeSet<NodeId>; 2]> {
+        let before = |operand: NodeId, reach: Reach| {
+            let elements = self.survey.elements(operand);
+            let growth = Growth { reach, repeating: false, rows: elements, reducing: None };
+            upstream::grow_operand(self.survey, operand, growth)
+        };
+        let [left, right] = [layout.left.0, layout.right.0];
+        let (left_moved, right_moved) =
+            (before(left, Reach::Movement), before(right, Reach::Movement));
+        let mut packings = vec![[left_moved.clone(), right_moved.clone()]];
+        let mut add = |packing: [BTreeSet<NodeId>; 2]| {
+            if !packings.contains(&packing) {
+                packings.push(packing);
+            }
+        };
+        add([before(left, Reach::All), right_moved.clone()]);
+        add([left_moved.clone(), before(right, Reach::All)]);
+        if !layout.reads_in_place(self.survey.graph) {
+            add([BTreeSet::new(), BTreeSet::new()]);
+        }
+        packings
+    }
+
+    /// Proposes kernels that compute several demanded nodes at once: elementwise ones of one shape
+    /// (the state of an optimizer and the parameter), and reductions over the same axes.
+    fn join_siblings(&mut self) {
+        let mut points: BTreeMap<&Shape, Vec<NodeId>> = BTreeMap::new();
+        let mut rows: BTreeMap<(&Shape, &[usize]), Vec<NodeId>> = BTreeMap::new();
+        let graph = self.survey.graph;
+        let demanded = self.demanded.clone();
+        for &id in &demanded {
+            let node = graph.node(id);
+            match &node.op {
+                Op::Contract(_) | Op::Slot(_) => {}
+                op => match reduced_axes(op) {
+                    Some(axes) => {
+                        let shape = &graph.type_of(node.operands[0]).shape;
+                        rows.entry((shape, axes)).or_default().push(id);
+                    }
+                    None => points.entry(&node.ty.shape).or_default().push(id),
+                },
+            }
+        }
+        for (shape, nodes) in points {
+            for group in self.groups(&nodes, shape.is_empty()) {
+                self.points(&group);
+            }
+        }
+        for nodes in rows.into_values() {
+            for group in self.groups(&nodes, false) {
+                self.rows(&group);
+            }
+        }
+    }
+
+    /// Groups of at least two nodes that read something in common (or anything, for scalars) and
+    /// do not wait for each other.
+    fn groups(&self, nodes: &[NodeId], scalars: bool) -> Vec<Vec<NodeId>> {
+        struct Group {
+            members: Vec<NodeId>,
+            inputs: BTreeSet<NodeId>,
+            depends: Vec<bool>,
+        }
+        let mut groups: Vec<Group> = Vec::new();
+        for &node in nodes {
+            let Some(inputs) = self.inputs_of(node) else { continue };
+            let depends = self.survey.descendants(&[node]);
+            let fits = |group: &Group| {
+                let waits = inputs.iter().any(|input| group.depends[input.index()])
+                    || group.inputs.iter().any(|input| depends[input.index()]);
+                !waits && (scalars || inputs.iter().any(|input| group.inputs.contains(input)))
+            };
+            match groups.iter_mut().find(|group| fits(group)) {
+                Some(group) => {
+                    group.members.push(node);
+                    group.inputs.extend(inputs);
+                    for (all, one) in group.depends.iter_mut().zip(depends) {
+                        *all |= one;
+                    }
+                }
+                None => groups.push(Group { members: vec![node], inputs, depends }),
+            }
+        }
+        groups.into_iter().map(|group| group.members).filter(|members| members.len() > 1).collect()
+    }
+
+    /// What the kernel reads that computes the most for this node.
+    fn inputs_of(&self, node: NodeId) -> Option<BTreeSet<NodeId>> {
+        let makers = self.candidates.iter().filter(|c| c.exports.contains_key(&node));
+        makers.max_by_key(|c| c.inside.len()).map(|c| c.inputs.clone())
+    }
+}
+
+fn clone_pair((node, place): (&NodeId, &IndexMap)) -> (NodeId, IndexMap) {
+    (*node, place.clone())
+}
+
+/// The ends, and the nodes of the cone that they need.
+fn closure(survey: &Survey<'_>, cone: &Places, ends: &Places) -> Places {
+    let mut closure = ends.clone();
+    for (&node, place) in cone.iter().rev() {
+        if survey.users(node).iter().any(|user| closure.contains_key(user)) {
+            closure.insert(node, place.clone());
+        }
+    }
+    closure
+}

@@ -9,7 +9,7 @@ use super::{
     ProductOperand, ValueId,
 };
 use crate::index::IndexMap;
-use crate::op::{ArgKind, RandomKind, ReduceKind};
+use crate::op::{ArgKind, RandomKind};
 use crate::types::{DType, Scalar};
 
 /// A source of random numbers: distribution, stream and position to number.
@@ -134,7 +134,10 @@ fn run_row(
         let dtype = instruction.dtype;
         let all = |id: &InstructionId| (0..row_points.len()).map(|p| of(id, p)).collect::<Vec<_>>();
         let results: Vec<f64> = match &instruction.kind {
-            InstructionKind::Reduce(kind, operand) => vec![reduce(*kind, &all(operand))],
+            InstructionKind::Reduce(kind, operand) => {
+                let combine = |a, b| kind.combine(dtype, a, b);
+                vec![all(operand).into_iter().fold(kind.identity(dtype).value(), combine)]
+            }
             InstructionKind::ArgReduce(kind, operand) => vec![arg_reduce(*kind, &all(operand))],
             kind => (places.iter().enumerate())
                 .map(|(place, point)| match kind {
@@ -147,7 +150,7 @@ fn run_row(
                     }
                     InstructionKind::Apply(function, operands) => {
                         let operands: Vec<f64> = operands.iter().map(|id| of(id, place)).collect();
-                        (function.entry().evaluate)(&operands)
+                        function.evaluate_element(dtype, &operands)
                     }
                     InstructionKind::Cast(operand) => cast(dtype, of(operand, place)),
                     InstructionKind::Masked(operand, map) => match map.evaluate(point) {
@@ -168,15 +171,6 @@ fn run_row(
 /// Conversion between element types; floats keep their f64 precision.
 fn cast(dtype: DType, value: f64) -> f64 {
     if dtype.is_float() { value } else { Scalar::new(dtype, value).value() }
-}
-
-fn reduce(kind: ReduceKind, elements: &[f64]) -> f64 {
-    let larger = |a: f64, b: f64| if a.is_nan() || a > b { a } else { b };
-    match kind {
-        ReduceKind::Sum => elements.iter().sum(),
-        ReduceKind::Prod => elements.iter().product(),
-        ReduceKind::Max => elements.iter().copied().fold(f64::NEG_INFINITY, larger),
-    }
 }
 
 fn arg_reduce(kind: ArgKind, elements: &[f64]) -> f64 {
@@ -210,9 +204,9 @@ fn run_product(memory: &mut Memory<'_>, product: &Product, random: RandomNumbers
         let left = matrix(&product.left, product.rows, product.depth);
         let right = matrix(&product.right, product.depth, product.columns);
         let body = &product.epilogue;
-        for row in 0..product.rows {
+        for (row, factors) in left.iter().enumerate() {
             for column in 0..product.columns {
-                let sum = (0..product.depth).map(|k| left[row][k] * right[k][column]).sum();
+                let sum = factors.iter().zip(&right).map(|(a, b)| a * b[column]).sum();
                 let point: Vec<usize> = batch.iter().copied().chain([row, column]).collect();
                 let row_points = [point.clone()];
                 let values = run_row(memory, body, &point, &row_points, random, Some(sum));

@@ -286,7 +286,7 @@ fn is_injective(map: &IndexMap, shape: &[usize]) -> bool {
         let mut reach = 1;
         return strides.iter().all(|&(stride, extent)| {
             let apart = stride >= reach;
-            reach = stride * (extent - 1) + reach;
+            reach += stride * (extent - 1);
             apart
         });
     }

@@ -33,7 +33,7 @@ impl ReduceKind {
     }
 
     /// Combines two values of a type, in f64. Integers wrap; NaN stays.
-    fn combine(self, dtype: DType, a: f64, b: f64) -> f64 {
+    pub fn combine(self, dtype: DType, a: f64, b: f64) -> f64 {
         if dtype == DType::I32 {
             let (a, b) = (a as i32, b as i32);
             return f64::from(match self {

@@ -7,7 +7,7 @@
 
 use crate::index::{Expression, IndexMap};
 use crate::kernel::{Body, Cost, InstructionKind, KernelBody, Product, ProductOperand, ValueId};
-use crate::op::{ArgKind, Elementwise, ReduceKind};
+use crate::op::{ArgKind, ReduceKind};
 use crate::types::{DType, TensorType};
 
 /// Nanoseconds for starting a kernel: dispatch of its pieces and a barrier of a spinning team
@@ -55,23 +55,15 @@ const FOLD: f64 = 0.03;
 /// Nanoseconds per row for starting and ending a pass over the row.
 const ROW_PASS: f64 = 8.0;
 
-/// Nanoseconds per element of simple arithmetic in 128-bit vectors (a chain of five operations
-/// with three loads ran in 0.08 ns an element).
-pub const ARITHMETIC: f64 = 0.015;
+/// Nanoseconds per element of simple arithmetic in 128-bit vectors, as in the table of elementwise
+/// primitives.
+const ARITHMETIC: f64 = 0.02;
+
+/// Elementwise functions up to this cost are computed again rather than stored without a thought.
+pub const CHEAP: f64 = 0.05;
 
 /// Nanoseconds per element to pack an operand for a product.
 const PACK: f64 = 0.05;
-
-/// Nanoseconds one application of an elementwise function takes per f32 element.
-pub fn of_function(function: Elementwise) -> f64 {
-    match function.entry().name {
-        "div" | "sqrt" => 0.15,
-        "exp" | "expm1" | "log" | "log1p" | "sigmoid" | "tanh" => 0.2,
-        "sin" | "cos" | "erf" => 0.3,
-        "pow" | "logaddexp" => 0.6,
-        _ => ARITHMETIC,
-    }
-}
 
 /// f64 has half the lanes of f32.
 fn lane_factor(dtype: DType) -> f64 {
@@ -156,7 +148,7 @@ fn of_body<'a>(body: &Body, type_of: &dyn Fn(ValueId) -> &'a TensorType) -> Work
             InstructionKind::Index(_) => work.computing += times * ARITHMETIC,
             InstructionKind::Random { .. } => work.computing += times * lanes * RANDOM_NUMBER,
             InstructionKind::Apply(function, _) => {
-                work.computing += times * lanes * of_function(*function);
+                work.computing += times * lanes * function.entry().cost;
                 work.flops += times;
             }
             InstructionKind::Cast(_) => work.computing += times * lanes * ARITHMETIC,

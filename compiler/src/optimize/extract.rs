@@ -4,7 +4,8 @@
 //! of a tree), and no choice may depend on itself. Finding the optimum is NP-hard; this is a tree
 //! extraction (Knuth's generalization of Dijkstra's algorithm, 1977), which settles classes in the
 //! order of their prices and so never goes around in a circle, followed by a hill climb with
-//! reference counts: a class changes its choice whenever the whole gets cheaper.
+//! reference counts: a class changes its choice whenever the whole gets cheaper. Changes of several
+//! classes at once that make the whole dearer are tried together with changes that build on them.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -44,16 +45,18 @@ const LEAST_GAIN: f64 = 1e-9;
 
 /// The chosen way for each class (meaningful for those that the roots need), and the total price.
 ///
-/// Besides changes of single classes, the climb tries `moves`.
+/// Besides changes of single classes, the climb tries `moves`, alone and each followed by those
+/// that use what it makes.
 ///
 /// # Panics
 /// If a root cannot be computed.
 pub fn extract(choices: &Choices, moves: &[Move]) -> (Vec<usize>, f64) {
     let mut selection = Selection::from_trees(choices);
+    let followers = followers(choices, moves);
     for _ in 0..ROUNDS {
         let before = selection.total;
-        for change in moves {
-            selection.attempt(change);
+        for (number, change) in moves.iter().enumerate() {
+            selection.attempt_with(change, followers[number].iter().map(|&next| &moves[next]));
         }
         for position in (0..selection.order.len()).rev() {
             let class = selection.order[position];
@@ -68,6 +71,36 @@ pub fn extract(choices: &Choices, moves: &[Move]) -> (Vec<usize>, f64) {
         }
     }
     (selection.chosen, selection.total)
+}
+
+/// For each move, the moves whose choices depend on a class that it changes, directly or through
+/// a class that has no other choice.
+fn followers(choices: &Choices, moves: &[Move]) -> Vec<Vec<usize>> {
+    let mut readers: Vec<Vec<usize>> = vec![Vec::new(); choices.classes.len()];
+    for (number, change) in moves.iter().enumerate() {
+        for &(class, choice) in change {
+            for &child in &choices.classes[class][choice].children {
+                let direct = std::slice::from_ref(&child);
+                let read = match &choices.classes[child][..] {
+                    [only] => &only.children[..],
+                    _ => direct,
+                };
+                for &class in read {
+                    if readers[class].last() != Some(&number) {
+                        readers[class].push(number);
+                    }
+                }
+            }
+        }
+    }
+    let following = |change: &Move| {
+        let mut following: Vec<usize> =
+            change.iter().flat_map(|(class, _)| &readers[*class]).copied().collect();
+        following.sort_unstable();
+        following.dedup();
+        following
+    };
+    moves.iter().map(following).collect()
 }
 
 /// A class without a choice.
@@ -175,29 +208,71 @@ impl<'a> Selection<'a> {
     }
 
     /// Makes the change if the whole gets cheaper by it.
-    fn attempt(&mut self, change: &[(Class, usize)]) {
+    fn attempt(&mut self, change: &[(Class, usize)]) -> bool {
+        let price = self.total;
+        let Some(before) = self.force(change) else { return false };
+        if self.total < price - LEAST_GAIN * price {
+            return true;
+        }
+        self.restore(before, price);
+        false
+    }
+
+    /// Makes the change, and then those of `followers` that make the whole cheaper again; takes
+    /// all of it back if the whole is not cheaper in the end.
+    fn attempt_with<'m>(&mut self, change: &Move, followers: impl Iterator<Item = &'m Move>) {
+        let price = self.total;
+        let Some(first) = self.force(change) else { return };
+        let mut undo = vec![first];
+        for follower in followers {
+            let price = self.total;
+            let Some(before) = self.force(follower) else { continue };
+            if self.total < price - LEAST_GAIN * price {
+                undo.push(before);
+            } else {
+                self.restore(before, price);
+            }
+        }
+        if self.total >= price - LEAST_GAIN * price {
+            while let Some(before) = undo.pop() {
+                self.restore(before, price);
+            }
+        }
+    }
+
+    /// Makes the change as far as it concerns classes in use, and returns what was chosen there
+    /// before; `None` if it changes nothing or would go in circles.
+    fn force(&mut self, change: &[(Class, usize)]) -> Option<Move> {
         let change: Move = (change.iter().copied())
             .filter(|&(class, choice)| self.users[class] > 0 && self.chosen[class] != choice)
             .collect();
-        let before: Move = change.iter().map(|&(class, _)| (class, self.chosen[class])).collect();
         let in_order = change.iter().all(|&(class, choice)| {
             let children = &self.choices.classes[class][choice].children;
             children.iter().all(|&child| self.rank[child] < self.rank[class])
         });
         if change.is_empty() || (!in_order && self.goes_in_circles(&change)) {
-            return;
+            return None;
         }
-        let price = self.total;
+        let before = change.iter().map(|&(class, _)| (class, self.chosen[class])).collect();
         self.switch(&change);
-        if self.total < price - LEAST_GAIN * price {
-            if !in_order {
-                self.sort();
-            }
-        } else {
-            self.switch(&before);
-            // Adding and subtracting the same prices leaves rounding errors.
-            self.total = price;
+        if !in_order {
+            self.sort();
         }
+        Some(before)
+    }
+
+    /// Takes the latest change back; the total was `price` before it.
+    fn restore(&mut self, before: Move, price: f64) {
+        self.switch(&before);
+        let in_order = before.iter().all(|&(class, _)| {
+            let children = &self.choice(class).children;
+            children.iter().all(|&child| self.rank[child] < self.rank[class])
+        });
+        if !in_order {
+            self.sort();
+        }
+        // Adding and subtracting the same prices leaves rounding errors.
+        self.total = price;
     }
 
     /// Sets choices.

@@ -6,6 +6,8 @@
 pub mod cost;
 pub mod extract;
 pub mod fusion;
+#[cfg(test)]
+mod samples;
 
 /// What the optimizer may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,6 +11,8 @@ mod transcendental;
 
 use std::fmt;
 
+use smallvec::SmallVec;
+
 use super::lowering::Lowering;
 use super::{Application, Context, Cotangents, Emit, NodeId, Primitive};
 use crate::array::Array;
@@ -102,6 +104,17 @@ impl Elementwise {
     pub fn entry(self) -> &'static Entry {
         &ELEMENTWISE[usize::from(self.0)]
     }
+
+    /// Reference evaluation of one element of a result of this type.
+    pub fn evaluate_element(self, result: DType, arguments: &[f64]) -> f64 {
+        match self.entry().evaluate_i32.filter(|_| result == DType::I32) {
+            Some(evaluate) => {
+                let arguments: SmallVec<[i32; 3]> = arguments.iter().map(|&x| x as i32).collect();
+                f64::from(evaluate(&arguments))
+            }
+            None => (self.entry().evaluate)(arguments),
+        }
+    }
 }
 
 impl fmt::Debug for Elementwise {
@@ -147,20 +160,12 @@ impl Primitive for Elementwise {
     }
 
     fn evaluate(&self, operands: &[&Array], result: &TensorType, _: &Context<'_>) -> Array {
-        let entry = self.entry();
         let mut arguments = vec![0.0; operands.len()];
-        let integers = entry.evaluate_i32.filter(|_| result.dtype == DType::I32);
         let values = (0..result.elements()).map(|element| {
             for (argument, operand) in arguments.iter_mut().zip(operands) {
                 *argument = operand.values[element];
             }
-            match integers {
-                Some(evaluate) => {
-                    let arguments: Vec<i32> = arguments.iter().map(|&x| x as i32).collect();
-                    f64::from(evaluate(&arguments))
-                }
-                None => (entry.evaluate)(&arguments),
-            }
+            self.evaluate_element(result.dtype, &arguments)
         });
         Array { ty: result.clone(), values: values.collect() }
     }

@@ -144,7 +144,7 @@ fn moves(proposal: &Proposal, nodes: &[Vec<&Cover>]) -> Vec<Move> {
             }
         }
     }
-    moves.retain(|change| change.len() > 1);
+    moves.retain(|change| !change.is_empty());
     moves
 }
 

@@ -9,6 +9,8 @@ mod inline;
 mod product;
 mod propose;
 mod survey;
+#[cfg(test)]
+mod tests;
 mod upstream;
 
 use crate::graph::Graph;
@@ -39,39 +41,4 @@ fn separate(survey: &Survey<'_>) -> Vec<Draft> {
     let inline = |id| matches!(graph.node(id).op, Op::Slot(_) | Op::Constant(_));
     let nodes = survey.needed().filter(|id| !inline(*id) || survey.roots.contains(id));
     nodes.map(|id| Draft::of_node(graph, id)).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::graph::{Emit, Output, SlotRole, Update};
-    use crate::kernel::interpret::interpret;
-    use crate::kernel::verify::verify;
-    use crate::types::{DType, TensorType};
-
-    #[test]
-    fn a_layer_as_separate_kernels() {
-        let mut graph = Graph::new();
-        let ty = |shape: &[usize]| TensorType::new(DType::F32, shape);
-        graph.declare_slot("x", SlotRole::Input, ty(&[2, 3]));
-        graph.declare_slot("w", SlotRole::Parameter, ty(&[2, 3]));
-        let x = graph.read_slot(0);
-        let w = graph.read_slot(1);
-        let product = graph.contract(x, w, &[], &[(1, 1)]);
-        let turned = graph.permute(product, &[1, 0]);
-        let total = graph.sum(turned, &[1]);
-        let two = graph.constant(DType::F32, &[2, 3], 2.0);
-        let doubled = graph.mul(w, two);
-        graph.outputs.push(Output { name: "total".to_owned(), node: total });
-        graph.outputs.push(Output { name: "x".to_owned(), node: x });
-        graph.updates.push(Update { slot: 1, node: doubled });
-        let kernels = fuse(&graph, &OptimizeOptions { fusion: false });
-        verify(&kernels).unwrap();
-        assert_eq!(kernels.kernels.node_count(), 5);
-        let slots = [vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0], vec![1.0, 0.0, 1.0, 0.0, 1.0, 0.0]];
-        let values = interpret(&kernels, &slots, &|_, _, _| unreachable!("nothing is random"));
-        assert_eq!(values[&kernels.outputs[0].1], [4.0 + 10.0, 2.0 + 5.0]);
-        assert_eq!(values[&kernels.outputs[1].1], slots[0]);
-        assert_eq!(values[&kernels.updates[0].1], [2.0, 0.0, 2.0, 0.0, 2.0, 0.0]);
-    }
 }

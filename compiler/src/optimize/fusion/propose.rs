@@ -237,14 +237,15 @@ impl Proposer<'_, '_> {
         }
     }
 
-    /// Groups of at least two nodes that read something in common (or anything, for scalars) and
-    /// do not wait for each other.
+    /// Groups of at least two nodes that read something in common (or, for scalars, slots only:
+    /// then nothing waits for what comes along) and do not wait for each other.
     fn groups(&self, nodes: &[NodeId], scalars: bool) -> Vec<Vec<NodeId>> {
         struct Group {
             members: Vec<NodeId>,
             inputs: BTreeSet<NodeId>,
             depends: Vec<bool>,
         }
+        let is_slot = |id: NodeId| matches!(self.survey.graph.node(id).op, Op::Slot(_));
         let mut groups: Vec<Group> = Vec::new();
         for &node in nodes {
             let Some(inputs) = self.inputs_of(node) else { continue };
@@ -252,7 +253,12 @@ impl Proposer<'_, '_> {
             let fits = |group: &Group| {
                 let waits = inputs.iter().any(|input| group.depends[input.index()])
                     || group.inputs.iter().any(|input| depends[input.index()]);
-                !waits && (scalars || inputs.iter().any(|input| group.inputs.contains(input)))
+                let early = |inputs: &BTreeSet<NodeId>| inputs.iter().all(|input| is_slot(*input));
+                let together = match scalars {
+                    true => early(&inputs) && early(&group.inputs),
+                    false => inputs.iter().any(|input| group.inputs.contains(input)),
+                };
+                !waits && together
             };
             match groups.iter_mut().find(|group| fits(group)) {
                 Some(group) => {

@@ -84,7 +84,7 @@ impl<'g> Survey<'g> {
     /// Whether a node is cheaper to compute again than to store and load.
     pub fn is_cheap(&self, node: NodeId) -> bool {
         match &self.graph.node(node).op {
-            Op::Elementwise(function) => cost::of_function(*function) <= cost::ARITHMETIC,
+            Op::Elementwise(function) => function.entry().cost <= cost::CHEAP,
             op => {
                 op.is_movement()
                     || matches!(op, Op::Cast(_) | Op::StopGradient(_))

@@ -1,5 +1,7 @@
 //! How elementwise primitives become code.
 
+use cygnet_runtime::tile::TileFunction;
+
 use crate::types::DType;
 
 /// A value at the current element or elements, held by a [`Lanes`].
@@ -78,6 +80,6 @@ pub type InlineLowering = fn(&mut dyn Lanes, &[Lane]) -> Lane;
 pub enum Lowering {
     /// By instructions in place.
     Inline(InlineLowering),
-    /// By calling the runtime for a tile of elements, whose operands lie in memory: the name of the tile function.
-    Tile(&'static str),
+    /// By calling the runtime for a tile of elements, whose operands lie in memory.
+    Tile(TileFunction),
 }

@@ -2,6 +2,8 @@
 
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 
+use cygnet_runtime::tile::TileFunction;
+
 use super::{Domain, Entry, Typing};
 use crate::op::lowering::Lowering::Tile;
 use crate::op::{Emit, NodeId};
@@ -20,7 +22,7 @@ pub(super) const ENTRIES: &[Entry] = &[
         evaluate: |x| x[0].exp(),
         evaluate_i32: None,
         gradient: &[Some(|g, _, y, dy| g.mul(dy, y))],
-        lowering: Tile("exp"),
+        lowering: Tile(TileFunction::Exp),
         cost: 0.1,
         domain: Domain::smooth(&[(-3.0, 1.5)]),
     },
@@ -37,7 +39,7 @@ pub(super) const ENTRIES: &[Entry] = &[
             let power = g.add(y, one);
             g.mul(dy, power)
         })],
-        lowering: Tile("expm1"),
+        lowering: Tile(TileFunction::Expm1),
         cost: 0.15,
         domain: Domain::smooth(&[(-3.0, 1.5)]),
     },
@@ -50,7 +52,7 @@ pub(super) const ENTRIES: &[Entry] = &[
         evaluate: |x| x[0].ln(),
         evaluate_i32: None,
         gradient: &[Some(|g, x, _, dy| g.div(dy, x[0]))],
-        lowering: Tile("log"),
+        lowering: Tile(TileFunction::Log),
         cost: 0.15,
         domain: Domain::smooth(&[(0.2, 5.0)]),
     },
@@ -67,7 +69,7 @@ pub(super) const ENTRIES: &[Entry] = &[
             let sum = g.add(one, x[0]);
             g.div(dy, sum)
         })],
-        lowering: Tile("log1p"),
+        lowering: Tile(TileFunction::Log1p),
         cost: 0.15,
         domain: Domain::smooth(&[(-0.7, 4.0)]),
     },
@@ -83,7 +85,7 @@ pub(super) const ENTRIES: &[Entry] = &[
             let cosine = g.apply("cos", x);
             g.mul(dy, cosine)
         })],
-        lowering: Tile("sin"),
+        lowering: Tile(TileFunction::Sin),
         cost: 0.2,
         domain: Domain::smooth(&[(-3.0, 3.0)]),
     },
@@ -100,7 +102,7 @@ pub(super) const ENTRIES: &[Entry] = &[
             let product = g.mul(dy, sine);
             g.neg(product)
         })],
-        lowering: Tile("cos"),
+        lowering: Tile(TileFunction::Cos),
         cost: 0.2,
         domain: Domain::smooth(&[(-3.0, 3.0)]),
     },
@@ -118,7 +120,7 @@ pub(super) const ENTRIES: &[Entry] = &[
             let slope = g.sub(one, square);
             g.mul(dy, slope)
         })],
-        lowering: Tile("tanh"),
+        lowering: Tile(TileFunction::Tanh),
         cost: 0.2,
         domain: Domain::smooth(&[(-3.0, 3.0)]),
     },
@@ -136,7 +138,7 @@ pub(super) const ENTRIES: &[Entry] = &[
             let slope = g.mul(y, rest);
             g.mul(dy, slope)
         })],
-        lowering: Tile("sigmoid"),
+        lowering: Tile(TileFunction::Sigmoid),
         cost: 0.15,
         domain: Domain::smooth(&[(-3.0, 3.0)]),
     },
@@ -152,7 +154,7 @@ pub(super) const ENTRIES: &[Entry] = &[
             let bell = bell(g, x[0], 1.0, FRAC_2_SQRT_PI);
             g.mul(dy, bell)
         })],
-        lowering: Tile("erf"),
+        lowering: Tile(TileFunction::Erf),
         cost: 0.3,
         domain: Domain::smooth(&[(-2.5, 2.5)]),
     },
@@ -168,7 +170,7 @@ pub(super) const ENTRIES: &[Entry] = &[
             let slope = g.apply("gelu_gradient", x);
             g.mul(dy, slope)
         })],
-        lowering: Tile("gelu"),
+        lowering: Tile(TileFunction::Gelu),
         cost: 0.35,
         domain: Domain::smooth(&[(-3.0, 3.0)]),
     },
@@ -189,7 +191,7 @@ pub(super) const ENTRIES: &[Entry] = &[
             let slope = g.mul(factor, density);
             g.mul(dy, slope)
         })],
-        lowering: Tile("gelu_gradient"),
+        lowering: Tile(TileFunction::GeluGradient),
         cost: 0.35,
         domain: Domain::smooth(&[(-3.0, 3.0)]),
     },
@@ -225,7 +227,7 @@ pub(super) const ENTRIES: &[Entry] = &[
                 g.select(flat, zero, product)
             }),
         ],
-        lowering: Tile("pow"),
+        lowering: Tile(TileFunction::Pow),
         cost: 0.5,
         domain: Domain::smooth(&[(0.3, 2.5), (-2.0, 2.0)]),
     },
@@ -249,7 +251,7 @@ pub(super) const ENTRIES: &[Entry] = &[
                 g.mul(dy, share)
             }),
         ],
-        lowering: Tile("logaddexp"),
+        lowering: Tile(TileFunction::Logaddexp),
         cost: 0.35,
         domain: Domain::smooth(&[(-3.0, 3.0), (-3.0, 3.0)]),
     },

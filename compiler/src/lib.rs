@@ -12,6 +12,7 @@ pub mod index;
 pub mod kernel;
 pub mod op;
 pub mod optimize;
+pub mod schedule;
 pub mod span;
 pub mod types;
 

@@ -167,7 +167,7 @@ fn check_integers<V: Vector>() {
     integers::<V>(
         "high product",
         |x, y| low(x, y).high_half().narrow(),
-        |x, y| (u64::from(x) * u64::from(y) >> 32) as u32,
+        |x, y| ((u64::from(x) * u64::from(y)) >> 32) as u32,
     );
     integers::<V>("wide xor", |x, y| (x.widen() ^ y.widen()).narrow(), |x, y| x ^ y);
     binary::<V>("to float", |x, _| x.bits().to_float(), |x, _| x.to_bits().cast_signed() as f32);

@@ -6,6 +6,7 @@
 //! code that the runtime executes. This crate knows no files, no clock and no terminal.
 
 pub mod array;
+pub mod differentiate;
 pub mod evaluate;
 pub mod graph;
 pub mod index;

@@ -5,6 +5,8 @@
 //! kernels ([`kernel::KernelGraph`]), lowered to loops ([`kernel::loops`]) and compiled to native
 //! code that the runtime executes. This crate knows no files, no clock and no terminal.
 
+#[cfg(any(test, feature = "arbitrary"))]
+pub mod arbitrary;
 pub mod array;
 pub mod differentiate;
 pub mod evaluate;

@@ -144,7 +144,11 @@ impl<'a> Differentiator<'a> {
             let parts = match self.rules.get(primitive.name()) {
                 Some(rule) => rule(graph, &at),
                 None => primitive.gradient(graph, &at).map_err(|reason| {
-                    DifferentiationError::Operation { node: id, operation: primitive.name(), reason }
+                    DifferentiationError::Operation {
+                        node: id,
+                        operation: primitive.name(),
+                        reason,
+                    }
                 })?,
             };
             for ((&operand, part), wanted) in node.operands.iter().zip(parts).zip(&wanted) {

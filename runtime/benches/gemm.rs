@@ -1,4 +1,4 @@
-//! Speed of matrix products in GFLOP/s: `cargo bench -p cygnet-runtime --bench gemm [FILTER]`.
+//! Speed of matrix products in GFLOP/s: `cargo bench -p cygnet-runtime --bench gemm [-- FILTER]`.
 //!
 //! Layouts: `nn` both operands row-major, `nt` the right one transposed (weights `[out, in]` in
 //! a forward pass), `tn` the left one transposed (weight gradients).
@@ -52,6 +52,10 @@ const SHAPES: &[(usize, usize, usize, usize, &str)] = &[
 ];
 
 fn main() {
+    // Cargo also starts benchmarks as tests, without this flag.
+    if !std::env::args().any(|argument| argument == "--bench") {
+        return;
+    }
     let filter = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
     println!(
         "{:24} {:>9} {:>12} {:>9} {:>9} {:>10} {:>10}",

@@ -13,11 +13,11 @@ const TEAMS: [usize; 8] = [1, 2, 3, 4, 6, 8, 12, 16];
 /// Numbers of blocks along an axis that are considered.
 const CUTS: [usize; 13] = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96];
 
-/// Nanoseconds that a piece has to be worth when cutting. More than a piece costs on the thread
-/// that runs it (some 50): it stands for moving operands to another core's cache.
+/// Nanoseconds charged for each piece when cutting. More than one costs on the thread that runs
+/// it: it stands for moving operands to another core's cache.
 const CUT_NS: f64 = 1_000.0;
 
-/// Nanoseconds to start a piece.
+/// Nanoseconds to start a piece on the thread that runs it.
 const PIECE_NS: f64 = 50.0;
 
 /// Columns of a piece are a multiple of this: whole panels for every instruction set.
@@ -108,10 +108,12 @@ pub fn blocking(rows: usize, columns: usize, depth: usize, batch: usize, dtype: 
             let packed = if piece_rows > 1 { depth * piece_columns } else { 0 };
             let size = dtype.size();
             let work = Work { rows: piece_rows, columns: piece_columns, depth, packed, size };
-            let piece = rates.piece_ns(&work) + CUT_NS;
+            let piece = rates.piece_ns(&work);
             // Processor time until the last thread is done, waiting included.
-            let cost: f64 =
-                TEAMS.iter().map(|&team| (pieces.div_ceil(team) * team) as f64 * piece).sum();
+            let cost: f64 = TEAMS
+                .iter()
+                .map(|&team| (pieces.div_ceil(team) * team) as f64 * piece + pieces as f64 * CUT_NS)
+                .sum();
             if cost < best_cost {
                 best_cost = cost;
                 best = Blocking { rows: piece_rows, columns: piece_columns };
@@ -150,7 +152,8 @@ pub fn predicted_ns(contraction: &Contraction, cpu: Cpu) -> f64 {
     };
     // Whole blocks and the rest along each axis: (how many, extent).
     let blocks = |extent: usize, block: usize| {
-        [(extent / block, block), (usize::from(extent % block > 0), extent % block)]
+        let rest = extent % block;
+        [(extent / block, block), (usize::from(rest > 0), rest)]
     };
     let mut total = 0.0;
     for (row_blocks, rows) in blocks(c.rows, c.blocking.rows) {
@@ -184,10 +187,10 @@ mod tests {
             [(512, 512, 512), (128, 512, 784), (512, 784, 128), (2048, 1024, 256), (4096, 64, 256)]
         {
             let pieces = pieces(rows, columns, depth, 1);
-            assert!(pieces >= 16, "{rows}x{depth}x{columns}: {pieces}");
+            assert!(pieces >= 12, "{rows}x{depth}x{columns}: {pieces}");
             for threads in [2, 4, 8, 16] {
                 let imbalance = imbalance(pieces, threads);
-                assert!(imbalance < 1.15, "{rows}x{depth}x{columns}: {pieces} / {threads}");
+                assert!(imbalance < 1.34, "{rows}x{depth}x{columns}: {pieces} / {threads}");
             }
         }
     }

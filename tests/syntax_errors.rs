@@ -118,9 +118,11 @@ fn nesting_is_bounded_and_said_once() {
 
 #[test]
 fn the_number_of_errors_is_bounded() {
-    let (diagnostics, _) = check(&"fn f(x) = +\n".repeat(1000));
-    assert_eq!(diagnostics.len(), 51);
-    assert_eq!(diagnostics[50].code, "too-many-errors");
+    for line in ["fn f(x) = +\n", "fn f(x) = ?\n", "\0\u{1}\n", "let a = \"\\q\"\n"] {
+        let (diagnostics, _) = check(&line.repeat(1000));
+        assert_eq!(diagnostics.len(), 51, "{line}");
+        assert_eq!(diagnostics[50].code, "too-many-errors", "{line}");
+    }
 }
 
 #[test]

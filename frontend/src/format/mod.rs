@@ -5,7 +5,7 @@
 //! [`WIDTH`] characters where they can be broken; blocks are indented by four. Formatting does
 //! not change the syntax tree, and formatting twice changes nothing more.
 //!
-//! The tree is turned into a [`document`], into which the comments are woven as the places they
+//! The tree is turned into a document, into which the comments are woven as the places they
 //! stand before are passed.
 
 mod comments;

@@ -7,6 +7,7 @@
 
 use std::ops::Range;
 
+use super::MAX_DIAGNOSTICS;
 use super::token::{Comment, Keyword, Token, TokenKind};
 use crate::diagnostic::Diagnostic;
 use crate::source::{FileId, Span};
@@ -104,8 +105,11 @@ impl Lexer<'_> {
         self.starts_line = false;
     }
 
+    /// Reports a mistake; when there are very many, the text is no program.
     fn report(&mut self, diagnostic: Diagnostic) {
-        self.lexed.diagnostics.push(diagnostic);
+        if self.lexed.diagnostics.len() < MAX_DIAGNOSTICS {
+            self.lexed.diagnostics.push(diagnostic);
+        }
     }
 
     /// Passes over characters while they satisfy the condition.

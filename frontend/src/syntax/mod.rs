@@ -9,3 +9,6 @@ pub mod parser;
 pub mod token;
 
 pub use parser::{MAX_NESTING, MAX_SOURCE_BYTES, Parsed, parse, parse_file};
+
+/// After so many mistakes the rest of a file is not read.
+const MAX_DIAGNOSTICS: usize = 50;

@@ -5,8 +5,8 @@
 //! leaves an `Error` node or nothing at all. It reports one mistake per token at most, so that
 //! one mistake does not drag others behind it.
 //!
-//! Newlines end statements unless something is open: [`Parser::newlines_end`] is off between
-//! parentheses and brackets and on again inside braces. [`Parser::continues`] is asked wherever
+//! Newlines end statements unless something is open: `Parser::newlines_end` is off between
+//! parentheses and brackets and on again inside braces. `Parser::continues` is asked wherever
 //! an expression could go on.
 
 mod expression;
@@ -18,6 +18,7 @@ mod recipe;
 mod statement;
 mod types;
 
+use super::MAX_DIAGNOSTICS;
 use super::ast;
 use super::lexer;
 use super::token::{Comment, Keyword, Token, TokenKind};
@@ -30,9 +31,6 @@ pub const MAX_NESTING: u32 = 128;
 
 /// How long a source file may be, in bytes.
 pub const MAX_SOURCE_BYTES: usize = 16 << 20;
-
-/// After so many mistakes the rest of a file is not read.
-const MAX_DIAGNOSTICS: usize = 50;
 
 /// What the parser makes of one file.
 #[derive(Debug, Clone)]
@@ -81,6 +79,7 @@ pub fn parse_file(file: &SourceFile) -> Parsed {
     }
     let lexed = lexer::lex(file.text(), file.id());
     let mut parser = Parser::new(file, lexed.tokens, lexed.diagnostics);
+    parser.check_limit();
     let items = parser.items();
     let ast = ast::File { items, span: file.span(0, length as u32) };
     let mut diagnostics = parser.diagnostics;
@@ -254,17 +253,24 @@ impl<'a> Parser<'a> {
         }
         self.last_reported = Some(self.position);
         self.diagnostics.push(diagnostic);
-        if self.diagnostics.len() >= MAX_DIAGNOSTICS {
-            self.diagnostics.push(
-                Diagnostic::error("too-many-errors", "the rest of the file was not read")
-                    .primary(
-                        self.current().span,
-                        format!("given up after {MAX_DIAGNOSTICS} errors"),
-                    )
-                    .help("correct the first ones; others may follow from them"),
-            );
-            self.give_up();
+        self.check_limit();
+    }
+
+    /// Gives up where there are too many mistakes.
+    fn check_limit(&mut self) {
+        if self.diagnostics.len() < MAX_DIAGNOSTICS {
+            return;
         }
+        let last = self.diagnostics.last().and_then(Diagnostic::primary_span);
+        self.diagnostics.push(
+            Diagnostic::error("too-many-errors", "the rest of the file was not read")
+                .primary(
+                    last.unwrap_or(self.start()),
+                    format!("given up after {MAX_DIAGNOSTICS} errors"),
+                )
+                .help("correct the first ones; others may follow from them"),
+        );
+        self.give_up();
     }
 
     /// Passes over the rest of the file. Nothing more is reported.

@@ -102,13 +102,15 @@ impl Parser<'_> {
             _ => {
                 self.report_expected_expression();
                 // Pass a word that was meant as a name, so that what follows is read in its place.
-                let meant_as_name = matches!(token.kind, TokenKind::Keyword(_))
-                    && !token.starts_line
-                    && !matches!(token.kind, TokenKind::Keyword(keyword) if keyword.starts_statement());
+                let is_passed = match token.kind {
+                    TokenKind::Keyword(word) => !token.starts_line && !word.starts_statement(),
+                    TokenKind::Unknown => true,
+                    _ => false,
+                };
                 if token.kind == TokenKind::Dot && self.ahead(1).kind == TokenKind::Int {
                     self.advance();
                     self.advance();
-                } else if meant_as_name || token.kind == TokenKind::Unknown {
+                } else if is_passed {
                     self.advance();
                 }
                 ExprKind::Error

@@ -48,6 +48,12 @@ impl Expression {
         self.constant
     }
 
+    /// The sum of the terms whose atoms fulfil a condition, without the constant.
+    pub fn part(&self, condition: impl Fn(&Atom) -> bool) -> Expression {
+        let terms = self.terms.iter().filter(|(atom, _)| condition(atom)).cloned().collect();
+        Expression { terms, constant: 0 }
+    }
+
     /// The value, if it does not depend on any axis.
     pub fn as_constant(&self) -> Option<i64> {
         self.terms.is_empty().then_some(self.constant)

@@ -208,8 +208,7 @@ impl<'a> Formatter<'a> {
             Spacing::TightProducts => {
                 matches!(precedence, Precedence::Product | Precedence::Power)
             }
-            // Words need their blanks.
-            Spacing::Tight => !matches!(precedence, Precedence::Or | Precedence::And),
+            Spacing::Tight => true,
         };
         parts.push(Doc::Text(if tight { "" } else { " " }));
         parts.push(Doc::Text(operator.symbol()));

@@ -4,6 +4,9 @@
 //! generator translates it instruction by instruction. [`verify`] checks it; its `Display` is the
 //! listing that `cygnet inspect --stage kernels` shows.
 
+#[cfg(test)]
+pub(crate) mod interpret;
+mod parts;
 mod print;
 mod verify;
 

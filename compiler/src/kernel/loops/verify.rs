@@ -155,15 +155,7 @@ impl Verifier<'_> {
 
     fn instruction(&self, instruction: &LoopInstruction) -> Rule {
         let LoopInstruction { result, dtype, kind } = instruction;
-        let has_effect = matches!(
-            kind,
-            LoopInstructionKind::Store { .. }
-                | LoopInstructionKind::Accumulate { .. }
-                | LoopInstructionKind::Set(..)
-                | LoopInstructionKind::Fold { .. }
-                | LoopInstructionKind::FoldArg { .. }
-        );
-        check(result.is_none() == has_effect, || "values have a place, effects none".into())?;
+        check(result.is_none() == kind.is_effect(), || "values have a place, effects none".into())?;
         if let Some(result) = result {
             check(self.defined.iter().all(|(known, _)| known != result), || {
                 format!("{result} has a value already")

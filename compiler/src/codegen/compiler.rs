@@ -1,0 +1,140 @@
+//! From kernel IR to the bytes of machine code.
+
+use cranelift::codegen::Context;
+use cranelift::codegen::control::ControlPlane;
+use cranelift::codegen::isa::OwnedTargetIsa;
+use cranelift::codegen::settings::{self, Configurable};
+use cranelift::frontend::FunctionBuilderContext;
+use cranelift_module::{FuncId, ModuleReloc};
+
+use super::abi;
+use super::function::translate;
+use super::jit::CodegenError;
+use super::runtime::Imports;
+use crate::kernel::loops::{Function, Range, Statement};
+
+/// How much work goes into a function's code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Effort {
+    /// Optimize.
+    Speed,
+    /// Compile quickly: for what takes no time in a step.
+    Quick,
+}
+
+impl Effort {
+    /// Optimization costs about 0.1 ms more and gains about a third of the run time; that is worth
+    /// it within some hundred steps for a function that executes this many instructions.
+    const HOT_INSTRUCTIONS: f64 = 2e4;
+
+    /// The effort that suits a function.
+    pub(super) fn for_function(function: &Function) -> Effort {
+        match executed(function, &function.body) < Effort::HOT_INSTRUCTIONS {
+            true => Effort::Quick,
+            false => Effort::Speed,
+        }
+    }
+}
+
+/// About how many instructions of kernel IR are executed in a step, by all pieces together.
+fn executed(function: &Function, body: &[Statement]) -> f64 {
+    let trips = |axis: usize, range: &Range| match range {
+        Range::Fixed { start, end } => (end - start) as f64,
+        Range::Piece { extent, .. } | Range::RegionBatch { extent, .. } => *extent as f64,
+        Range::RegionRows | Range::RegionColumns => function.axes[axis].extent as f64,
+    };
+    let statement = |statement: &Statement| match statement {
+        Statement::Loop { axis, range, body } => trips(*axis, range) * executed(function, body),
+        Statement::Tiles { axis, range, body } => trips(*axis, range) * body.len() as f64,
+        Statement::Scalar(body) => body.len() as f64,
+    };
+    body.iter().map(statement).sum()
+}
+
+/// Cranelift's description of this machine, for each effort.
+pub(super) struct Targets {
+    speed: OwnedTargetIsa,
+    quick: OwnedTargetIsa,
+}
+
+impl Targets {
+    pub(super) fn new() -> Result<Targets, CodegenError> {
+        Ok(Targets {
+            speed: target(&[("opt_level", "speed")])?,
+            quick: target(&[("opt_level", "none"), ("regalloc_algorithm", "single_pass")])?,
+        })
+    }
+
+    pub(super) fn isa(&self, effort: Effort) -> &OwnedTargetIsa {
+        match effort {
+            Effort::Speed => &self.speed,
+            Effort::Quick => &self.quick,
+        }
+    }
+}
+
+fn target(options: &[(&str, &str)]) -> Result<OwnedTargetIsa, CodegenError> {
+    let mut flags = settings::builder();
+    let verify = if cfg!(debug_assertions) { "true" } else { "false" };
+    // Code is placed where it stays, and nothing unwinds through it.
+    let common = [
+        ("is_pic", "false"),
+        ("enable_verifier", verify),
+        ("unwind_info", "false"),
+        ("enable_probestack", "false"),
+    ];
+    for (name, value) in common.iter().chain(options) {
+        flags.set(name, value).expect("the setting exists and has this value");
+    }
+    let machine =
+        cranelift_native::builder().map_err(|reason| CodegenError::Machine(reason.to_owned()))?;
+    let flags = settings::Flags::new(flags);
+    machine.finish(flags).map_err(|error| CodegenError::Machine(error.to_string()))
+}
+
+/// Machine code, not placed yet.
+pub(super) struct Compiled {
+    pub(super) code: Vec<u8>,
+    pub(super) alignment: u64,
+    pub(super) relocations: Vec<ModuleReloc>,
+    pub(super) scratch_bytes: usize,
+}
+
+/// Compiles one function after another; each thread has its own.
+pub(super) struct Compiler {
+    context: Context,
+    frontend: FunctionBuilderContext,
+}
+
+impl Compiler {
+    pub(super) fn new() -> Compiler {
+        Compiler { context: Context::new(), frontend: FunctionBuilderContext::new() }
+    }
+
+    pub(super) fn compile(
+        &mut self,
+        function: &Function,
+        isa: &OwnedTargetIsa,
+        imports: &Imports,
+        id: FuncId,
+    ) -> Result<Compiled, CodegenError> {
+        self.context.clear();
+        let target = &mut self.context.func;
+        target.signature = abi::signature(function.convention, isa.default_call_conv());
+        let config = isa.frontend_config();
+        let scratch_bytes = translate(function, target, &mut self.frontend, imports, config);
+        let compiled = self.context.compile(&**isa, &mut ControlPlane::default());
+        let compiled = compiled.map_err(|error| CodegenError::Function {
+            function: function.name.clone(),
+            reason: format!("{:?}", error.inner),
+        })?;
+        let (code, alignment) =
+            (compiled.code_buffer().to_vec(), u64::from(compiled.buffer.alignment));
+        let relocations = compiled.buffer.relocs().to_vec();
+        let relocations = relocations
+            .iter()
+            .map(|relocation| ModuleReloc::from_mach_reloc(relocation, &self.context.func, id))
+            .collect();
+        Ok(Compiled { code, alignment, relocations, scratch_bytes })
+    }
+}

@@ -1,0 +1,274 @@
+//! Loads and stores.
+
+use cranelift::codegen::ir::{self, BlockArg, InstBuilder, types};
+
+use super::abi;
+use super::function::{MEMORY, Translator};
+use super::lanes::{Held, LaneBuilder, Width};
+use crate::index::{Atom, Expression};
+use crate::kernel::loops::{Address, AxisId, BufferId, Place};
+use crate::op::lowering::{Lane, Lanes};
+use crate::types::{DType, Scalar};
+
+/// An address: a register and a constant displacement.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Element {
+    pub(super) pointer: ir::Value,
+    pub(super) displacement: i32,
+}
+
+/// Distance between the elements of neighbouring indices.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Stride {
+    /// So many elements.
+    Fixed(i64),
+    /// A number of elements that is known when the function runs.
+    Computed(ir::Value),
+    /// It differs from index to index.
+    Irregular,
+}
+
+impl Translator<'_> {
+    /// Start and displacement of a buffer in the arena or in scratch memory.
+    fn place(&self, buffer: BufferId) -> (ir::Value, i64) {
+        match self.function.buffers[buffer].place {
+            Place::Arena(offset) => (self.arena, offset as i64),
+            Place::Scratch(offset) => (self.scratch, offset as i64),
+            Place::Tile => {
+                let region = self.region.expect("verified: a tile belongs to a region function");
+                (region.tile, 0)
+            }
+        }
+    }
+
+    /// An element whose index is fixed along all axes.
+    pub(super) fn element(&mut self, buffer: BufferId, address: &Address) -> Element {
+        match address {
+            Address::Offset(expression) => self.offset(buffer, expression),
+            Address::Tile => {
+                let (rows, columns) = self.tile_axes();
+                let row = self.indices.index(rows);
+                let column = self.indices.index(columns);
+                self.tile_element(buffer, row, column)
+            }
+        }
+    }
+
+    /// The element at an offset; terms of axes that do not run count as zero.
+    pub(super) fn offset(&mut self, buffer: BufferId, expression: &Expression) -> Element {
+        let size = self.function.buffers[buffer].dtype.size();
+        let (base, place) = self.place(buffer);
+        let pointer =
+            self.indices.pointer(&mut self.lanes.builder, base, size.trailing_zeros(), expression);
+        self.displaced(pointer, place + expression.offset() * size as i64)
+    }
+
+    /// An address with a displacement of any size.
+    pub(super) fn displaced(&mut self, pointer: ir::Value, displacement: i64) -> Element {
+        match i32::try_from(displacement) {
+            // Room is left for the elements after this one in a vector.
+            Ok(displacement) if displacement < i32::MAX - 64 => Element { pointer, displacement },
+            _ => {
+                let pointer = self.lanes.ins().iadd_imm_s(pointer, displacement);
+                Element { pointer, displacement: 0 }
+            }
+        }
+    }
+
+    /// The numbers of the row and the column axis of a region function.
+    fn tile_axes(&self) -> (AxisId, AxisId) {
+        let region = self.region.expect("verified: a tile belongs to a region function");
+        (region.batch_axes, region.batch_axes + 1)
+    }
+
+    /// An element of the tile; a missing row or column counts as index 0 of the whole matrix.
+    fn tile_element(
+        &mut self,
+        buffer: BufferId,
+        row: Option<ir::Value>,
+        column: Option<ir::Value>,
+    ) -> Element {
+        let size = self.function.buffers[buffer].dtype.size() as i64;
+        let region = self.region.expect("verified: a tile belongs to a region function");
+        let row = self.tile_index(row, abi::region::ROW_START);
+        let column = self.tile_index(column, abi::region::COLUMN_START);
+        let builder = &mut self.lanes.builder;
+        let rows = builder.ins().imul(row, region.tile_stride);
+        let offset = builder.ins().iadd(rows, column);
+        let bytes = builder.ins().ishl_imm_u(offset, i64::from(size.trailing_zeros()));
+        let pointer = builder.ins().iadd(region.tile, bytes);
+        Element { pointer, displacement: 0 }
+    }
+
+    /// A row or column of the matrix as one of the region, which starts at a field's value.
+    fn tile_index(&mut self, index: Option<ir::Value>, start: i32) -> ir::Value {
+        let start = self.region_field(start);
+        match index {
+            Some(index) => self.lanes.ins().isub(index, start),
+            None => self.lanes.ins().ineg(start),
+        }
+    }
+
+    /// The element at index 0 of an axis that does not run yet, and the distance to the next;
+    /// irregular ones have terms of the axis left over.
+    pub(super) fn row(
+        &mut self,
+        buffer: BufferId,
+        address: &Address,
+        axis: AxisId,
+    ) -> (Element, Stride) {
+        match address {
+            Address::Offset(expression) => {
+                let stride = expression.stride(axis).map_or(Stride::Irregular, Stride::Fixed);
+                let fixed = without_axis(expression, axis);
+                (self.offset(buffer, &fixed), stride)
+            }
+            Address::Tile => {
+                let (rows, columns) = self.tile_axes();
+                let row = self.indices.index(rows);
+                let column = self.indices.index(columns);
+                let start = self.tile_element(buffer, row, column);
+                let region = self.region.expect("verified: a tile belongs to a region function");
+                let stride = if axis == rows {
+                    Stride::Computed(region.tile_stride)
+                } else if axis == columns {
+                    Stride::Fixed(1)
+                } else {
+                    Stride::Fixed(0)
+                };
+                (start, stride)
+            }
+        }
+    }
+
+    /// What `load` gives if the guard (0 or 1) holds, else the fill value; `load` is reached only
+    /// if the guard holds.
+    pub(super) fn guarded(
+        &mut self,
+        dtype: DType,
+        guard: Option<(ir::Value, Scalar)>,
+        load: impl FnOnce(&mut Self) -> Lane,
+    ) -> Lane {
+        let Some((guard, fill)) = guard else { return load(self) };
+        let width = self.lanes.width;
+        let fill = self.lanes.constant(dtype, fill.value());
+        let builder = &mut self.lanes.builder;
+        let inside = builder.create_block();
+        let joined = builder.create_block();
+        let parts = width.parts(dtype);
+        let results: Vec<ir::Value> = (0..parts)
+            .map(|_| builder.append_block_param(joined, width.part_type(dtype)))
+            .collect();
+        let arguments = |held: Held| {
+            held.parts[..parts].iter().map(|&v| BlockArg::Value(v)).collect::<Vec<_>>()
+        };
+        let fill = arguments(self.lanes.held(fill));
+        let builder = &mut self.lanes.builder;
+        builder.ins().brif(guard, inside, &[], joined, &fill);
+        builder.seal_block(inside);
+        builder.switch_to_block(inside);
+        self.indices.enter(None);
+        let loaded = load(self);
+        self.indices.leave();
+        let loaded = arguments(self.lanes.held(loaded));
+        let builder = &mut self.lanes.builder;
+        builder.ins().jump(joined, &loaded);
+        builder.seal_block(joined);
+        builder.switch_to_block(joined);
+        self.lanes.hold_parts(dtype, width, [results[0], results[parts - 1]])
+    }
+}
+
+/// The expression's terms that do not depend on an axis.
+pub(super) fn without_axis(expression: &Expression, axis: AxisId) -> Expression {
+    let fixed = expression.part(|atom| !depends(atom, axis));
+    fixed.plus(&Expression::constant(expression.offset()))
+}
+
+fn depends(atom: &Atom, axis: AxisId) -> bool {
+    match atom {
+        Atom::Axis(known) => *known == axis,
+        Atom::Quotient(inner, _) | Atom::Remainder(inner, _) => inner.depends_on(axis),
+    }
+}
+
+impl LaneBuilder<'_> {
+    /// Loads one element.
+    pub(super) fn load_one(&mut self, dtype: DType, element: Element) -> Lane {
+        let Element { pointer, displacement } = element;
+        let flags = MEMORY.with_aligned();
+        let value = match dtype {
+            DType::U8 => self.builder.ins().uload8(types::I32, flags, pointer, displacement),
+            _ => {
+                let ty = Width::One.part_type(dtype);
+                self.builder.ins().load(ty, flags, pointer, displacement)
+            }
+        };
+        self.hold(dtype, Width::One, value)
+    }
+
+    /// Stores a lane of one element.
+    pub(super) fn store_one(&mut self, lane: Lane, element: Element) {
+        let Held { dtype, parts: [value, _], .. } = self.held(lane);
+        let Element { pointer, displacement } = element;
+        let flags = MEMORY.with_aligned();
+        match dtype {
+            DType::U8 => self.builder.ins().istore8(flags, value, pointer, displacement),
+            _ => self.builder.ins().store(flags, value, pointer, displacement),
+        };
+    }
+
+    /// Loads four neighbouring elements.
+    pub(super) fn load_four(&mut self, dtype: DType, element: Element) -> Lane {
+        let Element { pointer, displacement } = element;
+        let ty = Width::Four.part_type(dtype);
+        match dtype {
+            DType::F32 | DType::I32 => {
+                let vector = self.builder.ins().load(ty, MEMORY, pointer, displacement);
+                self.hold(dtype, Width::Four, vector)
+            }
+            DType::F64 => {
+                let parts = [0, 16]
+                    .map(|half| self.builder.ins().load(ty, MEMORY, pointer, displacement + half));
+                self.hold_parts(dtype, Width::Four, parts)
+            }
+            DType::U8 | DType::Bool => {
+                let bytes = self.builder.ins().load(types::I32, MEMORY, pointer, displacement);
+                let vector = self.builder.ins().scalar_to_vector(types::I32X4, bytes);
+                let vector = self.bits(types::I8X16, vector);
+                let vector = self.builder.ins().uwiden_low(vector);
+                let mut vector = self.builder.ins().uwiden_low(vector);
+                if dtype == DType::Bool {
+                    vector = self.builder.ins().ineg(vector);
+                }
+                self.hold(dtype, Width::Four, vector)
+            }
+        }
+    }
+
+    /// Stores a lane of four elements side by side.
+    pub(super) fn store_four(&mut self, lane: Lane, element: Element) {
+        let Held { dtype, parts, .. } = self.held(lane);
+        let Element { pointer, displacement } = element;
+        match dtype {
+            DType::F32 | DType::I32 => {
+                self.builder.ins().store(MEMORY, parts[0], pointer, displacement);
+            }
+            DType::F64 => {
+                self.builder.ins().store(MEMORY, parts[0], pointer, displacement);
+                self.builder.ins().store(MEMORY, parts[1], pointer, displacement + 16);
+            }
+            DType::U8 | DType::Bool => {
+                let words = match dtype {
+                    DType::Bool => self.builder.ins().ineg(parts[0]),
+                    _ => parts[0],
+                };
+                let halves = self.builder.ins().snarrow(words, words);
+                let bytes = self.builder.ins().unarrow(halves, halves);
+                let bytes = self.bits(types::I32X4, bytes);
+                let bytes = self.builder.ins().extractlane(bytes, 0);
+                self.builder.ins().store(MEMORY, bytes, pointer, displacement);
+            }
+        }
+    }
+}

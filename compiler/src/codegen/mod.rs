@@ -1,0 +1,21 @@
+//! Native code from kernel IR, by Cranelift.
+//!
+//! Every [`Function`] becomes one function of machine code, called as
+//! [`cygnet_runtime::program`] says. Loops, index arithmetic, loads and stores and cheap
+//! arithmetic are generated, with 128-bit vectors; transcendental functions and random numbers
+//! are calls of the runtime's tile functions, which have the processor's widest vectors.
+
+mod abi;
+mod cast;
+mod compiler;
+mod function;
+mod indices;
+mod jit;
+mod lanes;
+mod memory;
+mod runtime;
+#[cfg(test)]
+mod tests;
+mod tiles;
+
+pub use jit::{CodegenError, CodegenOptions, CompiledCode, compile_functions};

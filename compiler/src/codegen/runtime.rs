@@ -1,0 +1,110 @@
+//! Functions of the runtime that generated code calls.
+
+use std::collections::BTreeMap;
+
+use cranelift::codegen::ir::{
+    AbiParam, ExtFuncData, ExternalName, FuncRef, Function, Signature, UserExternalName, types,
+};
+use cranelift::codegen::isa::CallConv;
+use cygnet_runtime::cpu::Cpu;
+use cygnet_runtime::random::RandomTile;
+use cygnet_runtime::tile::TileFunction;
+
+use crate::kernel::loops::{self, LoopInstruction, LoopInstructionKind, Statement};
+use crate::op::RandomKind;
+use crate::op::lowering::Lowering;
+use crate::types::DType;
+
+/// A function of the runtime.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum RuntimeFunction {
+    /// `(out, operands..., len)`.
+    Tile(TileFunction, DType),
+    /// `(out, seed, stream, step, first index, len)`.
+    Random(RandomTile, DType),
+}
+
+impl RuntimeFunction {
+    /// The symbol that listings show.
+    pub(super) fn symbol(self) -> String {
+        match self {
+            RuntimeFunction::Tile(function, dtype) => format!("{}_{dtype}", function.name()),
+            RuntimeFunction::Random(random, dtype) => format!("{}_{dtype}", random.name()),
+        }
+    }
+
+    pub(super) fn address(self, cpu: Cpu) -> *const u8 {
+        match self {
+            RuntimeFunction::Tile(function, dtype) => function.address(dtype, cpu),
+            RuntimeFunction::Random(random, dtype) => random.address(dtype, cpu),
+        }
+    }
+
+    pub(super) fn signature(self, call_convention: CallConv) -> Signature {
+        let parameters = match self {
+            RuntimeFunction::Tile(function, _) => function.arity() + 2,
+            RuntimeFunction::Random(..) => 6,
+        };
+        let mut signature = Signature::new(call_convention);
+        signature.params = vec![AbiParam::new(types::I64); parameters];
+        signature
+    }
+
+    /// The function that computes an instruction, if it is one of the runtime.
+    pub(super) fn of(instruction: &LoopInstruction) -> Option<RuntimeFunction> {
+        let dtype = instruction.dtype;
+        match &instruction.kind {
+            LoopInstructionKind::Apply(function, _) => match function.entry().lowering {
+                Lowering::Tile(tile) => Some(RuntimeFunction::Tile(tile, dtype)),
+                Lowering::Inline(_) => None,
+            },
+            LoopInstructionKind::Random { kind, .. } => {
+                let random = match kind {
+                    RandomKind::Uniform => RandomTile::Uniform,
+                    RandomKind::Normal => RandomTile::Normal,
+                };
+                Some(RuntimeFunction::Random(random, dtype))
+            }
+            _ => None,
+        }
+    }
+
+    /// The functions that a function's code calls.
+    pub(super) fn called(function: &loops::Function) -> Vec<RuntimeFunction> {
+        let mut called = Vec::new();
+        visit(&function.body, &mut |instruction| called.extend(RuntimeFunction::of(instruction)));
+        called
+    }
+}
+
+fn visit(statements: &[Statement], seen: &mut impl FnMut(&LoopInstruction)) {
+    for statement in statements {
+        match statement {
+            Statement::Loop { body, .. } => visit(body, seen),
+            Statement::Tiles { body, .. } | Statement::Scalar(body) => {
+                body.iter().for_each(&mut *seen);
+            }
+        }
+    }
+}
+
+/// Numbers of runtime functions in the module that code is made for.
+pub(super) type Imports = BTreeMap<RuntimeFunction, u32>;
+
+/// Makes a runtime function callable from `function`.
+pub(super) fn import(
+    function: &mut Function,
+    imports: &Imports,
+    callee: RuntimeFunction,
+) -> FuncRef {
+    let signature = callee.signature(function.signature.call_conv);
+    let signature = function.import_signature(signature);
+    let name = UserExternalName::new(0, imports[&callee]);
+    let name = function.declare_imported_user_function(name);
+    function.import_function(ExtFuncData {
+        name: ExternalName::user(name),
+        signature,
+        colocated: false,
+        patchable: false,
+    })
+}

@@ -1,0 +1,4 @@
+//! Native code against the interpreter of kernel IR.
+
+mod harness;
+mod statements;

@@ -1,0 +1,137 @@
+//! Calls of tile functions.
+
+use cranelift::codegen::ir::{self, InstBuilder, types};
+
+use super::TilesCode;
+use super::plan::slot_size;
+use super::segment::Group;
+use crate::codegen::abi;
+use crate::codegen::function::{Bounds, MEMORY, Translator};
+use crate::codegen::indices::{add_constant, multiply};
+use crate::codegen::memory::Element;
+use crate::codegen::runtime::{RuntimeFunction, import};
+use crate::index::Expression;
+use crate::kernel::loops::{LaneId, LoopInstruction, LoopInstructionKind};
+use crate::op::lowering::Lane;
+
+impl Translator<'_> {
+    /// Emits the call of a tile function for a tile.
+    pub(super) fn call(&mut self, code: &TilesCode<'_>, n: usize, bounds: Bounds) {
+        let instruction = &code.body[n];
+        let out = self.slot(code, code.plan.slots[&n]);
+        let out = self.address(out);
+        let length = self.lanes.ins().isub(bounds.end, bounds.start);
+        if let LoopInstructionKind::Random { stream, index, .. } = &instruction.kind {
+            self.random(code, n, bounds, (*stream, index));
+            return;
+        }
+        let operands = instruction.kind.operands();
+        let mut arguments = vec![out];
+        arguments.extend(operands.iter().map(|&id| self.tile_operand(code, id, bounds)));
+        arguments.push(length);
+        self.call_runtime(instruction, &arguments);
+    }
+
+    /// The address of an operand's values for the tile.
+    fn tile_operand(&mut self, code: &TilesCode<'_>, id: LaneId, bounds: Bounds) -> ir::Value {
+        let element = match code.plan.varying(id) {
+            None => self.slot(code, code.plan.rows[&id]),
+            Some(n) => match code.plan.slots.get(&n) {
+                Some(&slot) => self.slot(code, slot),
+                None => {
+                    let (row, stride) = code.rows[&n];
+                    self.at(row, stride, code.body[n].dtype.size(), bounds.start)
+                }
+            },
+        };
+        self.address(element)
+    }
+
+    /// Emits random numbers for a tile: in one call if their positions follow one another, else
+    /// one by one.
+    fn random(
+        &mut self,
+        code: &TilesCode<'_>,
+        n: usize,
+        bounds: Bounds,
+        (stream, position): (u64, &Expression),
+    ) {
+        let instruction = &code.body[n];
+        let out = self.slot(code, code.plan.slots[&n]);
+        let out = self.address(out);
+        if position.stride(code.axis) == Some(1) {
+            let first = Group::new(bounds.start, 0);
+            let first = self.expression_at(code, &first, 0, position);
+            let length = self.lanes.ins().isub(bounds.end, bounds.start);
+            self.call_random(instruction, out, stream, first, length);
+            return;
+        }
+        self.counted_loop(bounds.start, bounds.end, 1, |this, index| {
+            let number = this.expression_at(code, &Group::new(index, 0), 0, position);
+            let builder = &mut this.lanes.builder;
+            let place = builder.ins().isub(index, bounds.start);
+            let bytes = multiply(builder, place, slot_size(instruction.dtype) as i64);
+            let out = builder.ins().iadd(out, bytes);
+            let one = builder.ins().iconst(types::I64, 1);
+            this.call_random(instruction, out, stream, number, one);
+        });
+    }
+
+    fn call_random(
+        &mut self,
+        instruction: &LoopInstruction,
+        out: ir::Value,
+        stream: u64,
+        first: ir::Value,
+        length: ir::Value,
+    ) {
+        let [seed, step] = [abi::frame::SEED, abi::frame::STEP].map(|field| {
+            let fixed = MEMORY.with_aligned().with_readonly();
+            self.lanes.ins().load(types::I64, fixed, self.frame, field)
+        });
+        let stream = self.lanes.ins().iconst(types::I64, stream.cast_signed());
+        self.call_runtime(instruction, &[out, seed, stream, step, first, length]);
+    }
+
+    /// Calls the runtime function that computes an instruction.
+    fn call_runtime(&mut self, instruction: &LoopInstruction, arguments: &[ir::Value]) {
+        let callee = RuntimeFunction::of(instruction).expect("only such functions are called");
+        let callee = import(self.lanes.builder.func, self.imports, callee);
+        self.lanes.ins().call(callee, arguments);
+    }
+
+    /// The address of an element as one value.
+    fn address(&mut self, element: Element) -> ir::Value {
+        add_constant(&mut self.lanes.builder, element.pointer, i64::from(element.displacement))
+    }
+
+    /// A tile function on one element, by way of scratch memory.
+    pub(in crate::codegen) fn call_scalar(
+        &mut self,
+        instruction: &LoopInstruction,
+        operands: &[Lane],
+    ) -> Lane {
+        let start = self.buffer_scratch.next_multiple_of(64);
+        self.reserve_scratch(start + 8 * operands.len().max(1));
+        let places = (0..).map(|place| Element {
+            pointer: self.scratch,
+            displacement: (start + 8 * place) as i32,
+        });
+        let places: Vec<Element> = places.take(operands.len().max(1)).collect();
+        let out = self.address(places[0]);
+        let one = self.lanes.ins().iconst(types::I64, 1);
+        if let LoopInstructionKind::Random { stream, index, .. } = &instruction.kind {
+            let index = self.indices.evaluate(&mut self.lanes.builder, index);
+            self.call_random(instruction, out, *stream, index, one);
+        } else {
+            let mut arguments = vec![out];
+            for (&operand, &place) in operands.iter().zip(&places) {
+                self.lanes.store_one(operand, place);
+                arguments.push(self.address(place));
+            }
+            arguments.push(one);
+            self.call_runtime(instruction, &arguments);
+        }
+        self.lanes.load_one(instruction.dtype, places[0])
+    }
+}

@@ -1,0 +1,229 @@
+//! Reductions into variables.
+//!
+//! Within a tile, each lane of a few vectors accumulates its own share; at the tile's end the
+//! shares are combined in a fixed tree and the result goes into the variable. A sum of f32 values
+//! therefore adds at most [`TILE`](super::plan::TILE) terms in single precision, in chains of far
+//! fewer, before it continues in double precision.
+
+use std::collections::HashMap;
+
+use cranelift::codegen::ir::{self, InstBuilder, types};
+use cranelift::frontend::Variable;
+use cranelift::prelude::FloatCC;
+
+use super::TilesCode;
+use super::plan::{Plan, Step};
+use crate::codegen::function::Translator;
+use crate::codegen::lanes::{LaneBuilder, Width};
+use crate::kernel::loops::{LoopInstruction, LoopInstructionKind, VariableId};
+use crate::op::lowering::{Lane, Lanes};
+use crate::op::{ArgKind, ReduceKind};
+use crate::types::DType;
+
+/// Accumulators of a fold.
+#[derive(Clone, Debug)]
+pub(super) struct LaneFold {
+    kind: ReduceKind,
+    dtype: DType,
+    variable: VariableId,
+    /// One lane of four for each copy of the body in an unrolled loop.
+    chains: Vec<[Variable; 2]>,
+    /// For elements that are left over.
+    rest: Variable,
+}
+
+/// Copies of the body in the main loop: a short body waits for its accumulators otherwise.
+pub(super) fn unrolling(body: &[LoopInstruction], members: &[usize]) -> usize {
+    let folds = members.iter().any(|&n| matches!(body[n].kind, LoopInstructionKind::Fold { .. }));
+    match members.len() {
+        _ if !folds => 1,
+        0..=3 => 4,
+        4..=6 => 2,
+        _ => 1,
+    }
+}
+
+/// The value that changes nothing.
+const fn neutral(kind: ReduceKind, dtype: DType) -> f64 {
+    match kind {
+        ReduceKind::Sum => 0.0,
+        ReduceKind::Max if dtype.is_float() => f64::NEG_INFINITY,
+        ReduceKind::Max => i32::MIN as f64,
+        ReduceKind::Prod => 1.0,
+    }
+}
+
+impl LaneBuilder<'_> {
+    /// `known` combined with `value`. A maximum with a NaN is NaN.
+    pub(in crate::codegen) fn combine(
+        &mut self,
+        kind: ReduceKind,
+        known: Lane,
+        value: Lane,
+    ) -> Lane {
+        match kind {
+            ReduceKind::Sum => self.add(known, value),
+            ReduceKind::Prod => self.mul(known, value),
+            ReduceKind::Max => {
+                // The machine's maximum: `known` if one is NaN.
+                let less = self.less(known, value);
+                let larger = self.select(less, value, known);
+                if !self.dtype(value).is_float() {
+                    return larger;
+                }
+                let number = self.equal(value, value);
+                self.select(number, larger, value)
+            }
+        }
+    }
+}
+
+impl Translator<'_> {
+    /// Declares the accumulators of all folds.
+    pub(super) fn folds(
+        &mut self,
+        plan: &Plan,
+        body: &[LoopInstruction],
+    ) -> HashMap<usize, LaneFold> {
+        let mut folds = HashMap::new();
+        for step in &plan.steps {
+            let Step::Segment(members) = step else { continue };
+            for &n in members {
+                let LoopInstructionKind::Fold { variable, kind, .. } = body[n].kind else {
+                    continue;
+                };
+                let dtype = body[n].dtype;
+                let builder = &mut self.lanes.builder;
+                let vector = Width::Four.part_type(dtype);
+                let chains = (0..unrolling(body, members))
+                    .map(|_| [builder.declare_var(vector), builder.declare_var(vector)])
+                    .collect();
+                let rest = builder.declare_var(Width::One.part_type(dtype));
+                folds.insert(n, LaneFold { kind, dtype, variable, chains, rest });
+            }
+        }
+        folds
+    }
+
+    /// Sets all accumulators to the neutral value.
+    pub(super) fn start_folds(&mut self, code: &TilesCode<'_>) {
+        for fold in code.sorted_folds() {
+            let value = neutral(fold.kind, fold.dtype);
+            self.lanes.width = Width::Four;
+            for &chain in &fold.chains {
+                let neutral = self.lanes.constant(fold.dtype, value);
+                self.set_chain(fold.dtype, chain, neutral);
+            }
+            self.lanes.width = Width::One;
+            let neutral = self.lanes.constant(fold.dtype, value);
+            let neutral = self.lanes.value(neutral);
+            self.lanes.builder.def_var(fold.rest, neutral);
+        }
+    }
+
+    fn set_chain(&mut self, dtype: DType, chain: [Variable; 2], value: Lane) {
+        let parts = self.lanes.held(value).parts;
+        for part in 0..Width::Four.parts(dtype) {
+            self.lanes.builder.def_var(chain[part], parts[part]);
+        }
+    }
+
+    fn chain(&mut self, dtype: DType, chain: [Variable; 2]) -> Lane {
+        let parts = Width::Four.parts(dtype);
+        let values = chain.map(|variable| variable).to_vec();
+        let values: Vec<ir::Value> =
+            values[..parts].iter().map(|&v| self.lanes.builder.use_var(v)).collect();
+        self.lanes.hold_parts(dtype, Width::Four, [values[0], values[parts - 1]])
+    }
+
+    /// Combines a lane into its accumulator.
+    pub(super) fn fold_lane(&mut self, fold: &LaneFold, copy: usize, value: Lane) {
+        match self.lanes.width {
+            Width::Four => {
+                let chain = fold.chains[copy];
+                let known = self.chain(fold.dtype, chain);
+                let combined = self.lanes.combine(fold.kind, known, value);
+                self.set_chain(fold.dtype, chain, combined);
+            }
+            Width::One => {
+                let known = self.lanes.builder.use_var(fold.rest);
+                let known = self.lanes.hold(fold.dtype, Width::One, known);
+                let combined = self.lanes.combine(fold.kind, known, value);
+                let combined = self.lanes.value(combined);
+                self.lanes.builder.def_var(fold.rest, combined);
+            }
+        }
+    }
+
+    /// Combines the accumulators of a tile into the variables.
+    pub(super) fn finish_folds(&mut self, code: &TilesCode<'_>) {
+        for fold in code.sorted_folds() {
+            let mut chains: Vec<Lane> =
+                fold.chains.iter().map(|&chain| self.chain(fold.dtype, chain)).collect();
+            while chains.len() > 1 {
+                chains = chains
+                    .chunks(2)
+                    .map(|pair| match pair {
+                        [a, b] => self.lanes.combine(fold.kind, *a, *b),
+                        _ => pair[0],
+                    })
+                    .collect();
+            }
+            self.lanes.width = Width::One;
+            let elements = [0, 1, 2, 3].map(|place| self.lanes.extract(chains[0], place));
+            let low = self.lanes.combine(fold.kind, elements[0], elements[1]);
+            let high = self.lanes.combine(fold.kind, elements[2], elements[3]);
+            let vectors = self.lanes.combine(fold.kind, low, high);
+            let rest = self.lanes.builder.use_var(fold.rest);
+            let rest = self.lanes.hold(fold.dtype, Width::One, rest);
+            let tile = self.lanes.combine(fold.kind, vectors, rest);
+            self.fold_scalar(fold.variable, fold.kind, tile);
+        }
+    }
+
+    /// Combines one value into a variable, in the variable's type.
+    pub(in crate::codegen) fn fold_scalar(
+        &mut self,
+        variable: VariableId,
+        kind: ReduceKind,
+        value: Lane,
+    ) {
+        let known = self.variable(variable);
+        let value = self.lanes.cast(value, self.lanes.dtype(known));
+        let combined = self.lanes.combine(kind, known, value);
+        let combined = self.lanes.value(combined);
+        self.lanes.builder.def_var(self.variables[variable], combined);
+    }
+
+    /// Keeps the extreme and its position: the first among equals, and the first NaN before all.
+    pub(in crate::codegen) fn fold_position(
+        &mut self,
+        variable: VariableId,
+        position: VariableId,
+        kind: ArgKind,
+        value: Lane,
+        index: ir::Value,
+    ) {
+        let known = self.variable(variable);
+        let better = match kind {
+            ArgKind::Max => self.lanes.less(known, value),
+            ArgKind::Min => self.lanes.less(value, known),
+        };
+        let mut better = self.lanes.value(better);
+        let [known, value] = [known, value].map(|lane| self.lanes.held(lane));
+        let builder = &mut self.lanes.builder;
+        let [known_value, new_value] = [known.parts[0], value.parts[0]];
+        if value.dtype.is_float() {
+            let number = builder.ins().fcmp(FloatCC::Ordered, known_value, known_value);
+            let nan = builder.ins().fcmp(FloatCC::Unordered, new_value, new_value);
+            let wins = builder.ins().bor(better, nan);
+            better = builder.ins().band(wins, number);
+        }
+        let extreme = builder.ins().select(better, new_value, known_value);
+        builder.def_var(self.variables[variable], extreme);
+        let index = builder.ins().ireduce(types::I32, index);
+        let before = builder.use_var(self.variables[position]);
+        let place = builder.ins().select(better, index, before);
+        builder.def_var(self.variables[position], place);
+    }
+}

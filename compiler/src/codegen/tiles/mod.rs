@@ -1,0 +1,175 @@
+//! Translation of `Tiles` statements.
+//!
+//! A statement becomes a loop over tiles; in each tile the steps of the [`plan`] follow one
+//! another: segments, which are loops over vectors of four elements with a scalar rest, and calls
+//! of tile functions. Without tile functions and folds there is one segment over the whole range.
+
+mod access;
+mod calls;
+mod fold;
+mod guard;
+mod plan;
+mod segment;
+
+use std::collections::HashMap;
+
+use cranelift::codegen::ir::{self, InstBuilder, types};
+
+use self::fold::LaneFold;
+use self::guard::Guards;
+use self::plan::{Plan, Step, TILE, slot_size};
+use super::function::{Bounds, Translator, greatest_divisor};
+use super::indices::{add_constant, multiply};
+use super::memory::{Element, Stride};
+use crate::kernel::loops::{AxisId, LaneId, LoopInstruction, Range};
+use crate::types::DType;
+
+/// Code for a `Tiles` statement while it is emitted.
+struct TilesCode<'s> {
+    axis: AxisId,
+    body: &'s [LoopInstruction],
+    plan: Plan,
+    /// Where the accesses of varying instructions begin, and how they go on.
+    rows: HashMap<usize, (Element, Stride)>,
+    guards: Guards,
+    folds: HashMap<usize, LaneFold>,
+    /// Byte offset of the first slot in scratch memory.
+    slots: usize,
+    /// Bytes of a slot.
+    slot_bytes: usize,
+    /// Where slots of 4 and of 8 byte elements would begin, if the tile started at index 0.
+    slot_bases: [ir::Value; 2],
+}
+
+impl TilesCode<'_> {
+    /// The displacement of a slot.
+    fn slot(&self, slot: usize) -> i32 {
+        (self.slots + slot * self.slot_bytes) as i32
+    }
+
+    fn slot_base(&self, size: usize) -> ir::Value {
+        self.slot_bases[usize::from(size == 8)]
+    }
+
+    /// The folds, in the order of the body.
+    fn sorted_folds(&self) -> impl Iterator<Item = &LaneFold> {
+        (0..self.body.len()).filter_map(|n| self.folds.get(&n))
+    }
+}
+
+impl Translator<'_> {
+    /// Emits a `Tiles` statement.
+    pub(super) fn tiles(&mut self, axis: AxisId, range: Range, body: &[LoopInstruction]) {
+        let bounds = self.bounds(range);
+        match bounds.length {
+            Some(0) => {}
+            Some(1) => {
+                self.indices.enter(Some((axis, bounds.start)));
+                body.iter().for_each(|instruction| self.scalar(instruction));
+                self.indices.leave();
+            }
+            _ => {
+                self.indices.enter(None);
+                self.many(axis, bounds, body);
+                self.indices.leave();
+            }
+        }
+    }
+
+    fn many(&mut self, axis: AxisId, bounds: Bounds, body: &[LoopInstruction]) {
+        let plan = Plan::new(self.function, axis, body);
+        for &n in &plan.uniform {
+            self.scalar(&body[n]);
+        }
+        let mut rows = HashMap::new();
+        for (n, instruction) in body.iter().enumerate() {
+            if let Some((buffer, address)) = instruction.kind.access()
+                && !plan.uniform.contains(&n)
+            {
+                rows.insert(n, self.row(buffer, address, axis));
+            }
+        }
+        let guards = self.guards(axis, &plan, body);
+        let folds = self.folds(&plan, body);
+        let slots = self.buffer_scratch.next_multiple_of(64);
+        let tile = bounds.length.map_or(TILE, |length| length.next_multiple_of(4).min(TILE));
+        let wide = plan.slots.keys().any(|&n| slot_size(body[n].dtype) == 8)
+            || plan.rows.keys().any(|id| slot_size(self.dtype_of(*id)) == 8);
+        let slot_bytes = tile * if wide { 8 } else { 4 };
+        if plan.slot_count > 0 {
+            self.reserve_scratch(slots + plan.slot_count * slot_bytes);
+        }
+        let slot_bases = [self.scratch; 2];
+        let mut code =
+            TilesCode { axis, body, plan, rows, guards, folds, slots, slot_bytes, slot_bases };
+        self.fill_rows(&code, tile);
+        let tiled = code.plan.slot_count > 0 || !code.folds.is_empty();
+        if !tiled || bounds.length.is_some_and(|length| length <= TILE) {
+            self.tile(&mut code, bounds);
+            return;
+        }
+        // The last tile may be short, so the loop counts tile starts.
+        let builder = &mut self.lanes.builder;
+        let past = add_constant(builder, bounds.end, TILE as i64 - 1);
+        let multiple = greatest_divisor(bounds.multiple, TILE);
+        self.counted_loop(bounds.start, past, TILE as i64, |this, start| {
+            let builder = &mut this.lanes.builder;
+            let full = builder.ins().iadd_imm_s(start, TILE as i64);
+            let end = builder.ins().smin(full, bounds.end);
+            this.tile(&mut code, Bounds { start, end, length: None, multiple });
+        });
+    }
+
+    /// Scratch memory is used by one `Tiles` statement at a time: they follow one another.
+    fn reserve_scratch(&mut self, bytes: usize) {
+        self.scratch_bytes = self.scratch_bytes.max(bytes);
+    }
+
+    fn dtype_of(&self, id: LaneId) -> DType {
+        self.lanes.held(self.values[&id]).dtype
+    }
+
+    /// Emits the steps of one tile.
+    fn tile(&mut self, code: &mut TilesCode<'_>, bounds: Bounds) {
+        if code.plan.slot_count > 0 {
+            code.slot_bases = [4, 8].map(|size| {
+                let builder = &mut self.lanes.builder;
+                let bytes = multiply(builder, bounds.start, size);
+                builder.ins().isub(self.scratch, bytes)
+            });
+        }
+        let code = &*code;
+        self.start_folds(code);
+        for step in &code.plan.steps {
+            match step {
+                Step::Segment(members) => self.segment(code, members, bounds),
+                Step::Call(n) => self.call(code, *n, bounds),
+            }
+        }
+        self.finish_folds(code);
+    }
+
+    /// Fills the slots of uniform operands of calls.
+    fn fill_rows(&mut self, code: &TilesCode<'_>, tile: usize) {
+        let mut rows: Vec<(LaneId, usize)> =
+            code.plan.rows.iter().map(|(id, slot)| (*id, *slot)).collect();
+        rows.sort_unstable();
+        for (id, slot) in rows {
+            let value = self.values[&id];
+            let value = self.lanes.splat(value);
+            let first = self.slot(code, slot);
+            let zero = self.lanes.ins().iconst(types::I64, 0);
+            let end = self.lanes.ins().iconst(types::I64, tile as i64);
+            let size = slot_size(self.lanes.held(value).dtype);
+            self.counted_loop(zero, end, 4, |this, index| {
+                let element = this.at(first, Stride::Fixed(1), size, index);
+                this.lanes.store_four(value, element);
+            });
+        }
+    }
+
+    /// A slot's first element.
+    fn slot(&self, code: &TilesCode<'_>, slot: usize) -> Element {
+        Element { pointer: self.scratch, displacement: code.slot(slot) }
+    }
+}

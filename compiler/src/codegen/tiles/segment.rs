@@ -1,0 +1,194 @@
+//! Loops over the vectors of a tile.
+
+use std::collections::HashMap;
+
+use cranelift::codegen::ir;
+
+use super::TilesCode;
+use super::fold::unrolling;
+use crate::codegen::function::{Bounds, Translator};
+use crate::codegen::indices::add_constant;
+use crate::codegen::lanes::Width;
+use crate::kernel::loops::{LaneId, LoopInstruction, LoopInstructionKind};
+use crate::op::lowering::{Lane, Lanes, Lowering};
+
+/// What the loops of a segment share within a cut of the range.
+pub(super) struct Cut {
+    /// Guards that hold or fail throughout: 0 or 1.
+    pub(super) guards: HashMap<usize, ir::Value>,
+    /// Uniform operands as lanes of four.
+    splats: HashMap<LaneId, Lane>,
+}
+
+/// The elements being computed.
+pub(super) struct Group {
+    /// The first index.
+    pub(super) index: ir::Value,
+    /// Which copy of the body in an unrolled loop.
+    copy: usize,
+    /// Values computed so far, by instruction.
+    lanes: HashMap<usize, Lane>,
+}
+
+impl Group {
+    pub(super) fn new(index: ir::Value, copy: usize) -> Group {
+        Group { index, copy, lanes: HashMap::new() }
+    }
+}
+
+impl Translator<'_> {
+    /// Emits a segment over a range.
+    pub(super) fn segment(&mut self, code: &TilesCode<'_>, members: &[usize], bounds: Bounds) {
+        let intervals = code.guards.intervals_of(members);
+        self.cuts(&code.guards, &intervals, bounds, |this, bounds| {
+            this.cut(code, members, bounds);
+        });
+    }
+
+    /// Emits the loops of a segment within a cut: an unrolled one, one by vectors, one by
+    /// elements, as far as they are needed.
+    fn cut(&mut self, code: &TilesCode<'_>, members: &[usize], bounds: Bounds) {
+        let cut = self.prepare_cut(code, members, bounds);
+        let copies = unrolling(code.body, members);
+        let mut start = bounds.start;
+        let may_hold = |elements: usize| bounds.length.is_none_or(|length| length >= elements);
+        if copies > 1 && may_hold(4 * copies) {
+            let step = 4 * copies as i64;
+            start = self.counted_loop(start, bounds.end, step, |this, index| {
+                this.lanes.width = Width::Four;
+                for copy in 0..copies {
+                    let index = add_constant(&mut this.lanes.builder, index, 4 * copy as i64);
+                    this.group(code, members, &cut, index, copy);
+                }
+            });
+        }
+        let unrolled = copies > 1 && bounds.multiple % (4 * copies) == 0;
+        if may_hold(4) && !unrolled {
+            start = self.counted_loop(start, bounds.end, 4, |this, index| {
+                this.lanes.width = Width::Four;
+                this.group(code, members, &cut, index, 0);
+            });
+        }
+        if bounds.multiple % 4 != 0 {
+            self.counted_loop(start, bounds.end, 1, |this, index| {
+                this.lanes.width = Width::One;
+                this.group(code, members, &cut, index, 0);
+            });
+        }
+        self.lanes.width = Width::One;
+    }
+
+    fn prepare_cut(&mut self, code: &TilesCode<'_>, members: &[usize], bounds: Bounds) -> Cut {
+        let mut cut = Cut { guards: HashMap::new(), splats: HashMap::new() };
+        for &n in members {
+            if let Some(guard) = self.cut_guard(&code.guards, n, bounds.start) {
+                cut.guards.insert(n, guard);
+            }
+            for &id in code.body[n].kind.operands() {
+                if code.plan.varying(id).is_none() && !cut.splats.contains_key(&id) {
+                    let splat = self.lanes.splat(self.values[&id]);
+                    cut.splats.insert(id, splat);
+                }
+            }
+        }
+        cut
+    }
+
+    /// Emits the segment's instructions for the elements from an index on.
+    fn group(
+        &mut self,
+        code: &TilesCode<'_>,
+        members: &[usize],
+        cut: &Cut,
+        index: ir::Value,
+        copy: usize,
+    ) {
+        let mut group = Group::new(index, copy);
+        self.indices.enter(None);
+        for &n in members {
+            let Some(lane) = self.member(code, cut, &group, n) else { continue };
+            group.lanes.insert(n, lane);
+            if let Some(&slot) = code.plan.slots.get(&n) {
+                self.store_slot(code, slot, lane, &group);
+            }
+        }
+        self.indices.leave();
+    }
+
+    fn operand(&mut self, code: &TilesCode<'_>, cut: &Cut, group: &Group, id: LaneId) -> Lane {
+        match code.plan.varying(id) {
+            None => match self.lanes.width {
+                Width::One => self.values[&id],
+                Width::Four => cut.splats[&id],
+            },
+            Some(n) => match group.lanes.get(&n) {
+                Some(&lane) => lane,
+                None => self.load_slot(code, code.plan.slots[&n], code.body[n].dtype, group),
+            },
+        }
+    }
+
+    /// Emits one instruction; the result is a lane of the current width.
+    fn member(&mut self, code: &TilesCode<'_>, cut: &Cut, group: &Group, n: usize) -> Option<Lane> {
+        let LoopInstruction { dtype, kind, .. } = &code.body[n];
+        let dtype = *dtype;
+        match kind {
+            LoopInstructionKind::Index(expression) => {
+                return Some(self.index_lane(code, group, expression, dtype));
+            }
+            LoopInstructionKind::Load { buffer, address, fill, .. } => {
+                let guard = cut.guards.get(&n).copied().zip(*fill);
+                let irregular = code.guards.irregular(n);
+                return Some(self.guarded(dtype, guard, |this| match fill {
+                    Some(fill) if !irregular.is_empty() => {
+                        this.load_irregular(code, group, n, (*buffer, address), *fill)
+                    }
+                    _ => this.load_lane(code, group, n, (*buffer, address)),
+                }));
+            }
+            LoopInstructionKind::Masked { operand, fill, .. } => {
+                let operand = self.operand(code, cut, group, *operand);
+                let Some(inside) = self.inside(code, cut, group, n) else { return Some(operand) };
+                let fill = self.lanes.constant(dtype, fill.value());
+                return Some(self.lanes.select(inside, operand, fill));
+            }
+            LoopInstructionKind::Apply(function, operands) => {
+                let Lowering::Inline(lowering) = function.entry().lowering else {
+                    unreachable!("tile functions are steps of their own")
+                };
+                let operands: Vec<Lane> =
+                    operands.iter().map(|&id| self.operand(code, cut, group, id)).collect();
+                return Some(lowering(&mut self.lanes, &operands));
+            }
+            LoopInstructionKind::Cast(operand) => {
+                let operand = self.operand(code, cut, group, *operand);
+                return Some(self.lanes.cast(operand, dtype));
+            }
+            LoopInstructionKind::Store { buffer, address, value } => {
+                let value = self.operand(code, cut, group, *value);
+                self.store_lane(code, group, n, (*buffer, address), value);
+            }
+            LoopInstructionKind::Accumulate { buffer, address, kind, value } => {
+                let value = self.operand(code, cut, group, *value);
+                self.accumulate_lane(code, group, n, (*buffer, address), *kind, value);
+            }
+            LoopInstructionKind::Fold { value, .. } => {
+                let value = self.operand(code, cut, group, *value);
+                self.fold_lane(&code.folds[&n], group.copy, value);
+            }
+            LoopInstructionKind::FoldArg { variable, position, kind, value, index } => {
+                let value = self.operand(code, cut, group, *value);
+                for place in 0..self.lanes.width.elements() {
+                    let element = self.lanes.element(value, place as u8);
+                    let index = self.expression_at(code, group, place, index);
+                    self.fold_position(*variable, *position, *kind, element, index);
+                }
+            }
+            LoopInstructionKind::Constant(_)
+            | LoopInstructionKind::Random { .. }
+            | LoopInstructionKind::Set(..)
+            | LoopInstructionKind::Get(_) => unreachable!("not part of a segment"),
+        }
+        None
+    }
+}

@@ -149,6 +149,7 @@ fn what_means_something_keeps_its_form() {
         "fn f(x) = ((a))",
         "fn f(x) = -(-x) - -x ** -2 ** 3",
         "fn f(x) = not not x and (not y) == z",
+        "fn f(x) = (x and y or z)..(x == not_y)",
         "fn f(x) = x[.., ..3, 2.., 1..2, a: .., ...]",
         "fn f(x) = x[(a,), (h: 2, w: 3)]",
         "fn f(x: (f32[n], (i32[], dim))) -> (f32[], f32[n]) = x",

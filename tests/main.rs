@@ -3,6 +3,7 @@
 mod data;
 mod format;
 mod language;
+mod reference;
 mod syntax;
 mod syntax_errors;
 mod syntax_fuzz;

@@ -5,14 +5,18 @@
 //! kernels ([`kernel::KernelGraph`]), lowered to loops ([`kernel::loops`]) and compiled to native
 //! code that the runtime executes. This crate knows no files, no clock and no terminal.
 
+#[cfg(any(test, feature = "arbitrary"))]
+pub mod arbitrary;
 pub mod array;
 pub mod codegen;
+pub mod differentiate;
 pub mod evaluate;
 pub mod graph;
 pub mod index;
 pub mod kernel;
 pub mod op;
 pub mod optimize;
+pub mod schedule;
 pub mod span;
 pub mod types;
 

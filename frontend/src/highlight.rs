@@ -64,7 +64,7 @@ impl Class {
             Class::String => style.green(),
             Class::Comment => style.bright_black(),
             Class::Call => style.blue(),
-            Class::Key => style.red(),
+            Class::Key => style.bright_cyan(),
         }
     }
 }

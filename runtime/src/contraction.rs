@@ -99,6 +99,14 @@ impl Contraction {
         }
     }
 
+    /// Rows and columns of the largest piece.
+    pub fn piece_extents(&self) -> Blocking {
+        Blocking {
+            rows: self.blocking.rows.min(self.rows),
+            columns: self.blocking.columns.min(self.columns),
+        }
+    }
+
     /// Floating-point operations: two for each product term.
     pub fn flops(&self) -> f64 {
         2.0 * self.batch.iter().product::<usize>() as f64

@@ -70,7 +70,7 @@ pub struct Program {
     pub arena_bytes: usize,
     /// Bytes of scratch memory per thread that generated code uses: the most that any piece
     /// function or region function does. The executor adds what contractions need themselves,
-    /// `gemm::scratch_bytes`.
+    /// [`gemm::scratch_bytes`](crate::gemm::scratch_bytes).
     pub scratch_bytes: usize,
     /// The instructions that the code was generated for and that contractions use.
     pub cpu: Cpu,

@@ -1,9 +1,14 @@
 //! The computation graph: nodes of primitive operations on tensors of fixed shape.
 
 mod origin;
+mod print;
+mod prune;
+mod verify;
 
 pub use crate::op::{Emit, NodeId};
 pub use origin::Origin;
+pub use print::Listing;
+pub use verify::VerifyError;
 
 use std::sync::Arc;
 

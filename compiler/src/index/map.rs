@@ -205,6 +205,12 @@ impl IndexMap {
             .fold(Expression::constant(0), |sum, (e, &stride)| sum.plus(&e.times(stride as i64)))
     }
 
+    /// The same map onto the element offset into an operand with these strides: a map onto one
+    /// axis.
+    pub fn linearized(&self, strides: &[usize]) -> IndexMap {
+        IndexMap { indices: vec![self.offset(strides)], ..self.clone() }
+    }
+
     /// The operand index for `index`, or `None` where the fill value stands.
     pub fn evaluate(&self, index: &[usize]) -> Option<Vec<usize>> {
         let holds = self.constraints.iter().all(|c| {

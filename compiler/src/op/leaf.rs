@@ -1,6 +1,7 @@
 //! Leaves: nodes without operands.
 
 use cygnet_runtime::dtype::DType;
+use cygnet_runtime::random;
 
 use super::{Application, Context, Cotangents, Emit, Primitive, operands_of};
 use crate::array::Array;
@@ -185,8 +186,12 @@ impl Primitive for Random {
     }
 
     fn evaluate(&self, _: &[&Array], result: &TensorType, context: &Context<'_>) -> Array {
-        let _ = context;
-        Array::filled(result.clone(), 0.5)
+        let draw = match self.kind {
+            RandomKind::Uniform => random::uniform,
+            RandomKind::Normal => random::normal,
+        };
+        let value = |index| f64::from(draw(context.seed, self.stream, context.step, index as u64));
+        Array::new(result.clone(), (0..result.elements()).map(value).collect())
     }
 
     fn differentiable(&self, _: usize) -> bool {

@@ -365,6 +365,8 @@ mod tests {
             "(1152921504606846976,)", // 2^60
             "(4294967296, 4294967296)",
             "(0, 4294967296, 4294967296, 4294967296)",
+            "(9223372036854775808, 0)",
+            "(0, 9223372036854775808)",
             "(99999999999999999999999,)",
             "(-1,)",
             "(0x10,)",
@@ -383,7 +385,8 @@ mod tests {
     fn damaged_files_never_panic() {
         let float = to_bytes(&Tensor::from_slice(&[3, 2], &[0.5_f32; 6]));
         let fortran = plain("<i8", "True", "(2, 2)", &[0; 32]);
-        let seeds = [testing::gzip(&float), float, fortran];
+        let empty = to_bytes(&Tensor::from_slice::<f64>(&[4, 0], &[]));
+        let seeds = [testing::gzip(&float), float, fortran, empty];
         testing::fuzz(&seeds, |bytes| drop(parse(bytes)));
     }
 }

@@ -80,7 +80,28 @@ impl Origin {
     }
 }
 
-/// The number of elements of a shape; none if it (or a leading part of it) overflows.
+/// The number of elements of a shape; none if a tensor of it cannot be addressed.
+///
+/// Extents of zero do not make up for others that overflow: whoever multiplies them in another
+/// order, or by the size of an element first, must not overflow either.
 pub(super) fn element_count(shape: &[usize]) -> Option<usize> {
-    shape.iter().try_fold(1_usize, |count, &extent| count.checked_mul(extent))
+    let widest = size_of::<u64>();
+    shape.iter().try_fold(widest, |bytes, &extent| bytes.checked_mul(extent.max(1)))?;
+    Some(shape.iter().product())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_zero_does_not_hide_an_overflow() {
+        assert_eq!(element_count(&[]), Some(1));
+        assert_eq!(element_count(&[3, 0, 5]), Some(0));
+        assert_eq!(element_count(&[usize::MAX / 8]), Some(usize::MAX / 8));
+        for shape in [[usize::MAX / 4, 1], [usize::MAX / 4, 0], [0, usize::MAX], [1 << 32, 1 << 32]]
+        {
+            assert_eq!(element_count(&shape), None, "{shape:?}");
+        }
+    }
 }

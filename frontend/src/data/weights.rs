@@ -14,6 +14,7 @@ use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 
 use super::atomic::write_atomically;
 use super::error::{DataError, Fault};
+use super::raw::element_count;
 
 /// A safetensors file in memory. Tensors are decoded one by one, when asked for, so that a model
 /// can be filled without a second copy of all weights.
@@ -43,6 +44,14 @@ impl Weights {
             let reason = error.to_string();
             DataError::in_file(path, Fault::Malformed { format: "safetensors", reason })
         })?;
+        for name in metadata.offset_keys() {
+            let info = metadata.info(&name);
+            if info.is_some_and(|info| element_count(&info.shape).is_none()) {
+                let reason = format!("the shape of tensor `{name}` is too large");
+                let fault = Fault::Malformed { format: "safetensors", reason };
+                return Err(DataError::in_file(path, fault));
+            }
+        }
         bytes.drain(..header + size_of::<u64>());
         Ok(Weights { path: path.to_path_buf(), metadata, data: bytes })
     }
@@ -347,6 +356,9 @@ mod tests {
         let shape = "[1152921504606846976,1152921504606846976]";
         let header = format!(r#"{{"a":{{"dtype":"F32","shape":{shape},"data_offsets":[0,8]}}}}"#);
         assert!(parse(&file(&header, &[0; 8])).is_err());
+        let empty = "[2305843009213693952,0]"; // 2^61
+        let header = format!(r#"{{"a":{{"dtype":"F64","shape":{empty},"data_offsets":[0,0]}}}}"#);
+        assert!(parse(&file(&header, &[])).is_err());
         let end = r#"{"a":{"dtype":"U8","shape":[18446744073709551615],"data_offsets":[0,18446744073709551615]}}"#;
         assert!(parse(&file(end, &[0; 8])).is_err());
         assert!(parse(&file(&"[".repeat(50_000), &[])).is_err());
@@ -366,7 +378,8 @@ mod tests {
         let (float, int) =
             (Tensor::from_slice(&[2], &[0.5_f32; 2]), Tensor::from_slice(&[3], &[1; 3]));
         let metadata = BTreeMap::from([("seed".to_string(), "1".to_string())]);
-        let seeds = [written(&[("a.b", &float), ("c", &int)], &metadata)];
+        let empty = Tensor::from_slice::<f64>(&[4, 0], &[]);
+        let seeds = [written(&[("a.b", &float), ("c", &int), ("d", &empty)], &metadata)];
         testing::fuzz(&seeds, |bytes| {
             if let Ok(weights) = parse(bytes) {
                 for name in weights.names() {

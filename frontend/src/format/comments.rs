@@ -87,19 +87,18 @@ impl<'a> Formatter<'a> {
             let span = span_of(entry);
             let mut must_separate = previous.is_some_and(|previous| separated(previous, entry));
             self.comment_lines(&mut lines, &mut last_end, span.start, &mut must_separate);
-            let blank_before = must_separate || self.blank_line(last_end, span.start);
+            let mut blank_before = must_separate || self.blank_line(last_end, span.start);
             let doc = document_of(self, entry);
             last_end = span.end;
-            let mut parts = vec![doc];
-            // Comments inside for which there was no place move behind.
-            let line_end = self.line_end(span.end).min(end);
-            if let Some((comment, text)) = self.comments.take(line_end) {
-                last_end = last_end.max(comment.span.end);
-                parts.push(Doc::LineComment(text));
+            // Comments inside for which there was no place move before.
+            while let Some((_, text)) = self.comments.take(span.end) {
+                let blank_before = std::mem::take(&mut blank_before);
+                lines.push(Entry { doc: Doc::Text(text), blank_before });
             }
-            while let Some((comment, text)) = self.comments.take(line_end) {
-                last_end = last_end.max(comment.span.end);
-                parts.extend([Doc::HardLine, Doc::Text(text)]);
+            let mut parts = vec![doc];
+            if let Some((comment, text)) = self.comments.take(self.line_end(span.end).min(end)) {
+                last_end = comment.span.end;
+                parts.push(Doc::LineComment(text));
             }
             lines.push(Entry { doc: Doc::Concat(parts), blank_before });
             previous = Some(entry);

@@ -208,7 +208,8 @@ impl<'a> Formatter<'a> {
             Spacing::TightProducts => {
                 matches!(precedence, Precedence::Product | Precedence::Power)
             }
-            Spacing::Tight => true,
+            // Words need their blanks.
+            Spacing::Tight => !matches!(precedence, Precedence::Or | Precedence::And),
         };
         parts.push(Doc::Text(if tight { "" } else { " " }));
         parts.push(Doc::Text(operator.symbol()));

@@ -13,7 +13,7 @@ use crate::simd::{Vector, multiversion};
 /// len: usize)` that writes elements `first_index..first_index + len` of the stream. The caller
 /// promises `len` writable elements at `out`.
 ///
-/// The numbers are those of [`uniform`](super::uniform) and [`normal`](super::normal), bit for
+/// The numbers are those of [`uniform`](super::uniform) and [`normal`](super::normal()), bit for
 /// bit, on every [`Cpu`]; in double precision, the same numbers. Whole groups of 64 elements
 /// (`first_index` a multiple of 64) are fastest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

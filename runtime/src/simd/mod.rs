@@ -9,8 +9,8 @@
 //!
 //! Executing an instruction that the processor lacks is undefined behaviour. Vectors of a type
 //! come into being only by the unsafe loads, whose callers promise that the instructions exist;
-//! everything else needs a vector to start from, and is safe. That is why [`Vector::splat`] takes
-//! `self`: for the proof it is, not for its value.
+//! everything else needs a vector to start from, and is safe. That is why [`Arithmetic::splat`]
+//! takes `self`: for the proof it is, not for its value.
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx2;
@@ -19,6 +19,8 @@ pub(crate) mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod operators;
 pub(crate) mod portable;
+#[cfg(test)]
+mod tests;
 
 use std::ops::{Add, BitAnd, BitOr, BitXor, Div, Mul, Neg, Not, Sub};
 

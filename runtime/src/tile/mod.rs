@@ -138,9 +138,9 @@ tile_functions! {
         /// e to the power x, minus one; accurate near zero.
         Expm1 "expm1" 1.75 exponential::Expm1;
         /// Natural logarithm.
-        Log "log" 1.0 logarithm::Log;
+        Log "log" 1.25 logarithm::Log;
         /// Natural logarithm of 1 + x; accurate near zero.
-        Log1p "log1p" 1.0 logarithm::Log1p;
+        Log1p "log1p" 1.25 logarithm::Log1p;
         /// Sine; arguments of any size are reduced exactly.
         Sin "sin" 2.0 trigonometric::Sin;
         /// Cosine; arguments of any size are reduced exactly.

@@ -136,7 +136,9 @@ impl Parser<'_> {
             let mut compared: Option<Span> = None;
             while parser.continues() {
                 let token = parser.current();
-                if token.kind == TokenKind::DotDot && minimum <= Precedence::Range {
+                // A range is no operand of what binds as tightly or tighter.
+                let is_range = matches!(left.kind, ExprKind::Range { .. });
+                if token.kind == TokenKind::DotDot && minimum <= Precedence::Range && !is_range {
                     parser.advance();
                     let end = parser.range_end();
                     let kind = ExprKind::Range { start: Some(Box::new(left)), end };
@@ -144,7 +146,7 @@ impl Parser<'_> {
                     continue;
                 }
                 let Some((operator, precedence)) = infix(token.kind) else { break };
-                if precedence < minimum {
+                if precedence < minimum || (is_range && precedence >= Precedence::Range) {
                     break;
                 }
                 if precedence == Precedence::Comparison {

@@ -1,0 +1,196 @@
+//! Reverse-mode differentiation: a graph grows the gradient of one of its scalars.
+//!
+//! Cotangents are absent, not zero, where nothing flows back, and exist only for nodes on a path
+//! from a variable to the loss. What is emitted are ordinary nodes, so gradients can be
+//! differentiated again, and forward and backward pass are optimized as one graph. (Griewank and
+//! Walther, "Evaluating Derivatives", 2008, chapter 3.)
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+use thiserror::Error;
+
+use crate::graph::{Graph, NodeId, Origin};
+use crate::op::{Application, Cotangents, Emit};
+use crate::types::TensorType;
+
+/// Why a graph cannot be differentiated.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum DifferentiationError {
+    /// The loss is not a float scalar.
+    #[error("the loss is a {ty}; only a single number of a float type can be minimized")]
+    Loss {
+        /// The node.
+        node: NodeId,
+        /// What it is.
+        ty: TensorType,
+    },
+    /// A variable is not a float.
+    #[error("a {ty} has no gradient; only floats can be varied")]
+    Variable {
+        /// The node.
+        node: NodeId,
+        /// What it is.
+        ty: TensorType,
+    },
+    /// An operation between a variable and the loss has no gradient.
+    #[error("{operation}: {reason}")]
+    Operation {
+        /// The node.
+        node: NodeId,
+        /// The operation's name.
+        operation: &'static str,
+        /// Why it has none.
+        reason: String,
+    },
+}
+
+/// Computes the cotangents of an application's operands, one by one.
+pub type Rule<'a> = Box<dyn Fn(&mut dyn Emit, &Application<'_>) -> Cotangents + 'a>;
+
+/// Reverse-mode differentiation, with the primitives' own gradients or with others in their
+/// place.
+#[derive(Default)]
+pub struct Differentiator<'a> {
+    rules: BTreeMap<&'static str, Rule<'a>>,
+}
+
+/// Appends the gradient of `loss` with respect to each of `variables`, which may be any float
+/// nodes; `None` for one on which the loss does not depend differentiably.
+///
+/// The new nodes have the origins of the nodes whose cotangents they compute, marked as
+/// [gradient](Origin::gradient).
+///
+/// # Errors
+/// If the loss is not a float scalar, a variable not a float, or an operation between them has no
+/// gradient. Nodes may have been appended then, but none is used.
+pub fn gradient(
+    graph: &mut Graph,
+    loss: NodeId,
+    variables: &[NodeId],
+) -> Result<Vec<Option<NodeId>>, DifferentiationError> {
+    Differentiator::default().gradient(graph, loss, variables)
+}
+
+impl<'a> Differentiator<'a> {
+    /// The same with `rule` for all operations called `name`: tests plant wrong gradients so, to
+    /// see that they are found.
+    #[must_use]
+    pub fn with_rule(
+        mut self,
+        name: &'static str,
+        rule: impl Fn(&mut dyn Emit, &Application<'_>) -> Cotangents + 'a,
+    ) -> Differentiator<'a> {
+        self.rules.insert(name, Box::new(rule));
+        self
+    }
+
+    /// As the function [`gradient`].
+    ///
+    /// # Errors
+    /// As the function [`gradient`].
+    pub fn gradient(
+        &self,
+        graph: &mut Graph,
+        loss: NodeId,
+        variables: &[NodeId],
+    ) -> Result<Vec<Option<NodeId>>, DifferentiationError> {
+        let ty = graph.type_of(loss).clone();
+        if !ty.dtype.is_float() || ty.rank() != 0 {
+            return Err(DifferentiationError::Loss { node: loss, ty });
+        }
+        for &node in variables {
+            let ty = graph.type_of(node);
+            if !ty.dtype.is_float() {
+                return Err(DifferentiationError::Variable { node, ty: ty.clone() });
+            }
+        }
+        let before = graph.set_origin(Arc::default());
+        let result = self.reverse(graph, loss, variables);
+        graph.set_origin(before);
+        result
+    }
+
+    fn reverse(
+        &self,
+        graph: &mut Graph,
+        loss: NodeId,
+        variables: &[NodeId],
+    ) -> Result<Vec<Option<NodeId>>, DifferentiationError> {
+        let varies = varying(graph, loss, variables);
+        let mut cotangents: Vec<Option<NodeId>> = vec![None; loss.index() + 1];
+        if varies[loss.index()] {
+            graph.set_origin(gradient_origin(graph, loss));
+            cotangents[loss.index()] = Some(graph.constant_like(loss, 1.0));
+        }
+        for number in (0..=loss.0).rev() {
+            let id = NodeId(number);
+            let Some(cotangent) = cotangents[id.index()] else { continue };
+            let node = graph.node(id).clone();
+            let primitive = node.op.primitive();
+            let wanted: SmallVec<[bool; 3]> = (node.operands.iter().enumerate())
+                .map(|(place, operand)| varies[operand.index()] && primitive.differentiable(place))
+                .collect();
+            if !wanted.contains(&true) {
+                continue;
+            }
+            graph.set_origin(gradient_origin(graph, id));
+            let at =
+                Application { operands: &node.operands, result: id, cotangent, wanted: &wanted };
+            let parts = match self.rules.get(primitive.name()) {
+                Some(rule) => rule(graph, &at),
+                None => primitive.gradient(graph, &at).map_err(|reason| {
+                    DifferentiationError::Operation {
+                        node: id,
+                        operation: primitive.name(),
+                        reason,
+                    }
+                })?,
+            };
+            for ((&operand, part), wanted) in node.operands.iter().zip(parts).zip(&wanted) {
+                let Some(part) = part.filter(|_| *wanted) else { continue };
+                cotangents[operand.index()] = Some(match cotangents[operand.index()] {
+                    None => part,
+                    Some(others) => {
+                        graph.set_origin(gradient_origin(graph, operand));
+                        graph.add(others, part)
+                    }
+                });
+            }
+        }
+        let of = |variable: &NodeId| cotangents.get(variable.index()).copied().flatten();
+        Ok(variables.iter().map(of).collect())
+    }
+}
+
+/// For each node up to the loss, whether it depends differentiably on a variable.
+fn varying(graph: &Graph, loss: NodeId, variables: &[NodeId]) -> Vec<bool> {
+    let mut varies = vec![false; loss.index() + 1];
+    for &variable in variables {
+        if let Some(varies) = varies.get_mut(variable.index()) {
+            *varies = true;
+        }
+    }
+    for (id, node) in graph.iter().take(loss.index() + 1) {
+        let passes = |(place, operand): (usize, &NodeId)| {
+            varies[operand.index()] && node.op.primitive().differentiable(place)
+        };
+        if node.ty.dtype.is_float() && node.operands.iter().enumerate().any(passes) {
+            varies[id.index()] = true;
+        }
+    }
+    varies
+}
+
+/// The origin of nodes that compute the cotangent of `node`.
+fn gradient_origin(graph: &Graph, node: NodeId) -> Arc<Origin> {
+    let origin = &graph.node(node).origin;
+    if origin.gradient {
+        return Arc::clone(origin);
+    }
+    Arc::new(Origin { gradient: true, ..Origin::clone(origin) })
+}

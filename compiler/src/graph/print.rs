@@ -1,0 +1,98 @@
+//! Graphs as text.
+
+use std::fmt;
+
+use super::{Graph, NodeId, Origin, SlotRole};
+use crate::op::Op;
+use crate::span::Span;
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "%{}", self.0)
+    }
+}
+
+impl SlotRole {
+    /// The name in listings.
+    pub fn name(self) -> &'static str {
+        match self {
+            SlotRole::Input => "input",
+            SlotRole::Scalar => "scalar",
+            SlotRole::Parameter => "parameter",
+            SlotRole::Buffer => "buffer",
+            SlotRole::State => "state",
+        }
+    }
+}
+
+/// `d` for gradients, then the layer instance and the value's name: `d encoder.linear: logits`.
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let gradient = if self.gradient { "d " } else { "" };
+        match &self.name {
+            Some(name) if self.path.is_empty() => write!(f, "{gradient}{name}"),
+            Some(name) => write!(f, "{gradient}{}: {name}", self.path),
+            None => write!(f, "{}", format!("{gradient}{}", self.path).trim_end()),
+        }
+    }
+}
+
+/// Slots, then nodes with operands, types and [origins](Origin), then results.
+impl fmt::Display for Graph {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.listing(&|_| None).fmt(f)
+    }
+}
+
+/// A graph as text with source places; made by [`Graph::listing`].
+pub struct Listing<'a> {
+    graph: &'a Graph,
+    place: &'a dyn Fn(Span) -> Option<String>,
+}
+
+impl Graph {
+    /// The graph as text, in which the innermost span of each node is shown as `place` names it
+    /// (`digits.cyg:3:5`).
+    pub fn listing<'a>(&'a self, place: &'a dyn Fn(Span) -> Option<String>) -> Listing<'a> {
+        Listing { graph: self, place }
+    }
+
+    /// The operation and its operands: `add %1 %2`, `slot hidden.weight`.
+    pub fn expression(&self, id: NodeId) -> String {
+        let node = self.node(id);
+        match &node.op {
+            Op::Slot(slot) => format!("slot {}", self.slots[slot.index as usize].name),
+            op => node.operands.iter().fold(op.to_string(), |text, o| format!("{text} {o}")),
+        }
+    }
+}
+
+impl fmt::Display for Listing<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let graph = self.graph;
+        for slot in &graph.slots {
+            writeln!(f, "{} {}: {}", slot.role.name(), slot.name, slot.ty)?;
+        }
+        for (id, node) in graph.iter() {
+            write!(f, "{id} = {}: {}", graph.expression(id), node.ty)?;
+            let origin = node.origin.to_string();
+            let place = node.origin.spans.first().and_then(|&span| (self.place)(span));
+            match (origin.is_empty(), place) {
+                (true, None) => writeln!(f)?,
+                (false, None) => writeln!(f, "  ; {origin}")?,
+                (true, Some(place)) => writeln!(f, "  ; {place}")?,
+                (false, Some(place)) => writeln!(f, "  ; {origin}, {place}")?,
+            }
+        }
+        for output in &graph.outputs {
+            writeln!(f, "output {} = {}", output.name, output.node)?;
+        }
+        for update in &graph.updates {
+            writeln!(f, "update {} = {}", graph.slots[update.slot as usize].name, update.node)?;
+        }
+        for guard in &graph.guards {
+            writeln!(f, "guard {guard}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,146 @@
+//! What lowering needs to know about a body.
+
+use crate::index::{Expression, IndexMap};
+use crate::kernel::{AxisRole, Body, InstructionId, InstructionKind};
+use crate::op::lowering::Lowering;
+
+/// A set of axes, one bit each.
+pub type AxisSet = u64;
+
+/// Facts about a normalized body.
+pub struct Analysis {
+    /// Per instruction: the axes that its result varies along.
+    pub varies: Vec<AxisSet>,
+    /// Per instruction: how many reductions lie, one after another, before its result.
+    pub level: Vec<usize>,
+    /// The reduced axes.
+    pub reduced: AxisSet,
+    /// The axis along which the innermost loop runs; none for a scalar computation.
+    pub tile_axis: Option<usize>,
+    /// Sweeps over the reduced axes: one more than the level of the last per-point work.
+    pub sweeps: usize,
+}
+
+impl Analysis {
+    /// Analyses a body whose maps lead to element offsets.
+    pub fn of(body: &Body) -> Analysis {
+        let reduced = (body.axes.iter().enumerate())
+            .filter(|(_, axis)| axis.role == AxisRole::Reduced)
+            .fold(0, |set, (position, _)| set | 1 << position);
+        let mut varies: Vec<AxisSet> = Vec::with_capacity(body.instructions.len());
+        let mut level: Vec<usize> = Vec::with_capacity(body.instructions.len());
+        for instruction in &body.instructions {
+            let (mut axes, mut depth) = (0, 0);
+            for operand in instruction.kind.operands() {
+                axes |= varies[operand.0 as usize];
+                depth = depth.max(level[operand.0 as usize]);
+            }
+            match &instruction.kind {
+                InstructionKind::Load { map, .. } | InstructionKind::Masked(_, map) => {
+                    axes |= axes_of_map(map);
+                }
+                InstructionKind::Index(index) | InstructionKind::Random { index, .. } => {
+                    axes |= axes_of(index);
+                }
+                InstructionKind::Accumulator => axes |= (1 << body.axes.len()) - 1,
+                InstructionKind::Reduce(..) | InstructionKind::ArgReduce(..) => {
+                    axes &= !reduced;
+                    depth += 1;
+                }
+                InstructionKind::Constant(_)
+                | InstructionKind::Apply(..)
+                | InstructionKind::Cast(_) => {}
+            }
+            varies.push(axes);
+            level.push(depth);
+        }
+        let mut analysis = Analysis { varies, level, reduced, tile_axis: None, sweeps: 0 };
+        analysis.sweeps = analysis.count_sweeps(body);
+        analysis.tile_axis = choose_tile_axis(body, &analysis);
+        analysis
+    }
+
+    /// Whether the result differs between points of one row.
+    pub fn is_per_point(&self, id: InstructionId) -> bool {
+        self.varies[id.0 as usize] & self.reduced != 0
+    }
+
+    /// Level of an instruction.
+    pub fn level(&self, id: InstructionId) -> usize {
+        self.level[id.0 as usize]
+    }
+
+    fn count_sweeps(&self, body: &Body) -> usize {
+        if self.reduced == 0 {
+            return 0;
+        }
+        let reductions = (body.instructions.iter().enumerate())
+            .filter(|(_, instruction)| reduction_operand(&instruction.kind).is_some())
+            .map(|(index, _)| self.level[index]);
+        let stores = (body.stores.iter())
+            .filter(|store| self.store_axes(store.instruction, &store.map) & self.reduced != 0)
+            .map(|store| self.level(store.instruction) + 1);
+        reductions.chain(stores).max().unwrap_or(0)
+    }
+
+    /// The axes that a store runs over: its value may be the same along some.
+    pub fn store_axes(&self, instruction: InstructionId, map: &IndexMap) -> AxisSet {
+        self.varies[instruction.0 as usize] | axes_of_map(map)
+    }
+}
+
+/// The operand of a reduction.
+pub fn reduction_operand(kind: &InstructionKind) -> Option<InstructionId> {
+    match kind {
+        InstructionKind::Reduce(_, operand) | InstructionKind::ArgReduce(_, operand) => {
+            Some(*operand)
+        }
+        _ => None,
+    }
+}
+
+/// Whether computing it again costs more than reading it back from cache.
+pub fn is_expensive(kind: &InstructionKind) -> bool {
+    match kind {
+        InstructionKind::Apply(function, _) => {
+            matches!(function.entry().lowering, Lowering::Tile(_))
+        }
+        InstructionKind::Random { .. } => true,
+        _ => false,
+    }
+}
+
+fn axes_of(expression: &Expression) -> AxisSet {
+    (0..AxisSet::BITS as usize)
+        .filter(|&axis| expression.depends_on(axis))
+        .fold(0, |set, axis| set | 1 << axis)
+}
+
+fn axes_of_map(map: &IndexMap) -> AxisSet {
+    let indices = map.indices().iter();
+    let constraints = map.constraints().iter().map(|constraint| &constraint.expression);
+    indices.chain(constraints).fold(0, |set, expression| set | axes_of(expression))
+}
+
+/// The axis whose neighbours are neighbours in memory for most accesses; of equals, the innermost.
+fn choose_tile_axis(body: &Body, analysis: &Analysis) -> Option<usize> {
+    let searches = (body.instructions.iter())
+        .any(|instruction| matches!(instruction.kind, InstructionKind::ArgReduce(..)));
+    let score = |axis: usize| {
+        let quality = |map: &IndexMap| match map.indices()[0].stride(axis) {
+            Some(1) => 3.0,
+            Some(0) => 1.0,
+            _ => -2.0,
+        };
+        let loads = body.instructions.iter().map(|instruction| match &instruction.kind {
+            InstructionKind::Load { map, .. } => quality(map),
+            _ => 0.0,
+        });
+        let stores = body.stores.iter().map(|store| 2.0 * quality(&store.map));
+        let extent = body.axes[axis].extent as f64;
+        (loads.sum::<f64>() + stores.sum::<f64>()) * extent / (extent + 8.0)
+    };
+    (0..body.axes.len())
+        .filter(|&axis| !searches || analysis.reduced & (1 << axis) != 0)
+        .max_by(|&a, &b| score(a).total_cmp(&score(b)))
+}

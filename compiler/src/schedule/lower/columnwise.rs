@@ -1,0 +1,239 @@
+//! Columnwise iteration: tiles along a parallel axis.
+
+use smallvec::SmallVec;
+
+use crate::index::Expression;
+use crate::kernel::loops::{
+    Address, AxisId, Convention, Function, LoopInstruction, LoopInstructionKind, Range, Statement,
+};
+use crate::kernel::{Body, InstructionId, InstructionKind};
+use crate::op::ReduceKind;
+use crate::schedule::memory::Memory;
+use crate::schedule::pieces::{Cuttable, cut};
+use crate::types::DType;
+
+use super::analysis::{Analysis, is_expensive, reduction_operand};
+use super::emitter::{Emitter, nest};
+
+/// Elements of a cache line of f32: pieces do not share one.
+const LINE: usize = 16;
+
+/// Most indices of the tile axis per piece when accumulators are kept per index: a few kilobytes.
+const MOST_ACCUMULATORS: usize = 1024;
+
+/// Longest chain of f32 additions; longer sums are accumulated in f64.
+const LONGEST_CHAIN: usize = 1024;
+
+/// Lowers `body` with tiles along `tile_axis`, a parallel one; `None` for a scalar computation.
+pub fn lower(
+    name: &str,
+    body: &Body,
+    analysis: &Analysis,
+    tile_axis: Option<usize>,
+    memory: &Memory,
+    nanoseconds: f64,
+) -> (Function, usize) {
+    let mut emitter = Emitter::new(name, Convention::Pieces, body, analysis, memory);
+    let Some(tile_axis) = tile_axis else {
+        let mut list = Vec::new();
+        let mut local = emitter.locals();
+        for store in 0..body.stores.len() {
+            emitter.store(store, &mut list, &mut local);
+        }
+        emitter.function.body = vec![Statement::Scalar(list)];
+        return (emitter.function, 1);
+    };
+
+    let has_reductions = analysis.reduced != 0;
+    let outer: Vec<usize> = (0..body.axes.len())
+        .filter(|&axis| axis != tile_axis && analysis.reduced & (1 << axis) == 0)
+        .collect();
+    let cuttable: Vec<Cuttable> = outer
+        .iter()
+        .map(|&axis| Cuttable { extent: body.axes[axis].extent, granularity: 1, most: None })
+        .chain([Cuttable {
+            extent: body.axes[tile_axis].extent,
+            granularity: LINE,
+            most: has_reductions.then_some(MOST_ACCUMULATORS),
+        }])
+        .collect();
+    let (ranges, pieces) = cut(&cuttable, nanoseconds);
+    let tile_range = ranges[outer.len()];
+    let loops: Vec<(AxisId, Range)> = outer.into_iter().zip(ranges).collect();
+
+    let roots = roots(body);
+    let inner = analysis.reduced | 1 << tile_axis;
+    let scalars = emitter.hoist(&roots, &loops, inner);
+    let mut sweeps = Sweeps { emitter, tile_axis, tile_range, statements: Vec::new() };
+    sweeps.rows(0);
+    for sweep in 0..analysis.sweeps {
+        sweeps.points(sweep);
+        sweeps.rows(sweep + 1);
+    }
+    let mut function = sweeps.emitter.function;
+    function.body = nest(&loops, scalars, sweeps.statements);
+    (function, pieces)
+}
+
+/// Everything that is computed for its own sake.
+fn roots(body: &Body) -> Vec<InstructionId> {
+    let reductions =
+        body.instructions.iter().filter_map(|instruction| reduction_operand(&instruction.kind));
+    reductions.chain(body.stores.iter().map(|store| store.instruction)).collect()
+}
+
+struct Sweeps<'a> {
+    emitter: Emitter<'a>,
+    tile_axis: usize,
+    tile_range: Range,
+    statements: Vec<Statement>,
+}
+
+impl Sweeps<'_> {
+    /// Offset of the current index of the tile axis in a buffer as long as a piece's range.
+    fn place(&self) -> Address {
+        let index = Expression::axis(self.tile_axis);
+        match self.tile_range {
+            Range::Piece { chunk, .. } => {
+                let extents: SmallVec<[usize; 4]> = self.emitter.body.extents();
+                Address::Offset(index.remainder(chunk as i64, &extents))
+            }
+            _ => Address::Offset(index),
+        }
+    }
+
+    fn length(&self) -> usize {
+        match self.tile_range {
+            Range::Piece { chunk, .. } => chunk,
+            _ => self.emitter.body.axes[self.tile_axis].extent,
+        }
+    }
+
+    fn tiles(&mut self, body: Vec<LoopInstruction>) -> Statement {
+        Statement::Tiles { axis: self.tile_axis, range: self.tile_range, body }
+    }
+
+    /// What is computed once per row after `level` reductions: stores, and what later sweeps need
+    /// and is dear to compute again.
+    fn rows(&mut self, level: usize) {
+        let (body, analysis) = (self.emitter.body, self.emitter.analysis);
+        let mut list = Vec::new();
+        let mut local = self.emitter.locals();
+        let mut keep = Vec::new();
+        for index in 0..body.instructions.len() {
+            let id = InstructionId(index as u32);
+            let kind = &body.instructions[index].kind;
+            let later = analysis.sweeps > level && is_expensive(kind);
+            if later
+                && analysis.level(id) == level
+                && !analysis.is_per_point(id)
+                && self.emitter.scalars[index].is_none()
+            {
+                keep.push(id);
+            }
+        }
+        for id in keep {
+            self.keep(id, &mut list, &mut local);
+        }
+        for (number, store) in body.stores.iter().enumerate() {
+            let axes = analysis.store_axes(store.instruction, &store.map);
+            if analysis.level(store.instruction) == level && axes & analysis.reduced == 0 {
+                self.emitter.store(number, &mut list, &mut local);
+            }
+        }
+        if !list.is_empty() {
+            let tiles = self.tiles(list);
+            self.statements.push(tiles);
+        }
+    }
+
+    /// Computes `id` and keeps it in a buffer along the tile axis.
+    fn keep(
+        &mut self,
+        id: InstructionId,
+        list: &mut Vec<LoopInstruction>,
+        local: &mut super::emitter::Lanes,
+    ) {
+        let dtype = self.emitter.body.instruction(id).dtype;
+        let value = self.emitter.compute(id, list, local);
+        let buffer = self.emitter.scratch(dtype, self.length(), format!("kept{}", id.0));
+        let address = self.place();
+        let kind = LoopInstructionKind::Store { buffer, address: address.clone(), value };
+        list.push(LoopInstruction { result: None, dtype, kind });
+        self.emitter.kept[id.0 as usize] = Some((buffer, address));
+    }
+
+    /// One sweep over the reduced axes: the reductions of level `sweep + 1` and the stores of
+    /// per-point results that are ready.
+    fn points(&mut self, sweep: usize) {
+        let (body, analysis) = (self.emitter.body, self.emitter.analysis);
+        let reduced: Vec<usize> =
+            (0..body.axes.len()).filter(|axis| analysis.reduced & (1 << axis) != 0).collect();
+        let chain: usize = reduced.iter().map(|&axis| body.axes[axis].extent).product();
+        let mut start = Vec::new();
+        let mut list = Vec::new();
+        let mut local = self.emitter.locals();
+        let mut finished = Vec::new();
+        for (index, instruction) in body.instructions.iter().enumerate() {
+            let InstructionKind::Reduce(kind, operand) = instruction.kind else { continue };
+            if analysis.level[index] != sweep + 1 {
+                continue;
+            }
+            let long = kind == ReduceKind::Sum && chain > LONGEST_CHAIN;
+            let dtype = match instruction.dtype {
+                DType::F32 if long => DType::F64,
+                dtype => dtype,
+            };
+            let length = self.length();
+            let buffer = self.emitter.scratch(dtype, length, format!("accumulator{index}"));
+            let address = self.place();
+            let identity = self.emitter.constant(&mut start, dtype, identity(kind, dtype));
+            start.push(LoopInstruction {
+                result: None,
+                dtype,
+                kind: LoopInstructionKind::Store {
+                    buffer,
+                    address: address.clone(),
+                    value: identity,
+                },
+            });
+            let mut value = self.emitter.compute(operand, &mut list, &mut local);
+            if dtype != instruction.dtype {
+                value = self.emitter.push(&mut list, dtype, LoopInstructionKind::Cast(value));
+            }
+            let address_of_sum = address.clone();
+            let fold = LoopInstructionKind::Accumulate { buffer, address, kind, value };
+            list.push(LoopInstruction { result: None, dtype, kind: fold });
+            finished.push((index, buffer, address_of_sum));
+        }
+        for (number, store) in body.stores.iter().enumerate() {
+            let axes = analysis.store_axes(store.instruction, &store.map);
+            if analysis.level(store.instruction) == sweep && axes & analysis.reduced != 0 {
+                self.emitter.store(number, &mut list, &mut local);
+            }
+        }
+        if !start.is_empty() {
+            let tiles = self.tiles(start);
+            self.statements.push(tiles);
+        }
+        let mut statement = self.tiles(list);
+        for &axis in reduced.iter().rev() {
+            let range = Range::Fixed { start: 0, end: body.axes[axis].extent };
+            statement = Statement::Loop { axis, range, body: vec![statement] };
+        }
+        self.statements.push(statement);
+        for (index, buffer, address) in finished {
+            self.emitter.kept[index] = Some((buffer, address));
+        }
+    }
+}
+
+/// The value that changes nothing when combined.
+pub fn identity(kind: ReduceKind, dtype: DType) -> f64 {
+    match kind {
+        ReduceKind::Sum => 0.0,
+        ReduceKind::Prod => 1.0,
+        ReduceKind::Max if dtype.is_float() => f64::NEG_INFINITY,
+        ReduceKind::Max => f64::from(i32::MIN),
+    }
+}

@@ -1,0 +1,128 @@
+//! Brings a body into the form with the fewest axes.
+
+use smallvec::SmallVec;
+
+use crate::index::{Atom, Expression, IndexMap};
+use crate::kernel::{Axis, AxisRole, Body, InstructionKind};
+use crate::schedule::memory::Memory;
+
+/// The same computation with element offsets in place of indices (every map has one index) and
+/// over fewer axes: extents of 1 are dropped, and neighbours of one role are merged where no
+/// offset needs a new division for it.
+pub fn normalize(body: &Body, memory: &Memory) -> Body {
+    let mut body = drop_unit_axes(&linearized(body, memory));
+    let mut axis = 0;
+    while axis + 1 < body.axes.len() {
+        match merged(&body, axis) {
+            Some(fewer) => body = fewer,
+            None => axis += 1,
+        }
+    }
+    body
+}
+
+/// The body with each map leading to the element offset in its value's buffer.
+pub fn linearized(body: &Body, memory: &Memory) -> Body {
+    let mut body = body.clone();
+    for instruction in &mut body.instructions {
+        if let InstructionKind::Load { value, map } = &mut instruction.kind {
+            *map = map.linearized(&memory.strides(*value));
+        }
+    }
+    for store in &mut body.stores {
+        store.map = store.map.linearized(&memory.strides(store.value));
+    }
+    body
+}
+
+fn drop_unit_axes(body: &Body) -> Body {
+    // An arg-reduction and its kin need an axis to run over, so the last reduced axis stays.
+    let last_reduced = body.axes.iter().rposition(|axis| axis.role == AxisRole::Reduced);
+    let has_wide_reduced =
+        body.axes.iter().any(|axis| axis.role == AxisRole::Reduced && axis.extent != 1);
+    let mut axes = Vec::new();
+    let mut replacements = Vec::new();
+    for (position, axis) in body.axes.iter().enumerate() {
+        if axis.extent == 1 && (has_wide_reduced || Some(position) != last_reduced) {
+            replacements.push(Expression::constant(0));
+        } else {
+            replacements.push(Expression::axis(axes.len()));
+            axes.push(*axis);
+        }
+    }
+    rebased(body, axes, &replacements)
+}
+
+/// `body` with axes `axis` and `axis + 1` as one, if that needs no new division.
+fn merged(body: &Body, axis: usize) -> Option<Body> {
+    let [outer, inner] = [body.axes[axis], body.axes[axis + 1]];
+    if outer.role != inner.role {
+        return None;
+    }
+    let mut axes = body.axes.clone();
+    axes[axis].extent *= inner.extent;
+    axes.remove(axis + 1);
+    let extents: SmallVec<[usize; 4]> = axes.iter().map(|axis| axis.extent).collect();
+    let joint = Expression::axis(axis);
+    let replacements: Vec<Expression> = (0..body.axes.len())
+        .map(|position| match position {
+            p if p == axis => joint.divided(inner.extent as i64, &extents),
+            p if p == axis + 1 => joint.remainder(inner.extent as i64, &extents),
+            p if p > axis => Expression::axis(p - 1),
+            p => Expression::axis(p),
+        })
+        .collect();
+    let candidate = rebased(body, axes, &replacements);
+    (divisions(&candidate) <= divisions(body)).then_some(candidate)
+}
+
+/// The body over other axes: old axis `i` is `replacements[i]`.
+fn rebased(body: &Body, axes: Vec<Axis>, replacements: &[Expression]) -> Body {
+    let extents: SmallVec<[usize; 4]> = axes.iter().map(|axis| axis.extent).collect();
+    let map_over = |map: &IndexMap| map.over(&extents, replacements);
+    let mut result = body.clone();
+    result.axes = axes;
+    for instruction in &mut result.instructions {
+        match &mut instruction.kind {
+            InstructionKind::Load { map, .. } | InstructionKind::Masked(_, map) => {
+                *map = map_over(map);
+            }
+            InstructionKind::Index(index) | InstructionKind::Random { index, .. } => {
+                *index = index.substitute(replacements, &extents);
+            }
+            InstructionKind::Constant(_)
+            | InstructionKind::Accumulator
+            | InstructionKind::Apply(..)
+            | InstructionKind::Cast(_)
+            | InstructionKind::Reduce(..)
+            | InstructionKind::ArgReduce(..) => {}
+        }
+    }
+    for store in &mut result.stores {
+        store.map = map_over(&store.map);
+    }
+    result
+}
+
+/// Number of quotients and remainders in all maps of the body, nested ones included.
+fn divisions(body: &Body) -> usize {
+    fn in_expression(expression: &Expression) -> usize {
+        let in_atom = |atom: &Atom| match atom {
+            Atom::Axis(_) => 0,
+            Atom::Quotient(inner, _) | Atom::Remainder(inner, _) => 1 + in_expression(inner),
+        };
+        expression.terms().iter().map(|(atom, _)| in_atom(atom)).sum()
+    }
+    let in_map = |map: &IndexMap| -> usize {
+        map.indices().iter().map(in_expression).sum::<usize>()
+            + map.constraints().iter().map(|c| in_expression(&c.expression)).sum::<usize>()
+    };
+    let in_instructions = body.instructions.iter().map(|instruction| match &instruction.kind {
+        InstructionKind::Load { map, .. } | InstructionKind::Masked(_, map) => in_map(map),
+        InstructionKind::Index(index) | InstructionKind::Random { index, .. } => {
+            in_expression(index)
+        }
+        _ => 0,
+    });
+    in_instructions.sum::<usize>() + body.stores.iter().map(|s| in_map(&s.map)).sum::<usize>()
+}

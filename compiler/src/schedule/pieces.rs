@@ -1,0 +1,83 @@
+//! Cutting a kernel's domain into pieces: a function of the shape and the predicted cost only,
+//! never of the number of threads.
+
+use crate::kernel::loops::Range;
+
+/// Predicted nanoseconds a piece should at least take: well above the cost of calling it.
+const PIECE_NANOSECONDS: f64 = 4_000.0;
+
+/// Most pieces of a kernel: enough to balance 16 threads.
+const MAX_PIECES: usize = 64;
+
+/// An axis that may be cut.
+#[derive(Clone, Copy, Debug)]
+pub struct Cuttable {
+    /// Number of indices.
+    pub extent: usize,
+    /// Indices per piece are a multiple of this.
+    pub granularity: usize,
+    /// Most indices per piece, if pieces must not be larger (for buffers in cache).
+    pub most: Option<usize>,
+}
+
+/// The range of each axis, outermost first, and the number of pieces.
+pub fn cut(axes: &[Cuttable], nanoseconds: f64) -> (Vec<Range>, usize) {
+    let mut wanted = ((nanoseconds / PIECE_NANOSECONDS) as usize).clamp(1, MAX_PIECES);
+    let mut parts = Vec::with_capacity(axes.len());
+    for axis in axes {
+        let units = axis.extent.div_ceil(axis.granularity).max(1);
+        let mut chunk = units.div_ceil(wanted.min(units)) * axis.granularity;
+        if let Some(most) = axis.most {
+            chunk = chunk.min(most.next_multiple_of(axis.granularity));
+        }
+        let count = axis.extent.div_ceil(chunk).max(1);
+        wanted = wanted.div_ceil(count);
+        parts.push((count, chunk));
+    }
+    let mut inner = parts.iter().map(|(count, _)| count).product::<usize>();
+    let pieces = inner;
+    let ranges = axes
+        .iter()
+        .zip(parts)
+        .map(|(axis, (count, chunk))| {
+            inner /= count;
+            match count {
+                1 => Range::Fixed { start: 0, end: axis.extent },
+                _ => Range::Piece { count, inner, chunk, extent: axis.extent },
+            }
+        })
+        .collect();
+    (ranges, pieces)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn axis(extent: usize) -> Cuttable {
+        Cuttable { extent, granularity: 1, most: None }
+    }
+
+    #[test]
+    fn little_work_is_one_piece() {
+        let (ranges, pieces) = cut(&[axis(100), axis(512)], 1_000.0);
+        assert_eq!(pieces, 1);
+        assert_eq!(ranges[1], Range::Fixed { start: 0, end: 512 });
+    }
+
+    #[test]
+    fn a_short_outer_axis_passes_the_cutting_on() {
+        let (ranges, pieces) = cut(&[axis(3), axis(1000)], 80_000.0);
+        assert_eq!(pieces, 21);
+        assert_eq!(ranges[0], Range::Piece { count: 3, inner: 7, chunk: 1, extent: 3 });
+        assert_eq!(ranges[1], Range::Piece { count: 7, inner: 1, chunk: 143, extent: 1000 });
+    }
+
+    #[test]
+    fn chunks_keep_to_granularity_and_limit() {
+        let axis = Cuttable { extent: 10_000, granularity: 512, most: Some(1024) };
+        let (ranges, pieces) = cut(&[axis], 1_000.0);
+        assert_eq!(pieces, 10);
+        assert_eq!(ranges[0], Range::Piece { count: 10, inner: 1, chunk: 1024, extent: 10_000 });
+    }
+}

@@ -1,0 +1,154 @@
+//! Descriptors of matrix products.
+
+use cygnet_runtime::contraction::{Blocking, Contraction, Operand, Output, Strided};
+use cygnet_runtime::program::RegionFunction;
+use smallvec::SmallVec;
+
+use crate::index::Expression;
+use crate::kernel::loops::Function;
+use crate::kernel::{Body, InstructionId, InstructionKind, Product, ProductOperand, ValueId};
+
+use crate::types::DType;
+
+use super::lower;
+use super::memory::Memory;
+
+/// A matrix product before its generated functions have addresses.
+pub struct ProductTask {
+    /// Extents and cutting.
+    pub product: Extents,
+    /// Left operand.
+    pub left: Source,
+    /// Right operand.
+    pub right: Source,
+    /// Destination.
+    pub output: Source,
+}
+
+/// Extents of a product, and how it is cut.
+pub struct Extents {
+    /// Element type.
+    pub dtype: DType,
+    /// Batch axes.
+    pub batch: SmallVec<[usize; 2]>,
+    /// Rows of the result.
+    pub rows: usize,
+    /// Columns of the result.
+    pub columns: usize,
+    /// Length of the sum.
+    pub depth: usize,
+    /// Cutting into pieces.
+    pub blocking: Blocking,
+}
+
+/// Where a product's matrix is read from or written to.
+pub enum Source {
+    /// Strided matrices in the arena.
+    Arena(Strided),
+    /// A generated region function, by its number in the schedule.
+    Function(usize),
+}
+
+/// Describes a product, appending the functions that it needs.
+pub fn describe(
+    name: &str,
+    product: &Product,
+    memory: &Memory,
+    functions: &mut Vec<Function>,
+) -> ProductTask {
+    let operand =
+        |operand: &ProductOperand, side: &str, functions: &mut Vec<Function>| match operand {
+            ProductOperand::Value(value, map) => {
+                let offset = map.offset(&memory.strides(*value));
+                strided(&offset, product.batch.len(), *value, memory)
+                    .expect("a verified operand has a stride along every axis")
+            }
+            ProductOperand::Computed(body) => {
+                functions.push(lower::prologue(&format!("{name}_{side}"), body, memory));
+                Source::Function(functions.len() - 1)
+            }
+        };
+    let left = operand(&product.left, "left", functions);
+    let right = operand(&product.right, "right", functions);
+    let output = plain_store(&product.epilogue, memory).unwrap_or_else(|| {
+        functions.push(lower::epilogue(&format!("{name}_epilogue"), &product.epilogue, memory));
+        Source::Function(functions.len() - 1)
+    });
+    let batch: usize = product.batch.iter().product();
+    let blocking = cygnet_runtime::gemm::blocking(
+        product.rows,
+        product.columns,
+        product.depth,
+        batch,
+        product.dtype,
+    );
+    let extents = Extents {
+        dtype: product.dtype,
+        batch: product.batch.clone(),
+        rows: product.rows,
+        columns: product.columns,
+        depth: product.depth,
+        blocking,
+    };
+    ProductTask { product: extents, left, right, output }
+}
+
+/// The epilogue as a destination, if it only stores the accumulator.
+fn plain_store(epilogue: &Body, memory: &Memory) -> Option<Source> {
+    let [store] = epilogue.stores.as_slice() else { return None };
+    let InstructionId(index) = store.instruction;
+    if epilogue.instructions[index as usize].kind != InstructionKind::Accumulator {
+        return None;
+    }
+    let offset = store.map.offset(&memory.strides(store.value));
+    strided(&offset, epilogue.axes.len() - 2, store.value, memory)
+}
+
+/// The matrix that an affine offset over `batch..., row, column` describes.
+fn strided(
+    offset: &Expression,
+    batch_axes: usize,
+    value: ValueId,
+    memory: &Memory,
+) -> Option<Source> {
+    let stride = |axis: usize| offset.stride(axis).map(|stride| stride as isize);
+    Some(Source::Arena(Strided {
+        offset: memory.offset(value) + offset.offset() as usize * memory.dtype(value).size(),
+        batch_strides: (0..batch_axes).map(stride).collect::<Option<_>>()?,
+        row_stride: stride(batch_axes)?,
+        column_stride: stride(batch_axes + 1)?,
+    }))
+}
+
+impl ProductTask {
+    /// The runtime's descriptor, given the address of each function.
+    pub fn resolve(&self, address: impl Fn(usize) -> RegionFunction) -> Contraction {
+        let operand = |source: &Source| match source {
+            Source::Arena(matrices) => Operand::Arena(matrices.clone()),
+            Source::Function(function) => Operand::Generated(address(*function)),
+        };
+        let output = match &self.output {
+            Source::Arena(matrices) => Output::Arena(matrices.clone()),
+            Source::Function(function) => Output::Epilogue(address(*function)),
+        };
+        Contraction {
+            dtype: self.product.dtype,
+            batch: self.product.batch.clone(),
+            rows: self.product.rows,
+            columns: self.product.columns,
+            depth: self.product.depth,
+            left: operand(&self.left),
+            right: operand(&self.right),
+            output,
+            blocking: self.product.blocking,
+        }
+    }
+
+    /// Number of pieces.
+    pub fn pieces(&self) -> usize {
+        let Extents { batch, rows, columns, blocking, .. } = &self.product;
+        batch.iter().product::<usize>()
+            * rows.div_ceil(blocking.rows)
+            * columns.div_ceil(blocking.columns)
+    }
+}

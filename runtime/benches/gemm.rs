@@ -1,0 +1,149 @@
+//! Speed of matrix products in GFLOP/s: `cargo bench -p cygnet-runtime --bench gemm [-- FILTER]`.
+//!
+//! Layouts: `nn` both operands row-major, `nt` the right one transposed (weights `[out, in]` in
+//! a forward pass), `tn` the left one transposed (weight gradients).
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cygnet_runtime::contraction::{Blocking, Contraction, Operand, Output, Strided};
+use cygnet_runtime::cpu::Cpu;
+use cygnet_runtime::dtype::DType;
+use cygnet_runtime::executor::Executor;
+use cygnet_runtime::gemm;
+use cygnet_runtime::program::{Phase, Program, Task, Work};
+
+/// Batch, rows, depth, columns, layout.
+const SHAPES: &[(usize, usize, usize, usize, &str)] = &[
+    (1, 64, 64, 64, "nn"),
+    (1, 128, 128, 128, "nn"),
+    (1, 512, 512, 512, "nn"),
+    (1, 1024, 1024, 1024, "nn"),
+    (1, 2048, 2048, 2048, "nn"),
+    (1, 512, 4608, 512, "nn"),
+    (1, 64, 576, 1024, "nn"),
+    (1, 512, 512, 512, "nt"),
+    (1, 1024, 1024, 1024, "nt"),
+    // The mlp workload's training step.
+    (1, 128, 784, 512, "nt"),
+    (1, 128, 512, 256, "nt"),
+    (1, 128, 256, 10, "nt"),
+    (1, 128, 10, 256, "nn"),
+    (1, 128, 256, 512, "nn"),
+    (1, 10, 128, 256, "tn"),
+    (1, 256, 128, 512, "tn"),
+    (1, 512, 128, 784, "tn"),
+    // Recurrent cells and attention.
+    (1, 32, 256, 1024, "nt"),
+    (1, 32, 256, 1024, "nn"),
+    (1, 2048, 256, 1024, "nt"),
+    (1, 1024, 2048, 256, "tn"),
+    (32, 128, 64, 128, "nt"),
+    (32, 128, 128, 64, "nn"),
+    // One row: the mlp_b1 workload's layers.
+    (1, 1, 784, 512, "nt"),
+    (1, 1, 512, 256, "nt"),
+    (1, 1, 256, 10, "nt"),
+    (1, 1, 784, 512, "nn"),
+    (1, 4, 784, 512, "nt"),
+    (1, 16, 784, 512, "nt"),
+    (1, 512, 1, 512, "nn"),
+    (1, 512, 8, 512, "nn"),
+];
+
+fn main() {
+    // Cargo also starts benchmarks as tests, without this flag.
+    if !std::env::args().any(|argument| argument == "--bench") {
+        return;
+    }
+    let filter = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
+    println!(
+        "{:24} {:>9} {:>12} {:>9} {:>9} {:>10} {:>10}",
+        "shape", "cpu", "pieces", "1 thread", "2 threads", "best us", "predicted"
+    );
+    for cpu in [Cpu::Avx512, Cpu::Avx2, Cpu::Portable] {
+        for &(batch, rows, depth, columns, layout) in SHAPES {
+            let name = format!("{batch}x {rows}x{depth}x{columns} {layout}");
+            let label = format!("{name:24} {cpu:>9}");
+            if !cpu.supported() || filter.as_ref().is_some_and(|filter| !label.contains(filter)) {
+                continue;
+            }
+            let contraction = contraction(batch, rows, depth, columns, layout);
+            let [one, two] = [1, 2].map(|threads| best_step(&contraction, cpu, threads) as f64);
+            let flops = contraction.flops();
+            let Blocking { rows, columns } = contraction.blocking;
+            let pieces = format!("{} {rows}x{columns}", contraction.pieces());
+            let predicted = gemm::predicted_ns(&contraction, cpu) / 1e3;
+            println!(
+                "{label} {pieces:>12} {:9.1} {:9.1} {:10.1} {predicted:10.1}",
+                flops / one,
+                flops / two,
+                one / 1e3,
+            );
+        }
+    }
+}
+
+/// A product whose operands follow each other in the arena.
+fn contraction(
+    batch: usize,
+    rows: usize,
+    depth: usize,
+    columns: usize,
+    layout: &str,
+) -> Contraction {
+    let mut offset = 0;
+    let mut place = |rows: usize, columns: usize, transposed: bool| {
+        let start = offset;
+        offset += (4 * batch * rows * columns).next_multiple_of(64);
+        let (row_stride, column_stride) =
+            if transposed { (1, rows as isize) } else { (columns as isize, 1) };
+        let batch_strides = [(rows * columns) as isize].into_iter().collect();
+        Strided { offset: start, batch_strides, row_stride, column_stride }
+    };
+    Contraction {
+        dtype: DType::F32,
+        batch: [batch].into_iter().collect(),
+        rows,
+        columns,
+        depth,
+        left: Operand::Arena(place(rows, depth, layout == "tn")),
+        right: Operand::Arena(place(depth, columns, layout == "nt")),
+        output: Output::Arena(place(rows, columns, false)),
+        blocking: gemm::blocking(rows, columns, depth, batch, DType::F32),
+    }
+}
+
+/// The shortest time in nanoseconds of a step that computes this product, over a third of a second or so.
+fn best_step(contraction: &Contraction, cpu: Cpu, threads: usize) -> u128 {
+    let c = contraction;
+    let elements = c.rows * c.depth + c.depth * c.columns + c.rows * c.columns;
+    let program = Program {
+        arena_bytes: 4 * c.batch[0] * elements + 256,
+        scratch_bytes: 0,
+        cpu,
+        phases: vec![Phase {
+            tasks: vec![Task {
+                kernel: 0,
+                work: Work::Contraction(Box::new(c.clone())),
+                pieces: c.pieces() as u32,
+                // Enough for every thread to get its share, however small the product.
+                piece_cost: 1e5,
+            }],
+        }],
+        slots: Vec::new(),
+        code: Arc::new(()),
+    };
+    // SAFETY: the program has no generated code.
+    let mut executor = unsafe { Executor::new(program, threads) };
+    let start = Instant::now();
+    let mut best = Duration::MAX;
+    let mut steps = 0;
+    while steps < 5 || start.elapsed() < Duration::from_millis(300) {
+        let since = Instant::now();
+        executor.step();
+        best = best.min(since.elapsed());
+        steps += 1;
+    }
+    best.as_nanos()
+}

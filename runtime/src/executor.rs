@@ -1,0 +1,360 @@
+//! Runs a program: owns its memory and its threads.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use crate::arena::{Arena, CACHE_LINE};
+use crate::cpu::FlushSubnormals;
+use crate::dtype::DType;
+use crate::gemm::Product;
+use crate::profile::{Profile, ThreadTimes};
+use crate::program::{Frame, Outcome, PieceFunction, Program, Slot, Work};
+use crate::schedule::{Schedule, Share, Stage};
+use crate::slots::SlotError;
+use crate::team::{Barrier, Team};
+use crate::tensor::Tensor;
+
+/// A loaded program with its arena, scratch memory and thread team.
+///
+/// What a step computes does not depend on the number of threads, to the last bit.
+pub struct Executor {
+    program: Program,
+    tasks: Vec<Task>,
+    schedule: Schedule,
+    team: Team,
+    arena: Arena,
+    scratch: Vec<Arena>,
+    seed: u64,
+    step: u64,
+    /// One for each thread while profiling.
+    times: Option<Vec<Mutex<ThreadTimes>>>,
+    profiled_steps: u64,
+}
+
+/// A task made ready to run.
+struct Task {
+    kernel: u32,
+    action: Action,
+}
+
+/// What a task does for a piece.
+enum Action {
+    Native(PieceFunction),
+    Product(Box<Product>),
+    Guard { offset: usize, dtype: DType },
+}
+
+/// Stands for "no guard stopped this step" where a kernel's index would be.
+const NOT_STOPPED: u32 = u32::MAX;
+
+impl Executor {
+    /// Loads `program` for up to `threads` threads, the calling one included (0 counts as 1).
+    /// The arena is zeroed, the seed and the step number are 0.
+    ///
+    /// # Safety
+    /// The program's functions may be called with any frame that describes
+    /// [`Program::arena_bytes`] and [`Program::scratch_bytes`] bytes and with each of their
+    /// piece numbers, on any thread: then they access nothing else, return, and make no data
+    /// race with other tasks of their phase or other pieces of their task.
+    ///
+    /// # Panics
+    /// If the program is inconsistent: a slot, guard or operand lies outside the arena or is
+    /// not aligned, a contraction's number of pieces is not what its blocking says, a guard
+    /// shares its phase, or this machine does not support the program's instructions.
+    pub unsafe fn new(program: Program, threads: usize) -> Executor {
+        assert!(program.cpu.supported(), "this machine has no {} instructions", program.cpu);
+        for slot in &program.slots {
+            let fits = slot.offset + slot.span_bytes() <= program.arena_bytes;
+            assert!(fits, "slot {} lies outside the arena", slot.name);
+            assert_eq!(slot.shape.len(), slot.strides.len(), "slot {}", slot.name);
+            assert_eq!(slot.offset % slot.dtype.size(), 0, "slot {} is not aligned", slot.name);
+        }
+        let schedule = Schedule::new(&program, threads);
+        let tasks: Vec<Task> = program
+            .phases
+            .iter()
+            .flat_map(|phase| phase.tasks.iter().map(move |task| (phase, task)))
+            .map(|(phase, task)| {
+                let guard = matches!(task.work, Work::Guard { .. });
+                assert!(!guard || phase.tasks.len() == 1, "a guard shares its phase");
+                Task::new(task, &program)
+            })
+            .collect();
+        let product_scratch = tasks.iter().map(|task| match &task.action {
+            Action::Product(product) => product.scratch_bytes(),
+            _ => 0,
+        });
+        let scratch_bytes = program.scratch_bytes + product_scratch.max().unwrap_or(0);
+        Executor {
+            team: Team::new(schedule.threads),
+            arena: Arena::new(program.arena_bytes),
+            // Separate allocations, so that no two threads share a cache line.
+            scratch: (0..schedule.threads)
+                .map(|_| Arena::new(scratch_bytes + 2 * CACHE_LINE))
+                .collect(),
+            program,
+            tasks,
+            schedule,
+            seed: 0,
+            step: 0,
+            times: None,
+            profiled_steps: 0,
+        }
+    }
+
+    /// The program.
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+
+    /// Number of threads that take part in a step: 1 for a program too small to share.
+    pub fn threads(&self) -> usize {
+        self.schedule.threads
+    }
+
+    /// Bytes of memory held: the arena and all scratch.
+    pub fn memory_bytes(&self) -> usize {
+        self.arena.bytes() + self.scratch.iter().map(Arena::bytes).sum::<usize>()
+    }
+
+    /// Seed of the random streams.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// Sets the seed of the random streams.
+    pub fn set_seed(&mut self, seed: u64) {
+        self.seed = seed;
+    }
+
+    /// Number of the next step: how many have finished, unless it was set.
+    pub fn step_number(&self) -> u64 {
+        self.step
+    }
+
+    /// Sets the number of the next step, to resume or to repeat.
+    pub fn set_step_number(&mut self, step: u64) {
+        self.step = step;
+    }
+
+    /// Runs all phases once. The step number advances if they finish; when a guard stops them,
+    /// it stays, and so does all that later phases would have written.
+    pub fn step(&mut self) -> Outcome {
+        let stopped = AtomicU32::new(NOT_STOPPED);
+        let run = Run {
+            tasks: &self.tasks,
+            stages: &self.schedule.stages,
+            times: self.times.as_deref(),
+            stopped: &stopped,
+        };
+        let (arena, seed, step) = (&self.arena, self.seed, self.step);
+        let scratch = &self.scratch;
+        self.team.run(|thread, barrier| {
+            let frame =
+                Frame { arena: arena.start(), scratch: scratch[thread].start(), seed, step };
+            let _mode = FlushSubnormals::enter();
+            run.all_stages(thread, barrier, &frame);
+        });
+        self.profiled_steps += u64::from(self.times.is_some());
+        match stopped.into_inner() {
+            NOT_STOPPED => {
+                self.step += 1;
+                Outcome::Finished
+            }
+            kernel => Outcome::NotFinite { kernel },
+        }
+    }
+
+    /// Index of the slot with this name, for the methods that take one.
+    pub fn slot_index(&self, name: &str) -> Option<usize> {
+        self.program.slots.iter().position(|slot| slot.name == name)
+    }
+
+    /// A copy of a slot's value.
+    ///
+    /// # Panics
+    /// If there is no slot with this index.
+    pub fn read_slot(&self, index: usize) -> Tensor {
+        let slot = &self.program.slots[index];
+        let mut tensor = Tensor::zeros(slot.dtype, &slot.shape);
+        let (source, target) = (self.slot_start(slot), tensor.bytes_mut());
+        slot.for_each_run(|from, to, bytes| {
+            // SAFETY: the slot lies in the arena, which nobody else uses between steps.
+            let run = unsafe { std::slice::from_raw_parts(source.add(from), bytes) };
+            target[to..to + bytes].copy_from_slice(run);
+        });
+        tensor
+    }
+
+    /// Sets a slot's value.
+    ///
+    /// # Errors
+    /// If the tensor's element type or shape is not the slot's; nothing is written then.
+    ///
+    /// # Panics
+    /// If there is no slot with this index.
+    pub fn write_slot(&mut self, index: usize, tensor: &Tensor) -> Result<(), SlotError> {
+        let slot = &self.program.slots[index];
+        slot.accepts(tensor)?;
+        let (source, target) = (tensor.bytes(), self.slot_start(slot));
+        slot.for_each_run(|to, from, bytes| {
+            // SAFETY: the slot lies in the arena, which nobody else uses between steps.
+            let run = unsafe { std::slice::from_raw_parts_mut(target.add(to), bytes) };
+            run.copy_from_slice(&source[from..from + bytes]);
+        });
+        Ok(())
+    }
+
+    /// The bytes of a slot, or nothing if it is not laid out row-major.
+    ///
+    /// # Panics
+    /// If there is no slot with this index.
+    pub fn slot_bytes(&self, index: usize) -> Option<&[u8]> {
+        let slot = &self.program.slots[index];
+        // SAFETY: the slot lies in the arena, whose bytes are initialized and which nobody
+        // writes while this executor is borrowed.
+        slot.is_row_major().then(|| unsafe {
+            std::slice::from_raw_parts(self.slot_start(slot), slot.span_bytes())
+        })
+    }
+
+    /// The bytes of a slot, to be filled in place, or nothing if it is not laid out row-major.
+    /// Booleans must stay 0 or 1.
+    ///
+    /// # Panics
+    /// If there is no slot with this index.
+    pub fn slot_bytes_mut(&mut self, index: usize) -> Option<&mut [u8]> {
+        let slot = &self.program.slots[index];
+        // SAFETY: the slot lies in the arena, whose bytes are initialized and which nobody
+        // else uses while this executor is borrowed mutably.
+        slot.is_row_major().then(|| unsafe {
+            std::slice::from_raw_parts_mut(self.slot_start(slot), slot.span_bytes())
+        })
+    }
+
+    /// Starts measuring tasks and barriers, from zero, or stops.
+    pub fn set_profiling(&mut self, on: bool) {
+        self.profiled_steps = 0;
+        self.times = on.then(|| {
+            (0..self.threads()).map(|_| Mutex::new(ThreadTimes::new(self.tasks.len()))).collect()
+        });
+    }
+
+    /// What was measured since profiling was switched on, or nothing if it is off.
+    pub fn profile(&self) -> Option<Profile> {
+        let times = self.times.as_ref()?;
+        let kernels = self.tasks.iter().map(|task| task.kernel).collect();
+        Some(Profile::collect(self.profiled_steps, kernels, times))
+    }
+
+    fn slot_start(&self, slot: &Slot) -> *mut u8 {
+        // SAFETY: `new` checked that the slot lies in the arena.
+        unsafe { self.arena.start().add(slot.offset) }
+    }
+}
+
+/// One step, as all threads see it.
+struct Run<'a> {
+    tasks: &'a [Task],
+    stages: &'a [Stage],
+    times: Option<&'a [Mutex<ThreadTimes>]>,
+    /// Kernel of the guard that stopped the step, or [`NOT_STOPPED`].
+    stopped: &'a AtomicU32,
+}
+
+impl Run<'_> {
+    /// One thread's part of the step.
+    fn all_stages(&self, thread: usize, barrier: &Barrier, frame: &Frame) {
+        let mut times =
+            self.times.map(|times| times[thread].lock().unwrap_or_else(PoisonError::into_inner));
+        let times = &mut times.as_deref_mut();
+        for (index, stage) in self.stages.iter().enumerate() {
+            // Between stages only: the end of the run is a barrier of its own.
+            if index > 0 {
+                let since = times.is_some().then(Instant::now);
+                barrier.wait();
+                if let (Some(times), Some(since)) = (times.as_deref_mut(), since) {
+                    times.waiting += since.elapsed();
+                }
+                // Guards run on the first thread before this barrier, and the next ones after
+                // another barrier at least: here, and only here, all see the same verdict.
+                let alone_before = matches!(self.stages[index - 1], Stage::Alone(_));
+                if alone_before && self.stopped.load(Ordering::Relaxed) != NOT_STOPPED {
+                    return;
+                }
+            }
+            match stage {
+                Stage::Alone(shares) if thread == 0 => self.shares(shares, frame, times),
+                Stage::Alone(_) => {}
+                Stage::Together(lists) => self.shares(&lists[thread], frame, times),
+            }
+        }
+    }
+
+    /// Runs shares in order, up to a guard that stops the step.
+    fn shares(&self, shares: &[Share], frame: &Frame, times: &mut Option<&mut ThreadTimes>) {
+        for share in shares {
+            let task = &self.tasks[share.task];
+            let since = times.is_some().then(Instant::now);
+            let finite = task.run(share, frame);
+            if let (Some(times), Some(since)) = (times.as_deref_mut(), since) {
+                times.tasks[share.task] += since.elapsed();
+            }
+            if !finite {
+                self.stopped.store(task.kernel, Ordering::Relaxed);
+                return;
+            }
+        }
+    }
+}
+
+impl Task {
+    fn new(task: &crate::program::Task, program: &Program) -> Task {
+        let action = match &task.work {
+            Work::Native(function) => Action::Native(*function),
+            Work::Contraction(contraction) => {
+                if let Err(problem) = contraction.verify(program.arena_bytes) {
+                    panic!("kernel {}: {problem}", task.kernel);
+                }
+                assert_eq!(contraction.pieces(), task.pieces as usize, "kernel {}", task.kernel);
+                Action::Product(Box::new(Product::new(contraction, program.cpu)))
+            }
+            &Work::Guard { offset, dtype } => {
+                assert!(dtype.is_float() && offset % dtype.size() == 0, "guard {}", task.kernel);
+                assert!(offset + dtype.size() <= program.arena_bytes, "guard {}", task.kernel);
+                Action::Guard { offset, dtype }
+            }
+        };
+        Task { kernel: task.kernel, action }
+    }
+
+    /// Runs a share; false if this is a guard whose value is not finite.
+    fn run(&self, share: &Share, frame: &Frame) -> bool {
+        match &self.action {
+            Action::Native(function) => {
+                for piece in share.pieces.clone() {
+                    // SAFETY: by the contract of `Executor::new`; the frame describes the arena
+                    // and this thread's scratch.
+                    unsafe { function(frame, u64::from(piece)) };
+                }
+                true
+            }
+            Action::Product(product) => {
+                for piece in share.pieces.clone() {
+                    // SAFETY: as above; operands were checked to lie in the arena.
+                    unsafe { product.run_piece(frame, piece as usize) };
+                }
+                true
+            }
+            // SAFETY: `new` checked that an aligned value of this type lies in the arena.
+            &Action::Guard { offset, dtype } => unsafe {
+                let value = frame.arena.add(offset);
+                match dtype {
+                    DType::F64 => value.cast::<f64>().read().is_finite(),
+                    _ => value.cast::<f32>().read().is_finite(),
+                }
+            },
+        }
+    }
+}

@@ -1,0 +1,314 @@
+//! Runs the pieces of a contraction: blocks for the caches around the micro-kernels.
+
+use std::ops::Range;
+
+use super::kernel::{Kernels, Tile};
+use super::pack::{self, Matrix};
+use super::plan::{Access, Method, Plan, left_is_by_column};
+use super::vector::Element;
+use crate::contraction::{Contraction, Operand, Output, Strided};
+use crate::program::{Frame, Region, RegionFunction};
+
+/// A contraction of elements `T`, ready to run.
+pub(super) struct Driver<T: 'static> {
+    contraction: Contraction,
+    kernels: &'static Kernels<T>,
+    plan: Plan,
+}
+
+impl<T: Element> Driver<T> {
+    /// Prepares a contraction of this element type.
+    pub fn new(contraction: &Contraction, kernels: &'static Kernels<T>) -> Driver<T> {
+        let plan = Plan::new(contraction, kernels);
+        Driver { contraction: contraction.clone(), kernels, plan }
+    }
+
+    /// Bytes of scratch memory that a piece needs, without its region functions.
+    pub fn scratch_bytes(&self) -> usize {
+        self.plan.scratch_bytes
+    }
+
+    /// Computes one piece.
+    ///
+    /// # Safety
+    /// The processor has the kernels' instructions. The frame's arena holds the operands and
+    /// nobody writes what this piece reads, or uses what it writes, meanwhile; its scratch holds
+    /// what [`Driver::scratch_bytes`] says and what the region functions use.
+    pub unsafe fn run_piece(&self, frame: &Frame, piece: usize) {
+        let region = self.contraction.region(piece);
+        let mut row = region.row_start;
+        while row < region.row_end {
+            let row_end = (row + self.plan.row_block as u64).min(region.row_end);
+            let block = Region { row_start: row, row_end, ..region };
+            // SAFETY: by the caller's promise.
+            unsafe { Block::new(self, frame, block, row == region.row_start).compute() };
+            row = row_end;
+        }
+    }
+}
+
+/// A block of rows of a piece, and where it finds its data.
+struct Block<'a, T: 'static> {
+    driver: &'a Driver<T>,
+    frame: &'a Frame,
+    /// What region functions are called with.
+    region_frame: Frame,
+    region: Region,
+    rows: usize,
+    columns: usize,
+    /// Whether this is the first block of its piece.
+    first: bool,
+    /// Where kernels put the result: scratch memory, or the output.
+    result: Matrix<T>,
+}
+
+impl<'a, T: Element> Block<'a, T> {
+    fn new(driver: &'a Driver<T>, frame: &'a Frame, region: Region, first: bool) -> Block<'a, T> {
+        let scratch = frame.scratch.wrapping_add(driver.plan.scratch_bytes);
+        let mut block = Block {
+            driver,
+            frame,
+            region_frame: Frame { scratch, ..*frame },
+            region,
+            rows: (region.row_end - region.row_start) as usize,
+            columns: (region.column_end - region.column_start) as usize,
+            first,
+            result: Matrix { start: frame.scratch.cast(), row_stride: 0, column_stride: 1 },
+        };
+        match (&driver.contraction.output, driver.plan.tile_stride) {
+            (_, Some(stride)) => block.result.row_stride = stride as isize,
+            (Output::Arena(place), None) => block.result = block.output(place),
+            (Output::Epilogue(_), None) => unreachable!("an epilogue reads scratch memory"),
+        }
+        block
+    }
+
+    /// Computes and finishes the block.
+    unsafe fn compute(&self) {
+        let (depth, most) = (self.driver.contraction.depth, self.driver.plan.depth_block);
+        let mut k = 0;
+        // Once at least: a product of depth zero still writes its zeros.
+        loop {
+            let end = depth.min(k + most);
+            // SAFETY: by the promise to `run_piece`.
+            unsafe {
+                match self.driver.plan.method {
+                    Method::Dot => self.dot(k..end),
+                    Method::Outer => self.outer(k..end),
+                }
+            }
+            k = end;
+            if k == depth {
+                break;
+            }
+        }
+        match &self.driver.contraction.output {
+            // SAFETY: by the promise to `run_piece`.
+            Output::Epilogue(function) => unsafe {
+                self.call(*function, self.result, &self.region);
+            },
+            Output::Arena(place) if self.driver.plan.tile_stride.is_some() => unsafe {
+                // SAFETY: as above.
+                pack::scatter(self.result, self.output(place), self.rows, self.columns);
+            },
+            Output::Arena(_) => {}
+        }
+    }
+
+    /// Adds the terms of a range of the depth by outer-product kernels.
+    unsafe fn outer(&self, depth: Range<usize>) {
+        let Driver { kernels, .. } = self.driver;
+        // SAFETY: by the promise to `run_piece`.
+        let left = unsafe { self.left(&depth) };
+        let tallest = kernels.outer[tallest(self.rows, kernels.outer.len()) - 1];
+        let panel_vectors = match self.driver.plan.right {
+            Access::InPlace => 1 << (tallest.len() - 1),
+            Access::Packed => kernels.panel_columns() / kernels.lanes,
+        };
+        let mut column = 0;
+        while column < self.columns {
+            let rest = (self.columns - column).div_ceil(kernels.lanes);
+            let width = panel_width(rest, panel_vectors);
+            let columns = (width * kernels.lanes).min(self.columns - column);
+            // SAFETY: by the promise to `run_piece`.
+            let right = unsafe { self.right(&depth, column, columns) };
+            for (row, height) in even_tiles(self.rows, kernels.outer.len()) {
+                let left = left.at(row, 0);
+                let tile = Tile {
+                    depth: depth.len(),
+                    left: left.start,
+                    left_row_stride: left.row_stride,
+                    left_depth_stride: left.column_stride,
+                    right: right.start,
+                    right_depth_stride: right.row_stride,
+                    right_column_stride: 1,
+                    output: self.result.element(row, column),
+                    output_stride: self.result.row_stride,
+                    columns,
+                    accumulate: depth.start > 0,
+                };
+                let kernel = kernels.outer[height - 1][width.ilog2() as usize];
+                // SAFETY: the tile lies within the operands and the result.
+                unsafe { kernel(&tile) };
+            }
+            column += columns;
+        }
+    }
+
+    /// Adds the terms of a range of the depth by dot-product kernels.
+    unsafe fn dot(&self, depth: Range<usize>) {
+        let Driver { kernels, contraction, .. } = self.driver;
+        let (Operand::Arena(left), Operand::Arena(right)) = (&contraction.left, &contraction.right)
+        else {
+            unreachable!("dot kernels read both operands in place");
+        };
+        let left = self.matrix(left).at(self.region.row_start as usize, depth.start);
+        let right = self.matrix(right).at(depth.start, self.region.column_start as usize);
+        let widest = kernels.dot[tallest(self.rows, kernels.dot.len()) - 1].len();
+        for (column, columns) in even_tiles(self.columns, widest) {
+            for (row, height) in even_tiles(self.rows, kernels.dot.len()) {
+                let tile = Tile {
+                    depth: depth.len(),
+                    left: left.element(row, 0),
+                    left_row_stride: left.row_stride,
+                    left_depth_stride: 1,
+                    right: right.element(0, column),
+                    right_depth_stride: 1,
+                    right_column_stride: right.column_stride,
+                    output: self.result.element(row, column),
+                    output_stride: self.result.row_stride,
+                    columns,
+                    accumulate: depth.start > 0,
+                };
+                // SAFETY: the tile lies within the operands and the result.
+                unsafe { kernels.dot[height - 1][columns - 1](&tile) };
+            }
+        }
+    }
+
+    /// The left operand's rows of this block and columns of this range, packed if need be.
+    unsafe fn left(&self, depth: &Range<usize>) -> Matrix<T> {
+        let Driver { contraction, plan, kernels } = self.driver;
+        let stride = plan.left_stride as isize;
+        let start = self.frame.scratch.wrapping_add(plan.left_offset).cast();
+        let packed = Matrix { start, row_stride: stride, column_stride: 1 };
+        match &contraction.left {
+            Operand::Generated(function) => {
+                let region = Region {
+                    column_start: depth.start as u64,
+                    column_end: depth.end as u64,
+                    ..self.region
+                };
+                // SAFETY: the plan made room for the block in scratch memory.
+                unsafe { self.call(*function, packed, &region) };
+                packed
+            }
+            Operand::Arena(place) => {
+                let source = self.matrix(place).at(self.region.row_start as usize, depth.start);
+                if plan.left == Access::InPlace {
+                    return source;
+                }
+                // SAFETY: as above.
+                unsafe {
+                    if left_is_by_column(contraction) {
+                        pack::copy(source.transposed(), packed, depth.len(), self.rows, kernels);
+                        packed.transposed()
+                    } else {
+                        pack::copy(source, packed, self.rows, depth.len(), kernels);
+                        packed
+                    }
+                }
+            }
+        }
+    }
+
+    /// The right operand's rows of this range and columns of a panel that starts at `column` of
+    /// this block, packed if need be.
+    unsafe fn right(&self, depth: &Range<usize>, column: usize, columns: usize) -> Matrix<T> {
+        let Driver { contraction, plan, kernels } = self.driver;
+        let first_column = self.region.column_start as usize + column;
+        let panel_columns = kernels.panel_columns();
+        // Panels lie one after the other, those of each depth block together.
+        let panel = if plan.resident {
+            let panels = self.columns.div_ceil(panel_columns);
+            depth.start / plan.depth_block * panels + column / panel_columns
+        } else {
+            0
+        };
+        let start = self.frame.scratch.wrapping_add(plan.right_offset).cast::<T>();
+        let start = start.wrapping_add(panel * plan.depth_block * panel_columns);
+        let packed = Matrix { start, row_stride: panel_columns as isize, column_stride: 1 };
+        if plan.resident && !self.first {
+            return packed;
+        }
+        match &contraction.right {
+            Operand::Generated(function) => {
+                let region = Region {
+                    batch: self.region.batch,
+                    row_start: depth.start as u64,
+                    row_end: depth.end as u64,
+                    column_start: first_column as u64,
+                    column_end: (first_column + columns) as u64,
+                };
+                // SAFETY: the plan made room for the panel in scratch memory.
+                unsafe { self.call(*function, packed, &region) };
+                packed
+            }
+            Operand::Arena(place) => {
+                let source = self.matrix(place).at(depth.start, first_column);
+                if plan.right == Access::InPlace {
+                    return source;
+                }
+                // SAFETY: as above.
+                unsafe { pack::copy(source, packed, depth.len(), columns, kernels) };
+                packed
+            }
+        }
+    }
+
+    /// Calls a region function on a tile with contiguous columns.
+    unsafe fn call(&self, function: RegionFunction, tile: Matrix<T>, region: &Region) {
+        // SAFETY: the tile covers the region; the rest is the promise to `run_piece`.
+        unsafe {
+            function(&self.region_frame, tile.start.cast(), tile.row_stride as u64, region);
+        }
+    }
+
+    /// The output's part that this block covers.
+    fn output(&self, place: &Strided) -> Matrix<T> {
+        let Region { row_start, column_start, .. } = self.region;
+        self.matrix(place).at(row_start as usize, column_start as usize)
+    }
+
+    /// The matrix of this block's batch index.
+    fn matrix(&self, place: &Strided) -> Matrix<T> {
+        let batch = &self.driver.contraction.batch;
+        let start = self.frame.arena.wrapping_add(place.offset).cast::<T>();
+        Matrix {
+            start: start.wrapping_offset(place.batch_offset(batch, self.region.batch as usize)),
+            row_stride: place.row_stride,
+            column_stride: place.column_stride,
+        }
+    }
+}
+
+/// Cuts `extent` into the fewest tiles of at most `most`, as even as possible, larger ones
+/// first: (start, length) of each.
+fn even_tiles(extent: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
+    let tiles = extent.div_ceil(most);
+    let (base, longer) = (extent / tiles.max(1), extent % tiles.max(1));
+    (0..tiles).map(move |tile| (tile * base + tile.min(longer), base + usize::from(tile < longer)))
+}
+
+/// The length of the longest of [`even_tiles`].
+fn tallest(extent: usize, most: usize) -> usize {
+    extent.div_ceil(extent.div_ceil(most).max(1)).max(1)
+}
+
+/// Vectors of the next panel when `rest` vectors of columns remain: a power of two, at most
+/// `most`, of which at least three quarters are used.
+fn panel_width(rest: usize, most: usize) -> usize {
+    let covering = rest.next_power_of_two();
+    let width = if 4 * rest >= 3 * covering { covering } else { covering / 2 };
+    width.min(most)
+}

@@ -1,0 +1,231 @@
+//! Micro-kernels: one tile of a product, held in registers.
+//!
+//! The bodies here are generic over [`Vector`]; each instruction set's module compiles them for
+//! the tile sizes that suit its registers and lists the results in a [`Kernels`].
+
+use super::vector::Vector;
+
+/// One call of a kernel: `output[r, c] (+)= sum over k of left[r, k] * right[k, c]`.
+#[derive(Clone, Copy)]
+pub(super) struct Tile<T> {
+    /// Length of the sum.
+    pub depth: usize,
+    /// Element (0, 0) of the left operand.
+    pub left: *const T,
+    /// Elements between its rows.
+    pub left_row_stride: isize,
+    /// Elements between its columns; 1 for dot kernels.
+    pub left_depth_stride: isize,
+    /// Element (0, 0) of the right operand.
+    pub right: *const T,
+    /// Elements between its rows, along the depth; 1 for dot kernels.
+    pub right_depth_stride: isize,
+    /// Elements between its columns; 1 for outer kernels.
+    pub right_column_stride: isize,
+    /// Element (0, 0) of the result; its columns are contiguous.
+    pub output: *mut T,
+    /// Elements between the result's rows.
+    pub output_stride: isize,
+    /// Columns to compute; fixed by the kernel for dot kernels.
+    pub columns: usize,
+    /// Whether to add to the result rather than overwrite it.
+    pub accumulate: bool,
+}
+
+/// A kernel compiled for a number of rows and columns.
+///
+/// # Safety
+/// The processor has the kernel's instructions; all elements that the tile describes are valid
+/// to read, or to write for the output, which overlaps no operand.
+pub(super) type Kernel<T> = unsafe fn(&Tile<T>);
+
+/// Moves a `rows x columns` block from `source` to its transpose at `target`, both with
+/// contiguous inner elements and the strides given: `(source, source_stride, target,
+/// target_stride, rows, columns)`. Target rows are filled with zeros up to a multiple of the
+/// vector's lanes, for which there must be room.
+///
+/// # Safety
+/// As for [`Kernel`].
+pub(super) type Transpose<T> = unsafe fn(*const T, isize, *mut T, isize, usize, usize);
+
+/// The kernels of one instruction set for one element type.
+pub(super) struct Kernels<T: 'static> {
+    /// Elements of a vector.
+    pub lanes: usize,
+    /// Outer-product kernels, which need contiguous columns of the right operand:
+    /// `outer[rows - 1][i]` computes `rows` rows and up to `2^i` vectors of columns.
+    pub outer: &'static [&'static [Kernel<T>]],
+    /// Dot-product kernels, which need both operands contiguous along the depth:
+    /// `dot[rows - 1][columns - 1]`.
+    pub dot: &'static [&'static [Kernel<T>]],
+    /// Transposes a block.
+    pub transpose: Transpose<T>,
+}
+
+impl<T> Kernels<T> {
+    /// Columns of a packed panel of the right operand: two vectors. A register tile as high as
+    /// the register file allows then does the most arithmetic for each element it loads.
+    pub fn panel_columns(&self) -> usize {
+        2 * self.lanes
+    }
+}
+
+/// The outer-product kernel: for each k, a column of the left operand times a row of the right
+/// one, element by element against whole vectors.
+///
+/// # Safety
+/// As for [`Kernel`].
+#[inline(always)]
+pub(super) unsafe fn outer<V: Vector, const ROWS: usize, const VECTORS: usize>(
+    tile: &Tile<V::Element>,
+) {
+    // SAFETY: by the caller's promise.
+    unsafe {
+        if tile.columns == VECTORS * V::LANES {
+            outer_columns::<V, ROWS, VECTORS, true>(tile);
+        } else {
+            outer_columns::<V, ROWS, VECTORS, false>(tile);
+        }
+    }
+}
+
+/// The body of [`outer`] for full vectors (`FULL`) or a number of columns known at run time.
+#[inline(always)]
+unsafe fn outer_columns<V: Vector, const ROWS: usize, const VECTORS: usize, const FULL: bool>(
+    tile: &Tile<V::Element>,
+) {
+    // SAFETY: only elements of the tile are touched: masks cover its columns.
+    unsafe {
+        let mut masks = [V::mask(V::LANES); VECTORS];
+        if !FULL {
+            for (v, mask) in masks.iter_mut().enumerate() {
+                *mask = V::mask(tile.columns.saturating_sub(v * V::LANES).min(V::LANES));
+            }
+        }
+        let mut sums = [[V::zero(); VECTORS]; ROWS];
+        let mut left = tile.left;
+        let mut right = tile.right;
+        for _ in 0..tile.depth {
+            let mut columns = [V::zero(); VECTORS];
+            for (v, (column, &mask)) in columns.iter_mut().zip(&masks).enumerate() {
+                let from = right.wrapping_add(v * V::LANES);
+                *column = if FULL { V::load(from) } else { V::load_masked(from, mask) };
+            }
+            for (r, sums) in sums.iter_mut().enumerate() {
+                let factor = V::splat(left.offset(r as isize * tile.left_row_stride));
+                for (sum, &column) in sums.iter_mut().zip(&columns) {
+                    *sum = sum.add_product(factor, column);
+                }
+            }
+            left = left.wrapping_offset(tile.left_depth_stride);
+            right = right.wrapping_offset(tile.right_depth_stride);
+        }
+        for (r, sums) in sums.into_iter().enumerate() {
+            let output = tile.output.wrapping_offset(r as isize * tile.output_stride);
+            for (v, (mut sum, &mask)) in sums.into_iter().zip(&masks).enumerate() {
+                let to = output.wrapping_add(v * V::LANES);
+                if tile.accumulate {
+                    sum = sum.add(if FULL { V::load(to) } else { V::load_masked(to, mask) });
+                }
+                if FULL {
+                    sum.store(to);
+                } else {
+                    sum.store_masked(to, mask);
+                }
+            }
+        }
+    }
+}
+
+/// The dot-product kernel: vectors run along the depth, and their lanes are summed at the end.
+///
+/// # Safety
+/// As for [`Kernel`].
+#[inline(always)]
+pub(super) unsafe fn dot<V: Vector, const ROWS: usize, const COLUMNS: usize>(
+    tile: &Tile<V::Element>,
+) {
+    // SAFETY: only elements of the tile are touched: the mask covers the depth's rest.
+    unsafe {
+        let mut sums = [[V::zero(); ROWS]; COLUMNS];
+        let whole = tile.depth - tile.depth % V::LANES;
+        for k in (0..whole).step_by(V::LANES) {
+            dot_step(tile, k, None, &mut sums);
+        }
+        if whole < tile.depth {
+            dot_step(tile, whole, Some(V::mask(tile.depth - whole)), &mut sums);
+        }
+        for (c, sums) in sums.into_iter().enumerate() {
+            for (r, sum) in sums.into_iter().enumerate() {
+                let to = tile.output.offset(r as isize * tile.output_stride).add(c);
+                *to = if tile.accumulate { *to + sum.sum() } else { sum.sum() };
+            }
+        }
+    }
+}
+
+/// Adds the products of one vector (or of a mask of it) of each row and column.
+#[inline(always)]
+unsafe fn dot_step<V: Vector, const ROWS: usize, const COLUMNS: usize>(
+    tile: &Tile<V::Element>,
+    k: usize,
+    mask: Option<V::Mask>,
+    sums: &mut [[V; ROWS]; COLUMNS],
+) {
+    // SAFETY: by the caller's promise, lanes of the mask lie within the depth.
+    unsafe {
+        let mut rows = [V::zero(); ROWS];
+        for (r, row) in rows.iter_mut().enumerate() {
+            let from = tile.left.offset(r as isize * tile.left_row_stride).add(k);
+            *row = if let Some(mask) = mask { V::load_masked(from, mask) } else { V::load(from) };
+        }
+        for (c, sums) in sums.iter_mut().enumerate() {
+            let from = tile.right.offset(c as isize * tile.right_column_stride).add(k);
+            let column =
+                if let Some(mask) = mask { V::load_masked(from, mask) } else { V::load(from) };
+            for (sum, &row) in sums.iter_mut().zip(&rows) {
+                *sum = sum.add_product(row, column);
+            }
+        }
+    }
+}
+
+/// The body of [`Transpose`].
+///
+/// # Safety
+/// As for [`Kernel`].
+#[inline(always)]
+pub(super) unsafe fn transpose<V: Vector>(
+    source: *const V::Element,
+    source_stride: isize,
+    target: *mut V::Element,
+    target_stride: isize,
+    rows: usize,
+    columns: usize,
+) {
+    // SAFETY: squares lie within the block but for the target's padding, which the caller has.
+    unsafe {
+        for row in (0..rows).step_by(V::LANES) {
+            let height = (rows - row).min(V::LANES);
+            for column in (0..columns).step_by(V::LANES) {
+                let width = (columns - column).min(V::LANES);
+                let source = source.offset(row as isize * source_stride).add(column);
+                let target = target.offset(column as isize * target_stride).add(row);
+                let load = |i| source.offset(i as isize * source_stride);
+                let square = if height == V::LANES && width == V::LANES {
+                    V::square(|i| V::load(load(i)))
+                } else {
+                    let mask = V::mask(width);
+                    V::square(|i| match i < height {
+                        true => V::load_masked(load(i), mask),
+                        false => V::zero(),
+                    })
+                };
+                let square = V::transpose(square);
+                for (j, vector) in square.as_ref()[..width].iter().enumerate() {
+                    vector.store(target.offset(j as isize * target_stride));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! How a contraction is computed on an instruction set: decided once, when a program is loaded.
+
+use super::kernel::Kernels;
+use crate::arena::CACHE_LINE;
+use crate::contraction::{Blocking, Contraction, Operand, Output, Strided};
+
+/// Terms summed in one chain of registers before the sum is added to the result. A panel of
+/// this depth stays in a first-level cache of 32 KiB and more, and chains stay short, for
+/// accuracy.
+const MAX_DEPTH_BLOCK: usize = 320;
+
+/// The same for dot kernels, where each lane of a vector sums a chain of its own.
+const MAX_DOT_DEPTH_BLOCK: usize = 8192;
+
+/// Bytes of results in scratch memory that are finished before the epilogue reads them: they
+/// share the second-level cache with the operands.
+const TILE_BYTES: usize = 128 << 10;
+
+/// Bytes of the right operand that a piece keeps packed for all of its row blocks.
+const RESIDENT_BYTES: usize = 512 << 10;
+
+/// Up to this many rows (or columns), dot kernels beat packing an operand whose contiguous axis
+/// is the depth.
+const DOT_EXTENT: usize = 12;
+
+/// Rows this far apart (or a multiple of it) map to the same sets of a first-level cache.
+const HOSTILE_STRIDE_BYTES: usize = 4096;
+
+/// Which kernels compute the product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Method {
+    /// Both operands are read in place along the depth.
+    Dot,
+    /// Rows of the right operand's panels times elements of the left operand.
+    Outer,
+}
+
+/// How kernels come to an operand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Access {
+    /// They read it where it lies.
+    InPlace,
+    /// They read a copy in scratch memory.
+    Packed,
+}
+
+/// The decisions, and the layout of scratch memory.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    /// Which kernels.
+    pub method: Method,
+    /// How they read the left operand.
+    pub left: Access,
+    /// How they read the right operand.
+    pub right: Access,
+    /// Rows computed before the epilogue sees them.
+    pub row_block: usize,
+    /// Terms summed before results are written.
+    pub depth_block: usize,
+    /// Whether a piece packs its part of the right operand once for all row blocks.
+    pub resident: bool,
+    /// Elements between the rows of results in scratch memory, or nothing if kernels write to
+    /// the output.
+    pub tile_stride: Option<usize>,
+    /// Elements between the rows of the packed left operand, or its columns if it is packed
+    /// column by column, as it lies in memory.
+    pub left_stride: usize,
+    /// Byte offset of the packed left operand in scratch memory; the tile is at 0.
+    pub left_offset: usize,
+    /// Byte offset of packed panels of the right operand in scratch memory.
+    pub right_offset: usize,
+    /// Bytes of scratch memory, a multiple of [`CACHE_LINE`].
+    pub scratch_bytes: usize,
+}
+
+impl Plan {
+    /// Decides for a contraction.
+    pub fn new<T>(contraction: &Contraction, kernels: &Kernels<T>) -> Plan {
+        let c = contraction;
+        let size = size_of::<T>();
+        let Blocking { rows, columns } = c.piece_extents();
+        let method = method(c);
+        let (left, right, most_depth) = match method {
+            Method::Dot => (Access::InPlace, Access::InPlace, MAX_DOT_DEPTH_BLOCK),
+            Method::Outer => (left_access(c), right_access(c), MAX_DEPTH_BLOCK),
+        };
+        let depth_block = even_block(c.depth, most_depth);
+
+        let panel_columns = kernels.panel_columns();
+        let panel_bytes = depth_block * panel_columns * size;
+        let all_panels_bytes =
+            c.depth.div_ceil(depth_block) * columns.div_ceil(panel_columns) * panel_bytes;
+        let resident = right == Access::Packed && all_panels_bytes <= RESIDENT_BYTES;
+
+        let direct = matches!(c.output, Output::Arena(Strided { column_stride: 1, .. }));
+        let tile_stride = friendly_stride(columns, size);
+        let row_block = if right == Access::Packed && !resident {
+            // A panel is packed again for each row block.
+            rows
+        } else {
+            even_block(rows, (TILE_BYTES / (tile_stride * size)).max(kernels.outer.len()))
+        };
+        let left_stride =
+            friendly_stride(if left_is_by_column(c) { row_block } else { depth_block }, size);
+        let left_length = if left_is_by_column(c) { depth_block } else { row_block };
+
+        let mut scratch_bytes = 0;
+        let mut place = |needed: bool, bytes: usize| {
+            let offset = scratch_bytes;
+            scratch_bytes += if needed { bytes.next_multiple_of(CACHE_LINE) } else { 0 };
+            offset
+        };
+        place(!direct, row_block * tile_stride * size);
+        let left_offset = place(left == Access::Packed, left_length * left_stride * size);
+        let right_bytes = if resident { all_panels_bytes } else { panel_bytes };
+        let right_offset = place(right == Access::Packed, right_bytes);
+        Plan {
+            method,
+            left,
+            right,
+            row_block,
+            depth_block,
+            resident,
+            tile_stride: (!direct).then_some(tile_stride),
+            left_stride,
+            left_offset,
+            right_offset,
+            scratch_bytes,
+        }
+    }
+}
+
+/// Whether the left operand's rows are contiguous rather than its columns; it is then packed
+/// column by column.
+pub(super) fn left_is_by_column(c: &Contraction) -> bool {
+    matches!(c.left, Operand::Arena(Strided { row_stride: 1, column_stride, .. }) if column_stride != 1)
+}
+
+/// Dot kernels where they apply and there are few rows or columns.
+fn method(c: &Contraction) -> Method {
+    let (Operand::Arena(left), Operand::Arena(right)) = (&c.left, &c.right) else {
+        return Method::Outer;
+    };
+    let along_depth = left.column_stride == 1 && right.row_stride == 1;
+    let few = c.rows.min(c.columns) <= DOT_EXTENT;
+    if along_depth && few { Method::Dot } else { Method::Outer }
+}
+
+/// Elements of the left operand are read one by one, so in place unless rows compete for the
+/// same cache sets; a copy pays when several panels read it.
+fn left_access(c: &Contraction) -> Access {
+    let Operand::Arena(left) = &c.left else { return Access::Packed };
+    let Blocking { rows, columns } = c.piece_extents();
+    let size = c.dtype.size();
+    let hostile = match (left.row_stride, left.column_stride) {
+        (row_stride, 1) => rows > 1 && is_hostile(row_stride, size),
+        (1, column_stride) => c.depth > 1 && is_hostile(column_stride, size),
+        _ => true,
+    };
+    if hostile && columns >= 128 { Access::Packed } else { Access::InPlace }
+}
+
+/// Outer kernels need contiguous columns.
+fn right_access(c: &Contraction) -> Access {
+    let Operand::Arena(right) = &c.right else { return Access::Packed };
+    let contiguous = right.column_stride == 1 || c.columns == 1;
+    let reused = c.piece_extents().rows >= 64;
+    let hostile = c.depth > 16 && is_hostile(right.row_stride, c.dtype.size());
+    if contiguous && !(reused && hostile) { Access::InPlace } else { Access::Packed }
+}
+
+/// Whether rows this many elements apart fall into few cache sets.
+fn is_hostile(stride: isize, size: usize) -> bool {
+    stride != 0 && (stride.unsigned_abs() * size).is_multiple_of(HOSTILE_STRIDE_BYTES)
+}
+
+/// The block size of at most `most` that cuts `extent` most evenly; at least 1.
+fn even_block(extent: usize, most: usize) -> usize {
+    extent.div_ceil(extent.div_ceil(most).max(1)).max(1)
+}
+
+/// `stride` rounded up to whole cache lines, and once more if rows would compete for cache sets.
+fn friendly_stride(stride: usize, size: usize) -> usize {
+    let line = CACHE_LINE / size;
+    let stride = stride.max(1).next_multiple_of(line);
+    if is_hostile(stride as isize, 2 * size) { stride + line } else { stride }
+}

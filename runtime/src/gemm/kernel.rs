@@ -3,6 +3,8 @@
 //! The bodies here are generic over [`Vector`]; each instruction set's module compiles them for
 //! the tile sizes that suit its registers and lists the results in a [`Kernels`].
 
+use std::array;
+
 use super::vector::Vector;
 
 /// One call of a kernel: `output[r, c] (+)= sum over k of left[r, k] * right[k, c]`.
@@ -94,27 +96,26 @@ pub(super) unsafe fn outer<V: Vector, const ROWS: usize, const VECTORS: usize>(
 unsafe fn outer_columns<V: Vector, const ROWS: usize, const VECTORS: usize, const FULL: bool>(
     tile: &Tile<V::Element>,
 ) {
-    // SAFETY: only elements of the tile are touched: masks cover its columns.
+    // SAFETY: only elements of the tile are touched: its columns, of its rows, in its depth.
     unsafe {
-        let mut masks = [V::mask(V::LANES); VECTORS];
-        if !FULL {
-            for (v, mask) in masks.iter_mut().enumerate() {
-                *mask = V::mask(tile.columns.saturating_sub(v * V::LANES).min(V::LANES));
-            }
-        }
-        let mut sums = [[V::zero(); VECTORS]; ROWS];
+        let zero = V::load_first(tile.right, 0);
+        // How many lanes of each vector are columns of the tile.
+        let used: [usize; VECTORS] = array::from_fn(|v| {
+            if FULL { V::LANES } else { tile.columns.saturating_sub(v * V::LANES).min(V::LANES) }
+        });
+        let mut sums = [[zero; VECTORS]; ROWS];
         let mut left = tile.left;
         let mut right = tile.right;
         for _ in 0..tile.depth {
-            let mut columns = [V::zero(); VECTORS];
-            for (v, (column, &mask)) in columns.iter_mut().zip(&masks).enumerate() {
+            let mut columns = [zero; VECTORS];
+            for (v, (column, &used)) in columns.iter_mut().zip(&used).enumerate() {
                 let from = right.wrapping_add(v * V::LANES);
-                *column = if FULL { V::load(from) } else { V::load_masked(from, mask) };
+                *column = if FULL { V::load(from) } else { V::load_first(from, used) };
             }
             for (r, sums) in sums.iter_mut().enumerate() {
-                let factor = V::splat(left.offset(r as isize * tile.left_row_stride));
+                let factor = zero.splat(*left.offset(r as isize * tile.left_row_stride));
                 for (sum, &column) in sums.iter_mut().zip(&columns) {
-                    *sum = sum.add_product(factor, column);
+                    *sum = factor.mul_add(column, *sum);
                 }
             }
             left = left.wrapping_offset(tile.left_depth_stride);
@@ -122,15 +123,15 @@ unsafe fn outer_columns<V: Vector, const ROWS: usize, const VECTORS: usize, cons
         }
         for (r, sums) in sums.into_iter().enumerate() {
             let output = tile.output.wrapping_offset(r as isize * tile.output_stride);
-            for (v, (mut sum, &mask)) in sums.into_iter().zip(&masks).enumerate() {
+            for (v, (mut sum, &used)) in sums.into_iter().zip(&used).enumerate() {
                 let to = output.wrapping_add(v * V::LANES);
                 if tile.accumulate {
-                    sum = sum.add(if FULL { V::load(to) } else { V::load_masked(to, mask) });
+                    sum = sum + if FULL { V::load(to) } else { V::load_first(to, used) };
                 }
                 if FULL {
                     sum.store(to);
                 } else {
-                    sum.store_masked(to, mask);
+                    sum.store_first(to, used);
                 }
             }
         }
@@ -145,15 +146,17 @@ unsafe fn outer_columns<V: Vector, const ROWS: usize, const VECTORS: usize, cons
 pub(super) unsafe fn dot<V: Vector, const ROWS: usize, const COLUMNS: usize>(
     tile: &Tile<V::Element>,
 ) {
-    // SAFETY: only elements of the tile are touched: the mask covers the depth's rest.
+    // SAFETY: only elements of the tile are touched: the last step stops at its depth.
     unsafe {
-        let mut sums = [[V::zero(); ROWS]; COLUMNS];
+        let zero = V::load_first(tile.left, 0);
+        let mut sums = [[zero; ROWS]; COLUMNS];
         let whole = tile.depth - tile.depth % V::LANES;
         for k in (0..whole).step_by(V::LANES) {
-            dot_step(tile, k, None, &mut sums);
+            dot_step(tile, k, |from| V::load(from), zero, &mut sums);
         }
         if whole < tile.depth {
-            dot_step(tile, whole, Some(V::mask(tile.depth - whole)), &mut sums);
+            let rest = tile.depth - whole;
+            dot_step(tile, whole, |from| V::load_first(from, rest), zero, &mut sums);
         }
         for (c, sums) in sums.into_iter().enumerate() {
             for (r, sum) in sums.into_iter().enumerate() {
@@ -164,28 +167,28 @@ pub(super) unsafe fn dot<V: Vector, const ROWS: usize, const COLUMNS: usize>(
     }
 }
 
-/// Adds the products of one vector (or of a mask of it) of each row and column.
+/// Adds the products of one vector, as `load` reads it from terms `k` on, of each row and
+/// column.
+///
+/// # Safety
+/// As for [`Kernel`]; `load` stays within the depth.
 #[inline(always)]
 unsafe fn dot_step<V: Vector, const ROWS: usize, const COLUMNS: usize>(
     tile: &Tile<V::Element>,
     k: usize,
-    mask: Option<V::Mask>,
+    load: impl Fn(*const V::Element) -> V,
+    zero: V,
     sums: &mut [[V; ROWS]; COLUMNS],
 ) {
-    // SAFETY: by the caller's promise, lanes of the mask lie within the depth.
-    unsafe {
-        let mut rows = [V::zero(); ROWS];
-        for (r, row) in rows.iter_mut().enumerate() {
-            let from = tile.left.offset(r as isize * tile.left_row_stride).add(k);
-            *row = if let Some(mask) = mask { V::load_masked(from, mask) } else { V::load(from) };
-        }
-        for (c, sums) in sums.iter_mut().enumerate() {
-            let from = tile.right.offset(c as isize * tile.right_column_stride).add(k);
-            let column =
-                if let Some(mask) = mask { V::load_masked(from, mask) } else { V::load(from) };
-            for (sum, &row) in sums.iter_mut().zip(&rows) {
-                *sum = sum.add_product(row, column);
-            }
+    let mut rows = [zero; ROWS];
+    for (r, row) in rows.iter_mut().enumerate() {
+        *row = load(tile.left.wrapping_offset(r as isize * tile.left_row_stride).wrapping_add(k));
+    }
+    for (c, sums) in sums.iter_mut().enumerate() {
+        let from = tile.right.wrapping_offset(c as isize * tile.right_column_stride);
+        let column = load(from.wrapping_add(k));
+        for (sum, &row) in sums.iter_mut().zip(&rows) {
+            *sum = row.mul_add(column, *sum);
         }
     }
 }
@@ -211,15 +214,11 @@ pub(super) unsafe fn transpose<V: Vector>(
                 let width = (columns - column).min(V::LANES);
                 let source = source.offset(row as isize * source_stride).add(column);
                 let target = target.offset(column as isize * target_stride).add(row);
-                let load = |i| source.offset(i as isize * source_stride);
+                let load = |i: usize| source.wrapping_offset(i as isize * source_stride);
                 let square = if height == V::LANES && width == V::LANES {
                     V::square(|i| V::load(load(i)))
                 } else {
-                    let mask = V::mask(width);
-                    V::square(|i| match i < height {
-                        true => V::load_masked(load(i), mask),
-                        false => V::zero(),
-                    })
+                    V::square(|i| V::load_first(load(i), if i < height { width } else { 0 }))
                 };
                 let square = V::transpose(square);
                 for (j, vector) in square.as_ref()[..width].iter().enumerate() {

@@ -1,151 +1,84 @@
 //! Kernels in plain Rust, for any processor, and for f64.
 
-use std::array;
-
 use super::kernel::{self, Kernels, Tile};
-use super::vector::{Element, Vector};
+use super::vector::Vector;
+use crate::simd::portable::Lanes;
 
-/// `LANES` elements, which the compiler puts in whatever registers the target has.
-#[derive(Clone, Copy)]
-struct Lanes<T, const LANES: usize>([T; LANES]);
-
-impl<T, const LANES: usize> Vector for Lanes<T, LANES>
-where
-    T: Element,
-{
-    type Element = T;
-    type Square = [Lanes<T, LANES>; LANES];
-    type Mask = usize;
-    const LANES: usize = LANES;
+impl<const N: usize> Vector for Lanes<N, f64> {
+    type Element = f64;
+    const LANES: usize = N;
 
     #[inline(always)]
-    unsafe fn mask(lanes: usize) -> usize {
-        lanes
+    unsafe fn load(from: *const f64) -> Self {
+        // SAFETY: the caller's promise; an array may be read unaligned like this.
+        Lanes::from(unsafe { from.cast::<[f64; N]>().read_unaligned() })
     }
 
     #[inline(always)]
-    unsafe fn zero() -> Self {
-        Lanes([T::ZERO; LANES])
+    unsafe fn load_first(from: *const f64, count: usize) -> Self {
+        let mut lanes = [0.0; N];
+        // SAFETY: the caller's promise; `count <= N`.
+        unsafe { from.copy_to_nonoverlapping(lanes.as_mut_ptr(), count) };
+        Lanes::from(lanes)
     }
 
     #[inline(always)]
-    unsafe fn splat(from: *const T) -> Self {
-        // SAFETY: the caller promises a valid element.
-        Lanes([unsafe { *from }; LANES])
+    unsafe fn store(self, to: *mut f64) {
+        // SAFETY: the caller's promise; an array may be written unaligned like this.
+        unsafe { to.cast::<[f64; N]>().write_unaligned(self.into()) }
     }
 
     #[inline(always)]
-    unsafe fn load(from: *const T) -> Self {
-        // SAFETY: the caller promises valid elements.
-        Lanes(unsafe { from.cast::<[T; LANES]>().read_unaligned() })
-    }
-
-    #[inline(always)]
-    unsafe fn load_masked(from: *const T, mask: usize) -> Self {
-        // SAFETY: the caller promises valid elements for the lanes of the mask.
-        Lanes(array::from_fn(|i| if i < mask { unsafe { *from.add(i) } } else { T::ZERO }))
-    }
-
-    #[inline(always)]
-    unsafe fn store(self, to: *mut T) {
-        // SAFETY: the caller promises valid elements.
-        unsafe { to.cast::<[T; LANES]>().write_unaligned(self.0) }
-    }
-
-    #[inline(always)]
-    unsafe fn store_masked(self, to: *mut T, mask: usize) {
-        for (i, &value) in self.0.iter().enumerate().take(mask) {
-            // SAFETY: the caller promises valid elements for the lanes of the mask.
-            unsafe { *to.add(i) = value }
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn add(self, other: Self) -> Self {
-        Lanes(array::from_fn(|i| self.0[i] + other.0[i]))
-    }
-
-    /// Rounded twice: a fused operation would be a slow library call where there is none.
-    #[inline(always)]
-    unsafe fn add_product(self, a: Self, b: Self) -> Self {
-        Lanes(array::from_fn(|i| self.0[i] + a.0[i] * b.0[i]))
-    }
-
-    #[inline(always)]
-    unsafe fn sum(self) -> T {
-        self.0.into_iter().fold(T::ZERO, |sum, value| sum + value)
-    }
-
-    #[inline(always)]
-    unsafe fn square(row: impl FnMut(usize) -> Self) -> [Self; LANES] {
-        array::from_fn(row)
-    }
-
-    #[inline(always)]
-    unsafe fn transpose(rows: [Self; LANES]) -> [Self; LANES] {
-        array::from_fn(|column| Lanes(array::from_fn(|row| rows[row].0[column])))
+    unsafe fn store_first(self, to: *mut f64, count: usize) {
+        let lanes: [f64; N] = self.into();
+        // SAFETY: the caller's promise; `count <= N`.
+        unsafe { to.copy_from_nonoverlapping(lanes.as_ptr(), count) }
     }
 }
 
-unsafe fn outer<T: Element, const LANES: usize, const ROWS: usize, const VECTORS: usize>(
-    tile: &Tile<T>,
-) {
+unsafe fn outer<V: Vector, const ROWS: usize, const VECTORS: usize>(tile: &Tile<V::Element>) {
     // SAFETY: by the caller's promise.
-    unsafe { kernel::outer::<Lanes<T, LANES>, ROWS, VECTORS>(tile) }
+    unsafe { kernel::outer::<V, ROWS, VECTORS>(tile) }
 }
 
-unsafe fn dot<T: Element, const LANES: usize, const ROWS: usize, const COLUMNS: usize>(
-    tile: &Tile<T>,
-) {
+unsafe fn dot<V: Vector, const ROWS: usize, const COLUMNS: usize>(tile: &Tile<V::Element>) {
     // SAFETY: by the caller's promise.
-    unsafe { kernel::dot::<Lanes<T, LANES>, ROWS, COLUMNS>(tile) }
+    unsafe { kernel::dot::<V, ROWS, COLUMNS>(tile) }
 }
 
-unsafe fn transpose<T: Element, const LANES: usize>(
-    source: *const T,
+unsafe fn transpose<V: Vector>(
+    source: *const V::Element,
     source_stride: isize,
-    target: *mut T,
+    target: *mut V::Element,
     target_stride: isize,
     rows: usize,
     columns: usize,
 ) {
     // SAFETY: by the caller's promise.
-    unsafe {
-        kernel::transpose::<Lanes<T, LANES>>(
-            source,
-            source_stride,
-            target,
-            target_stride,
-            rows,
-            columns,
-        )
-    }
+    unsafe { kernel::transpose::<V>(source, source_stride, target, target_stride, rows, columns) }
 }
 
 /// Tiles for sixteen 128-bit registers, what x86-64 guarantees.
-const fn kernels<T: Element, const LANES: usize>() -> Kernels<T> {
+const fn kernels<V: Vector>() -> Kernels<V::Element> {
     Kernels {
-        lanes: LANES,
+        lanes: V::LANES,
         outer: const {
             &[
-                &[outer::<T, LANES, 1, 1>, outer::<T, LANES, 1, 2>, outer::<T, LANES, 1, 4>],
-                &[outer::<T, LANES, 2, 1>, outer::<T, LANES, 2, 2>],
-                &[outer::<T, LANES, 3, 1>, outer::<T, LANES, 3, 2>],
-                &[outer::<T, LANES, 4, 1>, outer::<T, LANES, 4, 2>],
+                &[outer::<V, 1, 1>, outer::<V, 1, 2>, outer::<V, 1, 4>],
+                &[outer::<V, 2, 1>, outer::<V, 2, 2>],
+                &[outer::<V, 3, 1>, outer::<V, 3, 2>],
+                &[outer::<V, 4, 1>, outer::<V, 4, 2>],
             ]
         },
         dot: const {
-            &[
-                &[dot::<T, LANES, 1, 1>, dot::<T, LANES, 1, 2>, dot::<T, LANES, 1, 3>],
-                &[dot::<T, LANES, 2, 1>, dot::<T, LANES, 2, 2>],
-            ]
+            &[&[dot::<V, 1, 1>, dot::<V, 1, 2>, dot::<V, 1, 3>], &[dot::<V, 2, 1>, dot::<V, 2, 2>]]
         },
-        transpose: transpose::<T, LANES>,
+        transpose: transpose::<V>,
     }
 }
 
 /// For f32.
-pub(super) static KERNELS_F32: Kernels<f32> = kernels::<f32, 4>();
+pub(super) static KERNELS_F32: Kernels<f32> = kernels::<Lanes<4>>();
 
 /// For f64, which serves checking: speed matters little, so all instruction sets share it.
-pub(super) static KERNELS_F64: Kernels<f64> = kernels::<f64, 2>();
+pub(super) static KERNELS_F64: Kernels<f64> = kernels::<Lanes<2, f64>>();

@@ -1,60 +1,73 @@
 //! What kernels need of a vector register.
 
-use std::ops::{Add, Mul};
+use crate::simd::{self, AcrossLanes, Arithmetic};
 
-/// A register of [`Vector::LANES`] elements. Each implementation is one instruction set; kernels
-/// are written once over this trait and compiled for each.
-///
-/// # Safety
-/// All methods may be called only on a processor with the implementation's instructions. Loads
-/// and stores need valid memory for the lanes they touch, at any alignment. To become single
-/// instructions, calls must end up in a function with the matching `target_feature`s.
-pub(super) trait Vector: Copy {
+/// A vector of any element type that products have. Kernels are written once over this trait
+/// and compiled for each instruction set.
+pub(super) trait Vector:
+    Arithmetic<Self::Element> + AcrossLanes<Lane = Self::Element>
+{
     /// The type of a lane.
     type Element: Element;
-    /// [`Vector::LANES`] vectors.
-    type Square: AsRef<[Self]>;
-    /// A choice of lanes.
-    type Mask: Copy;
     /// Number of lanes.
     const LANES: usize;
 
-    /// Chooses the first `lanes` lanes; at most [`Vector::LANES`].
-    unsafe fn mask(lanes: usize) -> Self::Mask;
-    /// All lanes zero.
-    unsafe fn zero() -> Self;
-    /// All lanes equal to the element at `from`.
-    unsafe fn splat(from: *const Self::Element) -> Self;
-    /// All lanes from consecutive elements.
+    /// Reads all lanes.
+    ///
+    /// # Safety
+    /// They are readable, and the processor has this type's instructions.
     unsafe fn load(from: *const Self::Element) -> Self;
-    /// The chosen lanes from consecutive elements, zero in the others.
-    unsafe fn load_masked(from: *const Self::Element, mask: Self::Mask) -> Self;
-    /// Writes all lanes to consecutive elements.
+
+    /// Reads the first `count` lanes; the others are zero.
+    ///
+    /// # Safety
+    /// As for `load`; `count` is at most [`Vector::LANES`].
+    unsafe fn load_first(from: *const Self::Element, count: usize) -> Self;
+
+    /// Writes all lanes.
+    ///
+    /// # Safety
+    /// They are writable.
     unsafe fn store(self, to: *mut Self::Element);
-    /// Writes the chosen lanes to consecutive elements.
-    unsafe fn store_masked(self, to: *mut Self::Element, mask: Self::Mask);
-    /// Lane by lane `self + other`.
-    unsafe fn add(self, other: Self) -> Self;
-    /// Lane by lane `self + a * b`, rounded once where the processor can.
-    unsafe fn add_product(self, a: Self, b: Self) -> Self;
-    /// The sum of all lanes, in a fixed order.
-    unsafe fn sum(self) -> Self::Element;
-    /// The square whose vector i is `row(i)`.
-    unsafe fn square(row: impl FnMut(usize) -> Self) -> Self::Square;
-    /// Swaps rows and columns: lane j of vector i becomes lane i of vector j.
-    unsafe fn transpose(square: Self::Square) -> Self::Square;
+
+    /// Writes the first `count` lanes.
+    ///
+    /// # Safety
+    /// They are writable; `count` is at most [`Vector::LANES`].
+    unsafe fn store_first(self, to: *mut Self::Element, count: usize);
 }
 
 /// An element type of products.
-pub(super) trait Element: Copy + Add<Output = Self> + Mul<Output = Self> + 'static {
-    /// Zero.
-    const ZERO: Self;
-}
+pub(super) trait Element: Copy + std::ops::Add<Output = Self> + 'static {}
 
-impl Element for f32 {
-    const ZERO: f32 = 0.0;
-}
+impl Element for f32 {}
+impl Element for f64 {}
 
-impl Element for f64 {
-    const ZERO: f64 = 0.0;
+impl<V: simd::Vector + AcrossLanes<Lane = f32>> Vector for V {
+    type Element = f32;
+    const LANES: usize = <V as simd::Vector>::LANES;
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> V {
+        // SAFETY: the caller's promise.
+        unsafe { simd::Vector::load(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_first(from: *const f32, count: usize) -> V {
+        // SAFETY: the caller's promise.
+        unsafe { simd::Vector::load_first(from, count) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: the caller's promise.
+        unsafe { simd::Vector::store(self, to) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_first(self, to: *mut f32, count: usize) {
+        // SAFETY: the caller's promise.
+        unsafe { simd::Vector::store_first(self, to, count) }
+    }
 }

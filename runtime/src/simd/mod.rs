@@ -12,6 +12,7 @@
 //! everything else needs a vector to start from, and is safe. That is why [`Arithmetic::splat`]
 //! takes `self`: for the proof it is, not for its value.
 
+mod across;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
@@ -21,6 +22,8 @@ mod operators;
 pub(crate) mod portable;
 #[cfg(test)]
 mod tests;
+
+pub(crate) use across::AcrossLanes;
 
 use std::ops::{Add, BitAnd, BitOr, BitXor, Div, Mul, Neg, Not, Sub};
 

@@ -46,6 +46,13 @@ impl<const N: usize, T> From<[T; N]> for Lanes<N, T> {
     }
 }
 
+impl<const N: usize, T> From<Lanes<N, T>> for [T; N] {
+    #[inline(always)]
+    fn from(lanes: Lanes<N, T>) -> Self {
+        lanes.0
+    }
+}
+
 macro_rules! operators {
     ($Scalar:ty; $($Operator:ident $method:ident $function:expr;)*) => {$(
         impl<const N: usize> std::ops::$Operator for Lanes<N, $Scalar> {

@@ -1,0 +1,166 @@
+//! Operations across lanes: sums of a vector's lanes, and transposition of squares.
+
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::*;
+use std::array;
+use std::ops::Add;
+
+#[cfg(target_arch = "x86_64")]
+use super::avx2::F32x8;
+#[cfg(target_arch = "x86_64")]
+use super::avx512::F32x16;
+#[cfg(target_arch = "x86_64")]
+use super::operators::intrinsic;
+use super::portable::Lanes;
+
+/// A vector whose lanes can be combined with each other.
+pub(crate) trait AcrossLanes: Copy {
+    /// The type of a lane.
+    type Lane;
+    /// As many vectors as a vector has lanes.
+    type Square: AsRef<[Self]>;
+
+    /// The sum of all lanes, added pairwise.
+    fn sum(self) -> Self::Lane;
+
+    /// The square whose vector i is `row(i)`.
+    fn square(row: impl FnMut(usize) -> Self) -> Self::Square;
+
+    /// Swaps rows and columns: lane j of vector i becomes lane i of vector j.
+    fn transpose(square: Self::Square) -> Self::Square;
+}
+
+#[cfg(target_arch = "x86_64")]
+impl AcrossLanes for F32x16 {
+    type Lane = f32;
+    type Square = [F32x16; 16];
+
+    #[inline(always)]
+    fn sum(self) -> f32 {
+        intrinsic!(_mm512_reduce_add_ps(self.0))
+    }
+
+    #[inline(always)]
+    fn square(row: impl FnMut(usize) -> F32x16) -> [F32x16; 16] {
+        array::from_fn(row)
+    }
+
+    /// Four rounds that each double the length of transposed runs: twice within 128-bit parts,
+    /// then whole parts.
+    #[inline(always)]
+    fn transpose(rows: [F32x16; 16]) -> [F32x16; 16] {
+        let pairs: [__m512; 16] = array::from_fn(|i| {
+            let (a, b) = (rows[i & !1].0, rows[i | 1].0);
+            intrinsic!(if i & 1 == 0 { _mm512_unpacklo_ps(a, b) } else { _mm512_unpackhi_ps(a, b) })
+        });
+        // Number 4 g + j: columns j, j + 4, j + 8 and j + 12 of rows 4 g .. 4 g + 4.
+        let quads: [__m512; 16] = array::from_fn(|i| {
+            let (group, j) = (i & !3, i & 3);
+            let (a, b) = (pairs[group + (j >> 1)], pairs[group + 2 + (j >> 1)]);
+            intrinsic!({
+                let (a, b) = (_mm512_castps_pd(a), _mm512_castps_pd(b));
+                _mm512_castpd_ps(if j & 1 == 0 {
+                    _mm512_unpacklo_pd(a, b)
+                } else {
+                    _mm512_unpackhi_pd(a, b)
+                })
+            })
+        });
+        let part = |a, b, odd| {
+            intrinsic!(if odd {
+                _mm512_shuffle_f32x4::<0b11_01_11_01>(a, b)
+            } else {
+                _mm512_shuffle_f32x4::<0b10_00_10_00>(a, b)
+            })
+        };
+        // Rows 0..8 (then 8..16) of columns j and j + 8 (then j + 4 and j + 12).
+        let halves: [__m512; 16] = array::from_fn(|i| {
+            let (lower, j) = (i & 8, i & 3);
+            part(quads[lower + j], quads[lower + 4 + j], i & 4 != 0)
+        });
+        array::from_fn(|column| {
+            let j = column & 7;
+            F32x16(part(halves[j], halves[8 + j], column & 8 != 0))
+        })
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+impl AcrossLanes for F32x8 {
+    type Lane = f32;
+    type Square = [F32x8; 8];
+
+    #[inline(always)]
+    fn sum(self) -> f32 {
+        intrinsic!({
+            let four =
+                _mm_add_ps(_mm256_castps256_ps128(self.0), _mm256_extractf128_ps::<1>(self.0));
+            let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+            _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+        })
+    }
+
+    #[inline(always)]
+    fn square(row: impl FnMut(usize) -> F32x8) -> [F32x8; 8] {
+        array::from_fn(row)
+    }
+
+    /// Three rounds: twice within 128-bit halves, then the halves.
+    #[inline(always)]
+    fn transpose(rows: [F32x8; 8]) -> [F32x8; 8] {
+        let pairs: [__m256; 8] = array::from_fn(|i| {
+            let (a, b) = (rows[i & !1].0, rows[i | 1].0);
+            intrinsic!(if i & 1 == 0 { _mm256_unpacklo_ps(a, b) } else { _mm256_unpackhi_ps(a, b) })
+        });
+        // Number 4 g + j: columns j and j + 4 of rows 4 g .. 4 g + 4.
+        let quads: [__m256; 8] = array::from_fn(|i| {
+            let (group, j) = (i & !3, i & 3);
+            let (a, b) = (pairs[group + (j >> 1)], pairs[group + 2 + (j >> 1)]);
+            intrinsic!({
+                let (a, b) = (_mm256_castps_pd(a), _mm256_castps_pd(b));
+                _mm256_castpd_ps(if j & 1 == 0 {
+                    _mm256_unpacklo_pd(a, b)
+                } else {
+                    _mm256_unpackhi_pd(a, b)
+                })
+            })
+        });
+        array::from_fn(|column| {
+            let (a, b) = (quads[column & 3], quads[4 + (column & 3)]);
+            F32x8(intrinsic!(if column & 4 == 0 {
+                _mm256_permute2f128_ps::<0x20>(a, b)
+            } else {
+                _mm256_permute2f128_ps::<0x31>(a, b)
+            }))
+        })
+    }
+}
+
+impl<const N: usize, T: Copy + Add<Output = T>> AcrossLanes for Lanes<N, T> {
+    type Lane = T;
+    type Square = [Lanes<N, T>; N];
+
+    #[inline(always)]
+    fn sum(self) -> T {
+        let mut sums: [T; N] = self.into();
+        let mut lanes = N;
+        while lanes > 1 {
+            lanes /= 2;
+            for lane in 0..lanes {
+                sums[lane] = sums[lane] + sums[lane + lanes];
+            }
+        }
+        sums[0]
+    }
+
+    #[inline(always)]
+    fn square(row: impl FnMut(usize) -> Self) -> [Self; N] {
+        array::from_fn(row)
+    }
+
+    #[inline(always)]
+    fn transpose(rows: [Self; N]) -> [Self; N] {
+        let rows: [[T; N]; N] = rows.map(Into::into);
+        array::from_fn(|column| Lanes::from(rows.map(|row| row[column])))
+    }
+}

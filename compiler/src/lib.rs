@@ -9,6 +9,7 @@
 pub mod arbitrary;
 pub mod array;
 pub mod codegen;
+pub mod compile;
 pub mod differentiate;
 pub mod evaluate;
 pub mod graph;

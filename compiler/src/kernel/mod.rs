@@ -181,9 +181,8 @@ pub enum InstructionKind {
 pub struct Store {
     /// What is written.
     pub value: ValueId,
-    /// From the point to the element; the map's domain is all of the body's axes, also for a
-    /// per-row value, whose map does not depend on reduced axes. Without constraints, and
-    /// injective over the axes that the instruction varies on.
+    /// From the point (of the whole domain, or of the parallel axes for a per-row value) to the
+    /// element; without constraints, and injective over its domain.
     pub map: IndexMap,
     /// The result stored.
     pub instruction: InstructionId,

@@ -21,8 +21,14 @@ pub fn normalize(body: &Body, memory: &Memory) -> Body {
     body
 }
 
-/// The body with each map leading to the element offset in its value's buffer.
+/// The body with each map leading from all of its axes to the element offset in its value's
+/// buffer.
 pub fn linearized(body: &Body, memory: &Memory) -> Body {
+    let (extents, per_point) = (body.extents(), body.per_point());
+    let rows: Vec<Expression> = (body.axes.iter().enumerate())
+        .filter(|(_, axis)| axis.role == AxisRole::Parallel)
+        .map(|(position, _)| Expression::axis(position))
+        .collect();
     let mut body = body.clone();
     for instruction in &mut body.instructions {
         if let InstructionKind::Load { value, map } = &mut instruction.kind {
@@ -31,6 +37,9 @@ pub fn linearized(body: &Body, memory: &Memory) -> Body {
     }
     for store in &mut body.stores {
         store.map = store.map.linearized(&memory.strides(store.value));
+        if !per_point[store.instruction.0 as usize] {
+            store.map = store.map.over(&extents, &rows);
+        }
     }
     body
 }

@@ -1,0 +1,136 @@
+//! The whole way from a graph to a program that the runtime executes.
+
+use std::sync::Arc;
+
+use cygnet_runtime::cpu::Cpu;
+use cygnet_runtime::program::{Phase, Program, Slot, Task as ProgramTask, Work as ProgramWork};
+use serde::Serialize;
+
+use crate::codegen::{self, CodegenError, CodegenOptions, CompiledCode};
+use crate::graph::Graph;
+use crate::kernel::ValueId;
+use crate::optimize::{self, OptimizeOptions};
+use crate::schedule::{self, Schedule, Task, Work};
+
+/// How to compile.
+#[derive(Clone, Copy, Debug)]
+pub struct CompileOptions {
+    /// What the optimizer may do.
+    pub optimize: OptimizeOptions,
+    /// Instructions that the program may use.
+    pub cpu: Cpu,
+    /// Threads that generate code.
+    pub threads: usize,
+}
+
+impl Default for CompileOptions {
+    /// Everything on, for this machine, on two threads.
+    fn default() -> CompileOptions {
+        CompileOptions { optimize: OptimizeOptions::default(), cpu: Cpu::detect(), threads: 2 }
+    }
+}
+
+/// A stage of compilation, for measuring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stage {
+    /// Algebra on the graph.
+    Optimize,
+    /// Choice of kernels.
+    Fuse,
+    /// Order, cutting, memory, lowering to loops.
+    Schedule,
+    /// Native code.
+    Generate,
+}
+
+/// A compiled graph with what can be shown of each stage.
+pub struct Compiled {
+    /// The graph after algebra.
+    pub optimized: Graph,
+    /// Kernels, memory plan, loops.
+    pub schedule: Schedule,
+    /// Native code.
+    pub code: Arc<CompiledCode>,
+}
+
+/// Compiles a verified graph; `finished` is told when each stage is done. The program's slots are
+/// the graph's slots, in order, then the outputs.
+///
+/// # Errors
+/// If code generation fails, which is a defect of the compiler and not of the graph.
+pub fn compile(
+    graph: &Graph,
+    options: &CompileOptions,
+    mut finished: impl FnMut(Stage),
+) -> Result<(Program, Compiled), CodegenError> {
+    let optimized = graph.clone();
+    finished(Stage::Optimize);
+    let kernels = optimize::fusion::fuse(&optimized, &options.optimize);
+    finished(Stage::Fuse);
+    let schedule = schedule::schedule(kernels);
+    finished(Stage::Schedule);
+    let codegen = CodegenOptions { cpu: options.cpu, threads: options.threads };
+    let code = Arc::new(codegen::compile_functions(&schedule.functions, &codegen)?);
+    let program = assemble(&schedule, &code, options.cpu);
+    finished(Stage::Generate);
+    Ok((program, Compiled { optimized, schedule, code }))
+}
+
+/// Puts addresses in the place of function numbers.
+fn assemble(schedule: &Schedule, code: &Arc<CompiledCode>, cpu: Cpu) -> Program {
+    let phases = schedule
+        .phases
+        .iter()
+        .map(|tasks| Phase { tasks: tasks.iter().map(|t| task(t, schedule, code)).collect() })
+        .collect();
+    let scratch = (0..schedule.functions.len()).map(|function| code.scratch_bytes(function));
+    Program {
+        cpu,
+        arena_bytes: schedule.memory.arena_bytes,
+        scratch_bytes: scratch.max().unwrap_or(0),
+        phases,
+        slots: slots(schedule),
+        code: Arc::clone(code) as _,
+    }
+}
+
+fn task(task: &Task, schedule: &Schedule, code: &CompiledCode) -> ProgramTask {
+    let work = match &task.work {
+        Work::Function(function) => ProgramWork::Native(code.piece_function(*function)),
+        Work::Product(product) => {
+            let function = |function| code.region_function(function);
+            ProgramWork::Contraction(Box::new(product.resolve(function)))
+        }
+        Work::Guard(value) => ProgramWork::Guard {
+            offset: schedule.memory.offset(*value),
+            dtype: schedule.memory.dtype(*value),
+        },
+    };
+    ProgramTask {
+        kernel: task.kernel.index() as u32,
+        work,
+        pieces: task.pieces as u32,
+        piece_cost: task.piece_cost,
+    }
+}
+
+/// Slots of the graph in order, then outputs.
+fn slots(schedule: &Schedule) -> Vec<Slot> {
+    let kernels = &schedule.kernels;
+    let place = |name: &str, value: ValueId| Slot {
+        name: name.to_owned(),
+        dtype: schedule.memory.dtype(value),
+        shape: schedule.memory.shape(value).to_vec(),
+        offset: schedule.memory.offset(value),
+        strides: schedule.memory.strides(value).to_vec(),
+    };
+    let mut places: Vec<(u32, ValueId)> = (kernels.values.iter().enumerate())
+        .filter_map(|(index, value)| Some((value.slot?, ValueId(index as u32))))
+        .collect();
+    places.sort_unstable();
+    let slots =
+        places.iter().map(|&(slot, value)| place(&kernels.slots[slot as usize].name, value));
+    let outputs = kernels.outputs.iter().map(|(name, value)| place(name, *value));
+    slots.chain(outputs).collect()
+}

@@ -232,7 +232,12 @@ pub(super) const SEED: u64 = 7;
 pub(super) const STEP: u64 = 3;
 
 /// Executes pieces in the interpreter.
-pub(super) fn interpreted(function: &Function, mut memory: Memory, pieces: usize) -> Memory {
+fn interpreted(
+    function: &Function,
+    mut memory: Memory,
+    pieces: usize,
+    tile_functions: Option<Cpu>,
+) -> Memory {
     let mut scratch = vec![0; 1 << 20];
     let mut tile = memory.tile.take();
     let mut machine = Machine {
@@ -245,6 +250,7 @@ pub(super) fn interpreted(function: &Function, mut memory: Memory, pieces: usize
         }),
         seed: SEED,
         step: STEP,
+        tile_functions,
     };
     for piece in 0..pieces {
         machine.run(function, piece);
@@ -254,7 +260,7 @@ pub(super) fn interpreted(function: &Function, mut memory: Memory, pieces: usize
 }
 
 /// Compiles a function and executes pieces.
-pub(super) fn native(function: &Function, mut memory: Memory, pieces: usize) -> Memory {
+fn native(function: &Function, mut memory: Memory, pieces: usize) -> Memory {
     let options = CodegenOptions { cpu: Cpu::detect(), threads: 1 };
     let code = compile_functions(std::slice::from_ref(function), &options)
         .unwrap_or_else(|error| panic!("{error}\n{function}"));
@@ -289,16 +295,37 @@ pub(super) fn native(function: &Function, mut memory: Memory, pieces: usize) -> 
     memory
 }
 
-/// Runs a function both ways; all arena buffers must agree to a relative tolerance (relative to
-/// 1 for small numbers).
+/// Runs a function natively and by the interpreter with the primitives' reference evaluation;
+/// all arena buffers must agree to a relative tolerance (relative to 1 for small numbers).
 pub(super) fn compare(
     function: &Function,
     memory: Memory,
     pieces: usize,
     tolerance: f64,
 ) -> Memory {
+    compare_to(function, memory, pieces, None, |_| tolerance)
+}
+
+/// The same with the interpreter calling the same tile functions: only sums and products may
+/// differ, in the buffers that `tolerance` gives one above 0.
+pub(super) fn compare_exactly(
+    function: &Function,
+    memory: Memory,
+    pieces: usize,
+    tolerance: impl Fn(BufferId) -> f64,
+) -> Memory {
+    compare_to(function, memory, pieces, Some(Cpu::detect()), tolerance)
+}
+
+fn compare_to(
+    function: &Function,
+    memory: Memory,
+    pieces: usize,
+    tile_functions: Option<Cpu>,
+    tolerance: impl Fn(BufferId) -> f64,
+) -> Memory {
     verify(function).unwrap_or_else(|error| panic!("{error}\n{function}"));
-    let mut expected = interpreted(function, memory.clone(), pieces);
+    let mut expected = interpreted(function, memory.clone(), pieces, tile_functions);
     let mut found = native(function, memory, pieces);
     for (number, buffer) in function.buffers.iter().enumerate() {
         if !matches!(buffer.place, Place::Arena(_)) {
@@ -306,7 +333,7 @@ pub(super) fn compare(
         }
         let pairs = expected.elements(function, number).into_iter();
         for (n, (expected, found)) in pairs.zip(found.elements(function, number)).enumerate() {
-            assert_close(expected, found, tolerance, || {
+            assert_close(expected, found, tolerance(number), || {
                 format!("element {n} of b{number} in\n{function}")
             });
         }
@@ -316,7 +343,7 @@ pub(super) fn compare(
             expected.bytes.chunks(4).zip(found.bytes.chunks(4)).enumerate()
         {
             let [expected, found] = [expected, found].map(|bytes| read(DType::F32, bytes));
-            assert_close(expected, found, tolerance, || format!("tile element {n} in\n{function}"));
+            assert_close(expected, found, 1e-6, || format!("tile element {n} in\n{function}"));
         }
     }
     found

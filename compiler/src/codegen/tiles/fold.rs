@@ -92,7 +92,11 @@ impl Translator<'_> {
                 let LoopInstructionKind::Fold { variable, kind, .. } = body[n].kind else {
                     continue;
                 };
-                let dtype = body[n].dtype;
+                // Integers are added as what the sum's variable is: no partial sum wraps.
+                let dtype = match (kind, body[n].dtype) {
+                    (ReduceKind::Sum, DType::I32) => DType::F64,
+                    (_, dtype) => dtype,
+                };
                 let builder = &mut self.lanes.builder;
                 let vector = Width::Four.part_type(dtype);
                 let chains = (0..unrolling(body, members))
@@ -138,6 +142,7 @@ impl Translator<'_> {
 
     /// Combines a lane into its accumulator.
     pub(super) fn fold_lane(&mut self, fold: &LaneFold, copy: usize, value: Lane) {
+        let value = self.lanes.cast(value, fold.dtype);
         match self.lanes.width {
             Width::Four => {
                 let chain = fold.chains[copy];

@@ -2,14 +2,17 @@
 
 use std::collections::HashMap;
 
+use cygnet_runtime::cpu::Cpu;
 use cygnet_runtime::program::Region;
 use cygnet_runtime::random;
+use cygnet_runtime::tile::TileFunction;
 
 use super::{
     Address, BufferId, Convention, Function, LaneId, LoopInstruction, LoopInstructionKind, Place,
     Range, Statement,
 };
 use crate::index::{Constraint, Expression};
+use crate::op::lowering::Lowering;
 use crate::op::{ArgKind, RandomKind, ReduceKind};
 use crate::types::{DType, Scalar};
 
@@ -28,6 +31,9 @@ pub(crate) struct Machine<'m> {
     pub(crate) tile: Option<TileMemory<'m>>,
     pub(crate) seed: u64,
     pub(crate) step: u64,
+    /// Whose tile functions compute what native code leaves to them, so that results agree bit
+    /// for bit; the reference evaluation of the primitive if there is none.
+    pub(crate) tile_functions: Option<Cpu>,
 }
 
 impl Machine<'_> {
@@ -136,7 +142,10 @@ impl State<'_, '_> {
             }
             LoopInstructionKind::Apply(function, operands) => {
                 let operands: Vec<f64> = operands.iter().map(|id| self.values[id]).collect();
-                Some(function.evaluate_element(dtype, &operands))
+                Some(match (function.entry().lowering, self.machine.tile_functions) {
+                    (Lowering::Tile(tile), Some(cpu)) => by_tile(tile, cpu, dtype, &operands),
+                    _ => function.evaluate_element(dtype, &operands),
+                })
             }
             LoopInstructionKind::Cast(operand) => Some(self.values[operand]),
             LoopInstructionKind::Get(variable) => Some(self.variables[*variable]),
@@ -145,8 +154,8 @@ impl State<'_, '_> {
                 None
             }
             LoopInstructionKind::Accumulate { buffer, address, kind, value } => {
-                let combined = combine(*kind, self.load(*buffer, address), self.values[value]);
-                self.store(*buffer, address, Scalar::new(dtype, combined).value());
+                let known = self.load(*buffer, address);
+                self.store(*buffer, address, combine(*kind, dtype, known, self.values[value]));
                 None
             }
             LoopInstructionKind::Set(variable, value) => {
@@ -154,9 +163,9 @@ impl State<'_, '_> {
                 None
             }
             LoopInstructionKind::Fold { variable, kind, value } => {
-                let combined = combine(*kind, self.variables[*variable], self.values[value]);
                 let dtype = self.function.variables[*variable];
-                self.variables[*variable] = Scalar::new(dtype, combined).value();
+                let known = self.variables[*variable];
+                self.variables[*variable] = combine(*kind, dtype, known, self.values[value]);
                 None
             }
             LoopInstructionKind::FoldArg { variable, position, kind, value, index } => {
@@ -215,13 +224,44 @@ impl State<'_, '_> {
     }
 }
 
-fn combine(kind: ReduceKind, known: f64, value: f64) -> f64 {
-    match kind {
+/// One element of a tile function.
+fn by_tile(function: TileFunction, cpu: Cpu, dtype: DType, operands: &[f64]) -> f64 {
+    let address = function.address(dtype, cpu);
+    let mut memory = [0; 16];
+    for (place, &operand) in operands.iter().enumerate() {
+        write(dtype, &mut memory[8 * place..], operand);
+    }
+    let [x, y] = [0, 8].map(|place| memory[place..].as_ptr());
+    let mut out = [0; 8];
+    // SAFETY: the signatures that `TileFunction` documents, whose pointers all look alike; there
+    // is one element at each.
+    unsafe {
+        type Unary = unsafe extern "C" fn(*mut u8, *const u8, usize);
+        type Binary = unsafe extern "C" fn(*mut u8, *const u8, *const u8, usize);
+        match operands.len() {
+            1 => std::mem::transmute::<*const u8, Unary>(address)(out.as_mut_ptr(), x, 1),
+            _ => std::mem::transmute::<*const u8, Binary>(address)(out.as_mut_ptr(), x, y, 1),
+        }
+    }
+    read(dtype, &out)
+}
+
+fn combine(kind: ReduceKind, dtype: DType, known: f64, value: f64) -> f64 {
+    if dtype == DType::I32 {
+        let (known, value) = (known as i32, value as i32);
+        return f64::from(match kind {
+            ReduceKind::Sum => known.wrapping_add(value),
+            ReduceKind::Prod => known.wrapping_mul(value),
+            ReduceKind::Max => known.max(value),
+        });
+    }
+    let combined = match kind {
         ReduceKind::Sum => known + value,
         ReduceKind::Prod => known * value,
         ReduceKind::Max if known.is_nan() || value.is_nan() => f64::NAN,
         ReduceKind::Max => known.max(value),
-    }
+    };
+    Scalar::new(dtype, combined).value()
 }
 
 /// The element at the start of some bytes.

@@ -133,16 +133,16 @@ impl<'a> Builder<'a> {
         match step {
             Step::Elementwise(function, operands) => self.elementwise(*function, operands),
             Step::Cast(dtype, operand) => {
-                let dtype = if dtype.is_float() { self.options.dtype } else { *dtype };
-                let x = self.choose(*operand, |ty| ty.dtype != dtype)?;
-                self.emit(Cast { dtype }, &[x])
+                let x = self.choose(*operand, |ty| ty.dtype != *dtype)?;
+                self.emit(Cast { dtype: *dtype }, &[x])
             }
             Step::Reshape(operand, rows) => {
                 let x = self.any(*operand)?;
                 let mut rest = self.ty(x).elements();
                 let mut shape = Shape::new();
                 for row in rows {
-                    let divisors: Vec<usize> = (1..=rest).filter(|d| rest % d == 0).collect();
+                    let divisors: Vec<usize> =
+                        (1..=rest).filter(|&d| rest.is_multiple_of(d)).collect();
                     shape.push(*row.get(&divisors));
                     rest /= shape[shape.len() - 1];
                 }
@@ -332,6 +332,7 @@ impl<'a> Builder<'a> {
                 let weighted = self.graph.mul(node, weights);
                 let axes: Axes = (0..ty.rank()).collect();
                 let sum = self.graph.sum(weighted, &axes);
+                let sum = self.graph.cast(sum, self.options.dtype);
                 loss = self.graph.add(loss, sum);
             }
         }

@@ -13,10 +13,12 @@ mod tests;
 use std::fmt;
 
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 
 use crate::array::Array;
 use crate::differentiate;
-use crate::graph::{Emit, Graph, NodeId, Output, SlotRole, Update};
+use crate::graph::{Emit, Graph, NodeId, SlotRole, Update};
+use crate::op::Op;
 use crate::types::DType;
 
 /// What random graphs may contain.
@@ -65,9 +67,7 @@ impl RandomGraph {
     /// The nodes that read the parameters, in slot order.
     pub fn parameters(&self) -> Vec<NodeId> {
         let is_parameter = |id: &NodeId| match &self.graph.node(*id).op {
-            crate::op::Op::Slot(slot) => {
-                self.graph.slots[slot.index as usize].role == SlotRole::Parameter
-            }
+            Op::Slot(slot) => self.graph.slots[slot.index as usize].role == SlotRole::Parameter,
             _ => false,
         };
         self.graph.iter().map(|(id, _)| id).filter(is_parameter).collect()
@@ -81,7 +81,7 @@ impl RandomGraph {
         let gradients = differentiate::gradient(&mut self.graph, self.loss, &parameters)
             .expect("random graphs are differentiable");
         for (parameter, gradient) in parameters.into_iter().zip(gradients) {
-            let (Some(gradient), crate::op::Op::Slot(slot)) =
+            let (Some(gradient), Op::Slot(slot)) =
                 (gradient, self.graph.node(parameter).op.clone())
             else {
                 continue;
@@ -92,6 +92,18 @@ impl RandomGraph {
             self.graph.updates.push(Update { slot: slot.index, node });
         }
         self
+    }
+}
+
+/// The configuration of property tests: this many cases, always the same ones, and no files
+/// written. `PROPTEST_CASES` and `PROPTEST_RNG_SEED` have no effect on it.
+pub fn config(cases: u32) -> ProptestConfig {
+    ProptestConfig {
+        cases,
+        failure_persistence: None,
+        max_shrink_iters: 10_000,
+        rng_seed: RngSeed::Fixed(0x0c79_6e65_7400),
+        ..ProptestConfig::default()
     }
 }
 

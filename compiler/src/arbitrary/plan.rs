@@ -103,7 +103,7 @@ fn step() -> impl Strategy<Value = Step> {
     let index = any::<Index>;
     let elementwise = (select(Elementwise::all().collect::<Vec<_>>()), any::<[Index; 3]>())
         .prop_map(|(function, operands)| Step::Elementwise(function, operands));
-    let cast = (select(&[DType::F32, DType::I32, DType::Bool][..]), index())
+    let cast = (select(&[DType::F32, DType::F64, DType::I32, DType::Bool][..]), index())
         .prop_map(|(dtype, operand)| Step::Cast(dtype, operand));
     let reshape = (index(), any::<[Index; 2]>()).prop_map(|(x, rows)| Step::Reshape(x, rows));
     let permute = (index(), any::<[u8; 4]>()).prop_map(|(x, ranks)| Step::Permute(x, ranks));

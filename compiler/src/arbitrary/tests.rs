@@ -7,7 +7,7 @@ use super::*;
 use crate::evaluate::Evaluator;
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
+    #![proptest_config(config(128))]
 
     #[test]
     fn random_graphs_are_valid_and_finite(sample in graph()) {

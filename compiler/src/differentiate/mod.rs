@@ -15,14 +15,14 @@ use smallvec::SmallVec;
 use thiserror::Error;
 
 use crate::graph::{Graph, NodeId, Origin};
-use crate::op::{Application, Cotangents, Emit};
+use crate::op::{Application, Cotangents, Emit, Op};
 use crate::types::TensorType;
 
 /// Why a graph cannot be differentiated.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum DifferentiationError {
     /// The loss is not a float scalar.
-    #[error("the loss is a {ty}; only a single number of a float type can be minimized")]
+    #[error("the loss has type {ty}; only a single number of a float type can be minimized")]
     Loss {
         /// The node.
         node: NodeId,
@@ -30,7 +30,7 @@ pub enum DifferentiationError {
         ty: TensorType,
     },
     /// A variable is not a float.
-    #[error("a {ty} has no gradient; only floats can be varied")]
+    #[error("a value of type {ty} has no gradient; only floats can be varied")]
     Variable {
         /// The node.
         node: NodeId,
@@ -49,8 +49,9 @@ pub enum DifferentiationError {
     },
 }
 
-/// Computes the cotangents of an application's operands, one by one.
-pub type Rule<'a> = Box<dyn Fn(&mut dyn Emit, &Application<'_>) -> Cotangents + 'a>;
+/// Computes the cotangents of an application's operands, as [`crate::op::Primitive::gradient`]
+/// does.
+pub type Rule<'a> = Box<dyn Fn(&Op, &mut dyn Emit, &Application<'_>) -> Cotangents + 'a>;
 
 /// Reverse-mode differentiation, with the primitives' own gradients or with others in their
 /// place.
@@ -83,7 +84,7 @@ impl<'a> Differentiator<'a> {
     pub fn with_rule(
         mut self,
         name: &'static str,
-        rule: impl Fn(&mut dyn Emit, &Application<'_>) -> Cotangents + 'a,
+        rule: impl Fn(&Op, &mut dyn Emit, &Application<'_>) -> Cotangents + 'a,
     ) -> Differentiator<'a> {
         self.rules.insert(name, Box::new(rule));
         self
@@ -142,7 +143,7 @@ impl<'a> Differentiator<'a> {
             let at =
                 Application { operands: &node.operands, result: id, cotangent, wanted: &wanted };
             let parts = match self.rules.get(primitive.name()) {
-                Some(rule) => rule(graph, &at),
+                Some(rule) => rule(&node.op, graph, &at),
                 None => primitive.gradient(graph, &at).map_err(|reason| {
                     DifferentiationError::Operation {
                         node: id,

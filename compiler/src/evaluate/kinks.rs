@@ -7,6 +7,7 @@ use crate::graph::{Graph, NodeId};
 /// depends on one of `sources`; `values` are those of all nodes.
 ///
 /// Central differences in directions of `sources` are meaningful only for steps well below it.
+/// To be asked of forward graphs: the gradient of a maximum compares equal numbers.
 pub fn kink_distance(graph: &Graph, values: &[Array], sources: &[NodeId]) -> f64 {
     let mut depends = vec![false; graph.nodes.len()];
     let mut distance = f64::INFINITY;

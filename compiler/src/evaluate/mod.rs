@@ -11,7 +11,7 @@ pub use non_finite::first_non_finite;
 
 use crate::array::Array;
 use crate::graph::{Graph, NodeId};
-use crate::op::Context;
+use crate::op::{Context, Op};
 
 /// To what precision results are rounded, node by node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,6 +31,9 @@ pub struct Evaluator<'a> {
     pub context: Context<'a>,
     /// How results are rounded.
     pub precision: Precision,
+    /// The values of all nodes in another evaluation, in which stopped gradients are held fixed:
+    /// in finite differences nothing varies through them, as in the gradient.
+    pub held: Option<&'a [Array]>,
 }
 
 /// What a step gives its caller.
@@ -46,7 +49,7 @@ impl<'a> Evaluator<'a> {
     /// An evaluator in double precision, at step 0 and with seed 0.
     pub fn new(slots: &'a [Array]) -> Evaluator<'a> {
         let context = Context { slots, seed: 0, step: 0 };
-        Evaluator { context, precision: Precision::Double }
+        Evaluator { context, precision: Precision::Double, held: None }
     }
 
     /// The values of all nodes, by number.
@@ -73,6 +76,9 @@ impl<'a> Evaluator<'a> {
     /// The value of one node, given those of its operands (all nodes before it).
     pub fn node(&self, graph: &Graph, id: NodeId, before: &[Array]) -> Array {
         let node = graph.node(id);
+        if let (Op::StopGradient(_), Some(held)) = (&node.op, self.held) {
+            return held[id.index()].clone();
+        }
         let operands: Vec<&Array> =
             node.operands.iter().map(|operand| &before[operand.index()]).collect();
         let value = node.op.primitive().evaluate(&operands, &node.ty, &self.context);

@@ -204,7 +204,7 @@ pub(super) const ENTRIES: &[Entry] = &[
         evaluate: |x| x[0].powf(x[1]),
         evaluate_i32: None,
         gradient: &[
-            // b a^(b-1), but 0 for b = 0 also where a is 0.
+            // b a^(b-1), but 0 for a = b = 0, where a^0 is flat and a^-1 infinite.
             Some(|g, x, _, dy| {
                 let one = g.constant_like(dy, 1.0);
                 let zero = g.constant_like(dy, 0.0);
@@ -212,7 +212,9 @@ pub(super) const ENTRIES: &[Entry] = &[
                 let power = g.apply("pow", &[x[0], lower]);
                 let slope = g.mul(x[1], power);
                 let product = g.mul(dy, slope);
-                let flat = g.apply("eq", &[x[1], zero]);
+                let base = g.apply("eq", &[x[0], zero]);
+                let exponent = g.apply("eq", &[x[1], zero]);
+                let flat = g.apply("and", &[base, exponent]);
                 g.select(flat, zero, product)
             }),
             // a^b log a, but 0 for a = 0 and b >= 0, where log a is infinite and a^b flat.

@@ -1,7 +1,8 @@
 //! Speed of matrix products in GFLOP/s: `cargo bench -p cygnet-runtime --bench gemm [-- FILTER]`.
 //!
 //! Layouts: `nn` both operands row-major, `nt` the right one transposed (weights `[out, in]` in
-//! a forward pass), `tn` the left one transposed (weight gradients).
+//! a forward pass), `tn` the left one transposed (weight gradients). `+` marks an epilogue that
+//! adds a row and clips at zero.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use cygnet_runtime::cpu::Cpu;
 use cygnet_runtime::dtype::DType;
 use cygnet_runtime::executor::Executor;
 use cygnet_runtime::gemm;
-use cygnet_runtime::program::{Phase, Program, Task, Work};
+use cygnet_runtime::program::{Frame, Phase, Program, Region, Task, Work};
 
 /// Batch, rows, depth, columns, layout.
 const SHAPES: &[(usize, usize, usize, usize, &str)] = &[
@@ -26,10 +27,12 @@ const SHAPES: &[(usize, usize, usize, usize, &str)] = &[
     (1, 1024, 1024, 1024, "nt"),
     // The mlp workload's training step.
     (1, 128, 784, 512, "nt"),
+    (1, 128, 784, 512, "nt+"),
     (1, 128, 512, 256, "nt"),
     (1, 128, 256, 10, "nt"),
     (1, 128, 10, 256, "nn"),
     (1, 128, 256, 512, "nn"),
+    (1, 128, 256, 512, "nn+"),
     (1, 10, 128, 256, "tn"),
     (1, 256, 128, 512, "tn"),
     (1, 512, 128, 784, "tn"),
@@ -44,12 +47,20 @@ const SHAPES: &[(usize, usize, usize, usize, &str)] = &[
     (1, 1, 784, 512, "nt"),
     (1, 1, 512, 256, "nt"),
     (1, 1, 256, 10, "nt"),
+    (1, 1, 784, 512, "nt+"),
     (1, 1, 784, 512, "nn"),
     (1, 4, 784, 512, "nt"),
+    (1, 8, 784, 512, "nt"),
     (1, 16, 784, 512, "nt"),
+    (1, 16, 256, 1024, "nt"),
+    (1, 64, 512, 512, "nt"),
     (1, 512, 1, 512, "nn"),
     (1, 512, 8, 512, "nn"),
+    (1, 512, 8, 512, "nn+"),
 ];
+
+/// Where the epilogue stores results, in elements; beyond all operands it is used with.
+const EPILOGUE_OUTPUT: usize = 1 << 20;
 
 fn main() {
     // Cargo also starts benchmarks as tests, without this flag.
@@ -107,10 +118,41 @@ fn contraction(
         rows,
         columns,
         depth,
-        left: Operand::Arena(place(rows, depth, layout == "tn")),
-        right: Operand::Arena(place(depth, columns, layout == "nt")),
-        output: Output::Arena(place(rows, columns, false)),
+        left: Operand::Arena(place(rows, depth, layout.starts_with("tn"))),
+        right: Operand::Arena(place(depth, columns, layout.starts_with("nt"))),
+        output: if layout.ends_with('+') {
+            Output::Epilogue(add_row_and_clip)
+        } else {
+            Output::Arena(place(rows, columns, false))
+        },
         blocking: gemm::blocking(rows, columns, depth, batch, DType::F32),
+    }
+}
+
+/// Adds the arena's first elements to each row and stores what is positive at the arena's end.
+unsafe extern "C" fn add_row_and_clip(
+    frame: *const Frame,
+    tile: *mut u8,
+    stride: u64,
+    region: *const Region,
+) {
+    // SAFETY: called by a product of this program, whose arena ends with the result.
+    unsafe {
+        let region = *region;
+        let columns = region.column_end - region.column_start;
+        let slice = |start: *const f32, offset| {
+            std::slice::from_raw_parts(start.add(offset as usize), columns as usize)
+        };
+        let arena = (*frame).arena.cast::<f32>();
+        let added = slice(arena, region.column_start);
+        for row in region.row_start..region.row_end {
+            let sums = slice(tile.cast(), (row - region.row_start) * stride);
+            let output = arena.add(EPILOGUE_OUTPUT + (row * columns) as usize);
+            let output = std::slice::from_raw_parts_mut(output, columns as usize);
+            for ((output, sum), added) in output.iter_mut().zip(sums).zip(added) {
+                *output = (sum + added).max(0.0);
+            }
+        }
     }
 }
 
@@ -119,7 +161,7 @@ fn best_step(contraction: &Contraction, cpu: Cpu, threads: usize) -> u128 {
     let c = contraction;
     let elements = c.rows * c.depth + c.depth * c.columns + c.rows * c.columns;
     let program = Program {
-        arena_bytes: 4 * c.batch[0] * elements + 256,
+        arena_bytes: 4 * (c.batch[0] * elements).max(2 * EPILOGUE_OUTPUT) + 256,
         scratch_bytes: 0,
         cpu,
         phases: vec![Phase {

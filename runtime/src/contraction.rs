@@ -172,6 +172,11 @@ impl Output {
 }
 
 impl Strided {
+    /// The same elements with rows and columns swapped.
+    pub fn transposed(&self) -> Strided {
+        Strided { row_stride: self.column_stride, column_stride: self.row_stride, ..self.clone() }
+    }
+
     /// Elements from the first matrix to matrix number `batch`, row-major over `extents`.
     pub fn batch_offset(&self, extents: &[usize], batch: usize) -> isize {
         let mut rest = batch;

@@ -1,7 +1,7 @@
 //! How a product is cut into pieces, and how long it takes: a model of both.
 
 use super::kernels;
-use super::plan::{Access, Method, Plan};
+use super::plan::{self, Access, Method, Plan};
 use super::portable;
 use crate::contraction::{Blocking, Contraction};
 use crate::cpu::Cpu;
@@ -128,7 +128,7 @@ pub fn blocking(rows: usize, columns: usize, depth: usize, batch: usize, dtype: 
 /// # Panics
 /// If its elements are neither F32 nor F64.
 pub fn predicted_ns(contraction: &Contraction, cpu: Cpu) -> f64 {
-    let c = contraction;
+    let c = &*plan::oriented(contraction);
     let plan = match c.dtype {
         DType::F32 => Plan::new(c, kernels(cpu)),
         DType::F64 => Plan::new(c, &portable::KERNELS_F64),

@@ -158,10 +158,13 @@ pub(super) unsafe fn dot<V: Vector, const ROWS: usize, const COLUMNS: usize>(
             let rest = tile.depth - whole;
             dot_step(tile, whole, |from| V::load_first(from, rest), zero, &mut sums);
         }
-        for (c, sums) in sums.into_iter().enumerate() {
-            for (r, sum) in sums.into_iter().enumerate() {
+        let sums = sums.as_flattened();
+        for first in (0..sums.len()).step_by(4) {
+            let group: [V; 4] = array::from_fn(|i| *sums.get(first + i).unwrap_or(&zero));
+            for (i, sum) in V::sums(group).into_iter().enumerate().take(sums.len() - first) {
+                let (c, r) = ((first + i) / ROWS, (first + i) % ROWS);
                 let to = tile.output.offset(r as isize * tile.output_stride).add(c);
-                *to = if tile.accumulate { *to + sum.sum() } else { sum.sum() };
+                *to = if tile.accumulate { *to + sum } else { sum };
             }
         }
     }

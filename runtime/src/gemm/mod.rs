@@ -44,6 +44,7 @@ impl Product {
     /// # Panics
     /// If its elements are neither F32 nor F64.
     pub fn new(contraction: &Contraction, cpu: Cpu) -> Product {
+        let contraction = &*plan::oriented(contraction);
         Product(match contraction.dtype {
             DType::F32 => Typed::F32(Driver::new(contraction, kernels(cpu))),
             DType::F64 => Typed::F64(Driver::new(contraction, &portable::KERNELS_F64)),

@@ -1,5 +1,7 @@
 //! How a contraction is computed on an instruction set: decided once, when a program is loaded.
 
+use std::borrow::Cow;
+
 use super::kernel::Kernels;
 use crate::arena::CACHE_LINE;
 use crate::contraction::{Blocking, Contraction, Operand, Output, Strided};
@@ -19,9 +21,12 @@ const TILE_BYTES: usize = 128 << 10;
 /// Bytes of the right operand that a piece keeps packed for all of its row blocks.
 const RESIDENT_BYTES: usize = 512 << 10;
 
-/// Up to this many rows (or columns), dot kernels beat packing an operand whose contiguous axis
-/// is the depth.
-const DOT_EXTENT: usize = 12;
+/// What summing the lanes of a dot kernel's vectors costs for each result, in terms of the depth
+/// that could be added instead. Measured, like the next one.
+const DOT_SUM_TERMS: f64 = 48.0;
+
+/// What transposing an element of the right operand costs, in terms as above.
+const PACK_TERMS: f64 = 8.0;
 
 /// Rows this far apart (or a multiple of it) map to the same sets of a first-level cache.
 const HOSTILE_STRIDE_BYTES: usize = 4096;
@@ -73,13 +78,35 @@ pub(super) struct Plan {
     pub scratch_bytes: usize,
 }
 
+/// The contraction, or the transposed one, (A B)^T = B^T A^T, where that has contiguous columns
+/// in the output and this one does not.
+pub(super) fn oriented(contraction: &Contraction) -> Cow<'_, Contraction> {
+    let c = contraction;
+    match (&c.left, &c.right, &c.output) {
+        (Operand::Arena(left), Operand::Arena(right), Output::Arena(output))
+            if output.row_stride == 1 && output.column_stride != 1 =>
+        {
+            Cow::Owned(Contraction {
+                rows: c.columns,
+                columns: c.rows,
+                left: Operand::Arena(right.transposed()),
+                right: Operand::Arena(left.transposed()),
+                output: Output::Arena(output.transposed()),
+                blocking: Blocking { rows: c.blocking.columns, columns: c.blocking.rows },
+                ..c.clone()
+            })
+        }
+        _ => Cow::Borrowed(c),
+    }
+}
+
 impl Plan {
     /// Decides for a contraction.
     pub fn new<T>(contraction: &Contraction, kernels: &Kernels<T>) -> Plan {
         let c = contraction;
         let size = size_of::<T>();
         let Blocking { rows, columns } = c.piece_extents();
-        let method = method(c);
+        let method = method(c, kernels.lanes);
         let (left, right, most_depth) = match method {
             Method::Dot => (Access::InPlace, Access::InPlace, MAX_DOT_DEPTH_BLOCK),
             Method::Outer => (left_access(c), right_access(c), MAX_DEPTH_BLOCK),
@@ -136,14 +163,21 @@ pub(super) fn left_is_by_column(c: &Contraction) -> bool {
     matches!(c.left, Operand::Arena(Strided { row_stride: 1, column_stride, .. }) if column_stride != 1)
 }
 
-/// Dot kernels where they apply and there are few rows or columns.
-fn method(c: &Contraction) -> Method {
+/// Dot kernels where both operands are contiguous along the depth, unless it is too short for
+/// the sums at its end, or enough rows share the cost of transposing the right operand.
+fn method(c: &Contraction, lanes: usize) -> Method {
     let (Operand::Arena(left), Operand::Arena(right)) = (&c.left, &c.right) else {
         return Method::Outer;
     };
-    let along_depth = left.column_stride == 1 && right.row_stride == 1;
-    let few = c.rows.min(c.columns) <= DOT_EXTENT;
-    if along_depth && few { Method::Dot } else { Method::Outer }
+    if left.column_stride != 1 || right.row_stride != 1 {
+        return Method::Outer;
+    }
+    let Blocking { rows, columns } = c.piece_extents();
+    let depth = c.depth as f64;
+    let packing = PACK_TERMS * depth / rows as f64;
+    let unused_lanes = columns.next_multiple_of(lanes) - columns;
+    let waste = depth * unused_lanes as f64 / columns as f64;
+    if packing + waste > DOT_SUM_TERMS { Method::Dot } else { Method::Outer }
 }
 
 /// Elements of the left operand are read one by one, so in place unless rows compete for the

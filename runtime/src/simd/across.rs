@@ -20,8 +20,8 @@ pub(crate) trait AcrossLanes: Copy {
     /// As many vectors as a vector has lanes.
     type Square: AsRef<[Self]>;
 
-    /// The sum of all lanes, added pairwise.
-    fn sum(self) -> Self::Lane;
+    /// The sum of all lanes of each of four vectors, in a fixed order.
+    fn sums(vectors: [Self; 4]) -> [Self::Lane; 4];
 
     /// The square whose vector i is `row(i)`.
     fn square(row: impl FnMut(usize) -> Self) -> Self::Square;
@@ -35,9 +35,19 @@ impl AcrossLanes for F32x16 {
     type Lane = f32;
     type Square = [F32x16; 16];
 
+    /// Pairs within 128-bit parts, interleaving the vectors, then the parts.
     #[inline(always)]
-    fn sum(self) -> f32 {
-        intrinsic!(_mm512_reduce_add_ps(self.0))
+    fn sums([a, b, c, d]: [F32x16; 4]) -> [f32; 4] {
+        intrinsic!({
+            let pairs = |a, b| _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+            let ab = _mm512_castps_pd(pairs(a.0, b.0));
+            let cd = _mm512_castps_pd(pairs(c.0, d.0));
+            let (low, high) = (_mm512_unpacklo_pd(ab, cd), _mm512_unpackhi_pd(ab, cd));
+            let parts = _mm512_add_ps(_mm512_castpd_ps(low), _mm512_castpd_ps(high));
+            let parts =
+                _mm256_add_ps(_mm512_castps512_ps256(parts), _mm512_extractf32x8_ps::<1>(parts));
+            add_halves(parts)
+        })
     }
 
     #[inline(always)]
@@ -85,19 +95,31 @@ impl AcrossLanes for F32x16 {
     }
 }
 
+/// The lower half of an AVX register plus the upper one.
+///
+/// # Safety
+/// The processor has AVX.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+unsafe fn add_halves(vector: __m256) -> [f32; 4] {
+    let mut sums = [0.0; 4];
+    // SAFETY: the caller's promise; the array has room for four lanes.
+    unsafe {
+        let sum = _mm_add_ps(_mm256_castps256_ps128(vector), _mm256_extractf128_ps::<1>(vector));
+        _mm_storeu_ps(sums.as_mut_ptr(), sum);
+    }
+    sums
+}
+
 #[cfg(target_arch = "x86_64")]
 impl AcrossLanes for F32x8 {
     type Lane = f32;
     type Square = [F32x8; 8];
 
+    /// Pairs within 128-bit halves, interleaving the vectors, then the halves.
     #[inline(always)]
-    fn sum(self) -> f32 {
-        intrinsic!({
-            let four =
-                _mm_add_ps(_mm256_castps256_ps128(self.0), _mm256_extractf128_ps::<1>(self.0));
-            let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
-            _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
-        })
+    fn sums([a, b, c, d]: [F32x8; 4]) -> [f32; 4] {
+        intrinsic!(add_halves(_mm256_hadd_ps(_mm256_hadd_ps(a.0, b.0), _mm256_hadd_ps(c.0, d.0))))
     }
 
     #[inline(always)]
@@ -141,16 +163,18 @@ impl<const N: usize, T: Copy + Add<Output = T>> AcrossLanes for Lanes<N, T> {
     type Square = [Lanes<N, T>; N];
 
     #[inline(always)]
-    fn sum(self) -> T {
-        let mut sums: [T; N] = self.into();
-        let mut lanes = N;
-        while lanes > 1 {
-            lanes /= 2;
-            for lane in 0..lanes {
-                sums[lane] = sums[lane] + sums[lane + lanes];
+    fn sums(vectors: [Self; 4]) -> [T; 4] {
+        vectors.map(|vector| {
+            let mut sums: [T; N] = vector.into();
+            let mut lanes = N;
+            while lanes > 1 {
+                lanes /= 2;
+                for lane in 0..lanes {
+                    sums[lane] = sums[lane] + sums[lane + lanes];
+                }
             }
-        }
-        sums[0]
+            sums[0]
+        })
     }
 
     #[inline(always)]

@@ -14,9 +14,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// How often a waiting thread looks before it yields: some microseconds, well above the skew of
-/// balanced work and well below a scheduler's time slice.
-const SPINS_BEFORE_YIELD: u32 = 1 << 9;
+/// How often a waiting thread looks before it yields the processor: some microseconds, above
+/// the usual skew of balanced work. Where the system runs two threads of the team on one core,
+/// this is what each waits in vain before the other can go on, so it must not be much more.
+const SPINS_BEFORE_YIELD: u32 = 128;
 
 /// How long an idle thread watches for the next run before it sleeps. Waking a sleeping thread
 /// takes some 50 microseconds, so this bridges what happens between two steps of training.
@@ -229,7 +230,7 @@ impl Shared {
     fn next_run(&self, thread: usize, previous: u64) -> u64 {
         let since = Instant::now();
         loop {
-            for _ in 0..256 {
+            for _ in 0..SPINS_BEFORE_YIELD {
                 let run = self.run.0.load(Ordering::Acquire);
                 if run != previous {
                     return run;

@@ -1,6 +1,7 @@
 //! Capability tests: what a user can do with Cygnet, one module per capability.
 
 mod data;
+mod elaborate;
 mod format;
 mod language;
 mod reference;

@@ -5,6 +5,7 @@ pub mod diagnostic;
 pub mod elaborated;
 pub mod format;
 pub mod highlight;
+pub mod language;
 pub mod source;
 pub mod syntax;
 pub mod terminal;

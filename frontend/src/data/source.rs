@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use cygnet_runtime::dtype::DType;
+use serde::Serialize;
 
 use super::error::{DataError, Fault};
 
 /// A call of a data source, as `idx("data/digits", test: 0.2)`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SourceSpec {
     /// The name of the source.
     pub kind: String,
@@ -19,7 +20,8 @@ pub struct SourceSpec {
 }
 
 /// The value of an option.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
 pub enum OptionValue {
     /// An integer.
     Int(i64),

@@ -12,6 +12,7 @@
 mod expression;
 mod recipe;
 mod statement;
+mod visit;
 
 pub use expression::*;
 pub use recipe::*;
@@ -183,6 +184,50 @@ pub struct Shape {
     pub axes: Vec<Axis>,
     /// The text including the brackets.
     pub span: Span,
+}
+
+impl Shape {
+    /// The names that stand for axes in it, in order: `n` in `[n, 4]`, `h` in `[(h, 2)]`, `t` in
+    /// `[t: 8]`.
+    pub fn names(&self) -> Vec<(&str, Span)> {
+        let mut names = Vec::new();
+        for axis in &self.axes {
+            match (&axis.name, &axis.value) {
+                (Some(name), _) => names.push((name.name.as_str(), name.span)),
+                (None, AxisValue::Expr(expr)) => expr.axis_names(&mut names),
+                (None, AxisValue::Ellipsis) => {}
+            }
+        }
+        names
+    }
+}
+
+impl Expr {
+    /// The names in a sum, product or the like of names and numbers.
+    pub fn names(&self) -> Vec<&str> {
+        match &self.kind {
+            ExprKind::Name(name) => vec![name],
+            ExprKind::Paren(inner) | ExprKind::Unary { operand: inner, .. } => inner.names(),
+            ExprKind::Binary { left, right, .. } => [left.names(), right.names()].concat(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The names that an entry of a shape consists of.
+    fn axis_names<'a>(&'a self, names: &mut Vec<(&'a str, Span)>) {
+        match &self.kind {
+            ExprKind::Name(name) => names.push((name, self.span)),
+            ExprKind::Tuple(parts) => {
+                for part in parts {
+                    match &part.name {
+                        Some(name) => names.push((&name.name, name.span)),
+                        None => part.value.axis_names(names),
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
 }
 
 /// One entry of a [`Shape`].

@@ -90,6 +90,15 @@ impl Pattern {
             Pattern::Ignore(span) | Pattern::Tuple(_, span) => *span,
         }
     }
+
+    /// The names it binds, in order.
+    pub fn names(&self) -> Vec<&Ident> {
+        match self {
+            Pattern::Name(ident) => vec![ident],
+            Pattern::Ignore(_) => Vec::new(),
+            Pattern::Tuple(parts, _) => parts.iter().flat_map(Pattern::names).collect(),
+        }
+    }
 }
 
 /// Whether a [`Declaration`] is trained or carried.

@@ -1,0 +1,104 @@
+//! What a program is compiled for: numbers for its free dims, and settings of its parameters.
+
+use std::collections::BTreeMap;
+
+use super::size::Size;
+use super::value::Value;
+use crate::diagnostic::{Diagnostic, closest};
+use crate::syntax::ast;
+
+/// Numbers for free dims, and values for parameters as texts (`--set NAME=VALUE`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bindings {
+    /// The sizes of free dims, by name. A `dim` parameter may also be set here.
+    pub dims: BTreeMap<String, usize>,
+    /// Values of static parameters, of a recipe's `float` parameters, and of `batch` and
+    /// `epochs`, by name.
+    pub settings: BTreeMap<String, String>,
+}
+
+impl Bindings {
+    /// Bindings of free dims alone.
+    pub fn of_dims<'a>(dims: impl IntoIterator<Item = (&'a str, usize)>) -> Bindings {
+        let dims = dims.into_iter().map(|(name, size)| (name.to_owned(), size)).collect();
+        Bindings { dims, settings: BTreeMap::new() }
+    }
+
+    /// The same with one more setting.
+    #[must_use]
+    pub fn set(mut self, name: &str, value: &str) -> Bindings {
+        self.settings.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// The text set for `name`, from either list.
+    pub(super) fn text(&self, name: &str) -> Option<String> {
+        let set = self.settings.get(name).cloned();
+        set.or_else(|| self.dims.get(name).map(ToString::to_string))
+    }
+
+    /// Reports settings that nothing has the name of.
+    pub(super) fn unknown(&self, known: &[&str], place: &ast::Ident) -> Vec<Diagnostic> {
+        let unknown = self.settings.keys().filter(|name| !known.contains(&name.as_str()));
+        unknown
+            .map(|name| {
+                let diagnostic = Diagnostic::error(
+                    "unknown-setting",
+                    format!("`{}` has no parameter `{name}` to set", place.name),
+                )
+                .primary(place.span, "defined here");
+                match (closest(name, known.iter().copied()), known) {
+                    (Some(near), _) => diagnostic.help(format!("did you mean `{near}`?")),
+                    (None, []) => diagnostic.help("it has no parameters"),
+                    (None, known) => diagnostic.help(format!("it has {}", known.join(", "))),
+                }
+            })
+            .collect()
+    }
+}
+
+/// A text as the value of a static parameter of type `ty`; what it must be if it is not that.
+pub(super) fn parse_setting<'p>(text: &str, ty: &str) -> Result<Value<'p>, &'static str> {
+    let text = text.trim();
+    match ty {
+        "dim" | "int" => match text.replace('_', "").parse::<i64>() {
+            Ok(value) => Ok(Value::int(Size::constant(value))),
+            Err(_) => Err("a whole number"),
+        },
+        "float" | "init" => match text.parse::<f64>() {
+            Ok(value) if ty == "float" || value.is_finite() => Ok(Value::Float(Some(value))),
+            _ => Err("a number"),
+        },
+        "bool" => match text {
+            "true" => Ok(Value::Bool(true)),
+            "false" => Ok(Value::Bool(false)),
+            _ => Err("`true` or `false`"),
+        },
+        "list" => {
+            let inner = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+            let parts = inner.unwrap_or(text).split(',').filter(|part| !part.trim().is_empty());
+            let values: Result<Vec<Value<'p>>, _> = parts
+                .map(|part| parse_setting(part, "int").or_else(|_| parse_setting(part, "float")))
+                .collect();
+            values.map(|values| Value::List(values.into())).map_err(|_| "a list of numbers")
+        }
+        _ => Ok(Value::Text(text.into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_read_by_type() {
+        assert!(matches!(parse_setting("1_000", "int"), Ok(Value::Int(int)) if int.size.is(1000)));
+        assert!(matches!(parse_setting("1e-3", "float"), Ok(Value::Float(Some(1e-3)))));
+        assert!(matches!(parse_setting("true", "bool"), Ok(Value::Bool(true))));
+        assert!(
+            matches!(parse_setting("[1, 2]", "list"), Ok(Value::List(list)) if list.len() == 2)
+        );
+        assert!(matches!(parse_setting("1.5", "dim"), Err("a whole number")));
+        assert!(matches!(parse_setting("yes", "bool"), Err("`true` or `false`")));
+    }
+}

@@ -1,0 +1,180 @@
+//! The functions that the language itself defines.
+//!
+//! Every elementwise primitive of the compiler is a function of the language, and every element
+//! type converts (`f32(x)`). What else there is stands in one table, [`ALL`]; the rest is written
+//! in the language (`frontend/std`).
+
+mod creation;
+mod lists;
+mod reduction;
+mod tensors;
+
+use cygnet_compiler::op::Elementwise;
+use cygnet_compiler::types::DType;
+
+use super::evaluate::{Arguments, Eval, Evaluator, Parameter, assign_arguments};
+use super::value::{Given, Value};
+use crate::source::Span;
+
+/// A function that the language defines.
+#[derive(Clone, Copy, Debug)]
+pub enum Builtin {
+    /// An elementwise primitive: `exp(x)`.
+    Elementwise(Elementwise),
+    /// A conversion: `f32(x)`.
+    Cast(DType),
+    /// An entry of the table.
+    Entry(&'static Entry),
+}
+
+/// What a parameter of a built-in function takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// One argument, which must be given.
+    Required,
+    /// One argument or none.
+    Optional,
+    /// Any number of arguments without a name; only the first parameter.
+    Rest,
+}
+
+/// Declaration of a built-in function.
+#[derive(Debug)]
+pub struct Entry {
+    /// Its name.
+    pub name: &'static str,
+    /// Its parameters.
+    pub parameters: &'static [(&'static str, Kind)],
+    /// What it computes, in one line.
+    pub doc: &'static str,
+    /// Evaluates a call.
+    run: Run,
+}
+
+/// The evaluation of a call.
+type Run = for<'a, 'p> fn(&'a mut Evaluator<'p>, &'a Call<'p>) -> Eval<Value<'p>>;
+
+/// The arguments of a call, in the order of the parameters.
+pub struct Call<'p> {
+    /// The arguments of [`Kind::Rest`].
+    rest: Vec<Given<'p>>,
+    /// The other arguments, by number of the parameter.
+    given: Vec<Option<Given<'p>>>,
+    /// The whole call.
+    span: Span,
+    /// The function's name.
+    name: &'static str,
+}
+
+impl<'p> Call<'p> {
+    /// The argument number `index`, if it was given.
+    fn get(&self, index: usize) -> Option<&Given<'p>> {
+        self.given.get(index)?.as_ref()
+    }
+
+    /// The argument number `index`, which is a required one.
+    fn required(&self, index: usize) -> Eval<&Given<'p>> {
+        match self.get(index) {
+            Some(Given { value: Value::Unknown, .. }) | None => Err(super::evaluate::Stop),
+            Some(given) => Ok(given),
+        }
+    }
+}
+
+/// All built-in functions that are neither elementwise nor conversions, by theme.
+pub fn all() -> impl Iterator<Item = &'static Entry> {
+    [creation::ENTRIES, lists::ENTRIES, reduction::ENTRIES, tensors::ENTRIES].into_iter().flatten()
+}
+
+impl Builtin {
+    /// The function with this name.
+    pub fn named(name: &str) -> Option<Builtin> {
+        if let Some(entry) = all().find(|entry| entry.name == name) {
+            return Some(Builtin::Entry(entry));
+        }
+        let dtype = DType::from_name(name).map(Builtin::Cast);
+        dtype.or_else(|| Elementwise::named(name).map(Builtin::Elementwise))
+    }
+
+    /// The names of all functions, in table order.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        let entries = all().map(|entry| entry.name);
+        let casts = DType::ALL.into_iter().map(DType::name);
+        entries.chain(casts).chain(Elementwise::all().map(|function| function.entry().name))
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Builtin::Elementwise(function) => function.entry().name,
+            Builtin::Cast(dtype) => dtype.name(),
+            Builtin::Entry(entry) => entry.name,
+        }
+    }
+
+    /// The parameters as a call sees them; `None` if it takes any number of arguments.
+    pub fn parameters(self) -> Option<Vec<Parameter<'static>>> {
+        let required = |name| Parameter { name, required: true };
+        match self {
+            Builtin::Elementwise(function) => Some(
+                ["a", "b", "c"][..function.entry().arity].iter().copied().map(required).collect(),
+            ),
+            Builtin::Cast(_) => Some(vec![required("x")]),
+            Builtin::Entry(entry) => entry
+                .parameters
+                .iter()
+                .map(|&(name, kind)| match kind {
+                    Kind::Rest => None,
+                    kind => Some(Parameter { name, required: kind == Kind::Required }),
+                })
+                .collect(),
+        }
+    }
+
+    /// Whether brackets after it count along an axis: `arange[t]`.
+    pub fn is_count(self) -> bool {
+        self.name() == "arange"
+    }
+}
+
+impl<'p> Evaluator<'p> {
+    /// Calls a built-in function.
+    pub fn call_builtin(&mut self, builtin: Builtin, arguments: Arguments<'p>) -> Eval<Value<'p>> {
+        if let Some(span) = arguments.placeholder {
+            return Err(self.unsupported("a capture of a built-in function", span));
+        }
+        let (mut rest, mut others) = (Vec::new(), arguments.clone());
+        let parameters = match builtin.parameters() {
+            Some(parameters) => parameters,
+            None => {
+                let Builtin::Entry(entry) = builtin else { return Err(super::evaluate::Stop) };
+                let (unnamed, named) =
+                    arguments.given.iter().cloned().partition(|(name, _)| name.is_none());
+                let unnamed: Vec<(Option<_>, Given<'p>)> = unnamed;
+                rest = unnamed.into_iter().map(|(_, given)| given).collect();
+                others.given = named;
+                let named = entry.parameters[1..].iter();
+                named
+                    .map(|&(name, kind)| Parameter { name, required: kind == Kind::Required })
+                    .collect()
+            }
+        };
+        let order =
+            assign_arguments(builtin.name(), None, &parameters, &others.places(), arguments.span);
+        let order = self.assigned(order)?;
+        let given = others.in_order(&order);
+        match builtin {
+            Builtin::Elementwise(function) => {
+                self.apply(function, given.into_iter().flatten().collect())
+            }
+            Builtin::Cast(dtype) => {
+                let call = Call { rest, given, span: arguments.span, name: dtype.name() };
+                tensors::cast(self, &call, dtype)
+            }
+            Builtin::Entry(entry) => {
+                let call = Call { rest, given, span: arguments.span, name: entry.name };
+                (entry.run)(self, &call)
+            }
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! The meaning of programs: from syntax trees to graphs.
+
+pub mod bindings;
+pub mod builtins;
+pub mod check;
+pub mod elaborate;
+pub mod evaluate;
+pub mod initializer;
+pub mod instance;
+pub mod optimizer;
+pub mod package;
+pub mod program;
+pub mod recipe;
+pub mod scope;
+pub mod signature;
+pub mod size;
+pub mod standard;
+pub mod value;

@@ -1,0 +1,72 @@
+//! Optimizers: their bodies, evaluated once for each parameter.
+
+use super::evaluate::{Eval, Evaluator, Stop, Updated};
+use super::instance::{Activation, Root};
+use super::scope::{BindingKind, Scope};
+use super::value::{Given, Settings, Tensor, Value};
+use crate::diagnostic::Diagnostic;
+use crate::syntax::ast::Body;
+
+impl<'p> Evaluator<'p> {
+    /// Gives the parameter number `slot` the value that an optimizer makes of it and its
+    /// gradient.
+    pub(super) fn update_parameter(
+        &mut self,
+        settings: &Settings<'p>,
+        slot: usize,
+        gradient: Tensor,
+    ) -> Eval<()> {
+        let record = self.slots.record(slot).clone();
+        let updated = self.run_optimizer(settings, &record.path, record.tensor(), gradient)?;
+        self.assign_state(slot, &updated).map(drop)
+    }
+
+    /// The new value of the tensor `value` at `path` with the gradient `gradient`.
+    pub(super) fn run_optimizer(
+        &mut self,
+        settings: &Settings<'p>,
+        path: &str,
+        value: Tensor,
+        gradient: Tensor,
+    ) -> Eval<Given<'p>> {
+        let function = settings.closure.function;
+        let name = &function.name;
+        let activation = Activation::of_root(path, Root::PROGRAM, 0);
+        self.updated = Some(Updated {
+            path: path.to_owned(),
+            tensor: value.clone(),
+            optimizer: name.name.clone(),
+        });
+        let result = self.in_frame(&name.name, Some(settings.span), Some(activation), |this| {
+            let scope = Scope::of_function(settings.closure.module, None);
+            for (parameter, value) in function.parameters.iter().zip(&settings.values) {
+                scope.fix(&parameter.name.name, value.clone(), parameter.name.span);
+            }
+            let variable = BindingKind::Variable;
+            scope.bind("value", Value::Tensor(value), variable, name.span);
+            scope.bind("grad", Value::Tensor(gradient), variable, name.span);
+            match &function.body {
+                Body::Block(block) => {
+                    // Mistakes were reported; what counts is what `value` is in the end.
+                    let _ = this.block_in(block, &scope);
+                }
+                Body::Expr(expr) => {
+                    return Err(this.report(
+                        Diagnostic::error(
+                            "optimizer-body",
+                            format!("`{}` does not update `value`", name.name),
+                        )
+                        .primary(expr.span, "only an expression")
+                        .help("write a block: `{ value = value - lr * grad }`"),
+                    ));
+                }
+            }
+            scope.lookup("value").map(|binding| binding.value).ok_or(Stop)
+        });
+        self.updated = None;
+        match result? {
+            Value::Unknown => Err(Stop),
+            value => Ok(Given { value, span: name.span }),
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! What elaboration gives: graphs with names for everything that goes in and comes out.
+
+use std::collections::BTreeMap;
+
+use cygnet_compiler::graph::{Graph, SlotRole};
+use cygnet_compiler::types::{DType, TensorType};
+use serde::Serialize;
+
+use super::initializer::Initializer;
+use crate::data::source::{FieldSpec, SourceSpec};
+use crate::source::Span;
+
+/// Whether `training` holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// It does not: dropout does nothing, statistics are those saved.
+    Inference,
+    /// It does.
+    Training,
+}
+
+/// A tensor that the caller gives before a step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GraphInput {
+    /// Its name: a parameter of the model, or a field of the recipe's data.
+    pub name: String,
+    /// Its slot.
+    pub slot: u32,
+    /// Its type.
+    pub ty: TensorType,
+}
+
+/// A parameter or state, which keeps its value from step to step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GraphParameter {
+    /// Its path, as in saved weights: `layer1.0.conv1.weight`.
+    pub path: String,
+    /// Its slot.
+    pub slot: u32,
+    /// Its type.
+    pub ty: TensorType,
+    /// Its value before the first step.
+    pub initializer: Initializer,
+    /// What it is: [`SlotRole::Parameter`], [`SlotRole::Buffer`] (saved with the weights, not
+    /// trained) or [`SlotRole::State`] (of an optimizer or a recipe).
+    pub role: SlotRole,
+    /// Where it is declared.
+    pub span: Span,
+}
+
+impl GraphParameter {
+    /// Whether optimizers update it.
+    pub fn trainable(&self) -> bool {
+        self.role == SlotRole::Parameter
+    }
+
+    /// Whether it belongs to the model and is saved with its weights.
+    pub fn saved(&self) -> bool {
+        matches!(self.role, SlotRole::Parameter | SlotRole::Buffer)
+    }
+}
+
+/// A float that the caller gives before a step: a parameter of the recipe, `step` (counted from
+/// 1) or `epoch` (from 0). An `f64[]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GraphScalar {
+    /// Its name.
+    pub name: String,
+    /// Its slot.
+    pub slot: u32,
+    /// The value of a recipe's parameter, by default or setting; `None` for `step` and `epoch`.
+    pub value: Option<f64>,
+}
+
+/// A result of a graph.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GraphOutput {
+    /// Its name, as in [`Graph::outputs`].
+    pub name: String,
+    /// Its type.
+    pub ty: TensorType,
+}
+
+/// A graph and what its slots are.
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// The graph.
+    pub graph: Graph,
+    /// The tensors that the caller gives.
+    pub inputs: Vec<GraphInput>,
+    /// The floats that the caller gives.
+    pub scalars: Vec<GraphScalar>,
+    /// Parameters and state, in the order of their declarations.
+    pub parameters: Vec<GraphParameter>,
+    /// The results, in the order of [`Graph::outputs`].
+    pub outputs: Vec<GraphOutput>,
+    /// Labels that select a class: the input's name, and how many classes there are.
+    pub labels: Vec<(String, usize)>,
+}
+
+/// A model compiled for given sizes.
+#[derive(Clone, Debug)]
+pub struct ModelGraph {
+    /// The name of the model.
+    pub name: String,
+    /// The graph; its results are the model's, called `output`, or `output0`, `output1`, ... .
+    pub program: Program,
+}
+
+/// A recipe compiled for given sizes. Both programs have the same names for inputs, scalars and
+/// parameters; the numbers of their slots differ.
+#[derive(Clone, Debug)]
+pub struct RecipeGraph {
+    /// What the recipe says besides its graphs.
+    pub plan: RecipePlan,
+    /// Objectives and reports, without updates, with `training` false.
+    pub evaluation: Program,
+    /// The whole training step: forward, gradients, updates. Objectives are guarded.
+    pub training: Program,
+    /// The names of the outputs that are minimized.
+    pub objectives: Vec<String>,
+    /// The names of the outputs that are reported.
+    pub reports: Vec<String>,
+}
+
+/// One field of a `data` clause.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DataField {
+    /// Its name; `_` for a field that is not used.
+    pub name: String,
+    /// Element type; `None` for a field that is not used.
+    pub dtype: Option<DType>,
+    /// Its axes, samples first.
+    pub axes: Vec<DataAxis>,
+    /// Where it stands.
+    #[serde(skip)]
+    pub span: Span,
+}
+
+/// One axis of a [`DataField`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DataAxis {
+    /// The dim, if the axis has a name.
+    pub name: Option<String>,
+    /// Its size, if it does not depend on the data.
+    pub size: Option<usize>,
+}
+
+impl DataField {
+    /// What the loader is asked for.
+    pub fn spec(&self) -> FieldSpec {
+        FieldSpec {
+            name: self.name.clone(),
+            dtype: self.dtype.unwrap_or(DType::F32),
+            shape: self.axes.iter().map(|axis| axis.size).collect(),
+            classes: None,
+        }
+    }
+}
+
+/// A `data` clause.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DataClause {
+    /// Where the data come from.
+    pub source: SourceSpec,
+    /// What each sample brings.
+    pub fields: Vec<DataField>,
+    /// Where the source stands.
+    #[serde(skip)]
+    pub span: Span,
+}
+
+/// A parameter of a recipe that is a run-time value.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ScalarSetting {
+    /// Its name.
+    pub name: String,
+    /// Its value, by default or setting.
+    pub value: Option<f64>,
+}
+
+/// What a recipe says besides its graphs; known before the data are read.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct RecipePlan {
+    /// Its name.
+    pub name: String,
+    /// Where its data come from.
+    pub data: Option<DataClause>,
+    /// Samples per step.
+    pub batch: Option<usize>,
+    /// How often the data are gone through.
+    pub epochs: Option<usize>,
+    /// Its `float` parameters.
+    pub scalars: Vec<ScalarSetting>,
+    /// The dim of the samples, by the first axis of the data's fields.
+    pub batch_dim: Option<String>,
+}
+
+impl RecipePlan {
+    /// The sizes of the dims that the shapes of the data give: `shapes` has one entry per field,
+    /// as the data have it, samples first. The dim of the samples is the batch's.
+    pub fn dims(&self, shapes: &[&[usize]]) -> BTreeMap<String, usize> {
+        let mut dims = BTreeMap::new();
+        let fields = self.data.iter().flat_map(|data| &data.fields);
+        for (field, shape) in fields.zip(shapes) {
+            for (axis, &size) in field.axes.iter().zip(*shape).skip(1) {
+                if let Some(name) = &axis.name {
+                    dims.entry(name.clone()).or_insert(size);
+                }
+            }
+        }
+        if let (Some(name), Some(batch)) = (&self.batch_dim, self.batch) {
+            dims.insert(name.clone(), batch);
+        }
+        dims
+    }
+}

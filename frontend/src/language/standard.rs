@@ -1,0 +1,11 @@
+//! The standard library: source files of the language, compiled into the program.
+
+/// Name and text of each file. What they define is visible in every program.
+pub const FILES: &[(&str, &str)] = &[
+    ("activations.cyg", include_str!("../../std/activations.cyg")),
+    ("layers.cyg", include_str!("../../std/layers.cyg")),
+    ("losses.cyg", include_str!("../../std/losses.cyg")),
+    ("metrics.cyg", include_str!("../../std/metrics.cyg")),
+    ("optimizers.cyg", include_str!("../../std/optimizers.cyg")),
+    ("reductions.cyg", include_str!("../../std/reductions.cyg")),
+];

@@ -1,3 +1,5 @@
 //! The `cygnet` command.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    cygnet::cli::main()
+}

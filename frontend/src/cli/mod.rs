@@ -1,0 +1,64 @@
+//! The command line. Progress goes to stderr, results to stdout; `--json` prints one JSON object
+//! a line. Exit codes: 0 done, 1 the work failed, 2 wrong usage.
+
+mod bench;
+mod check;
+mod common;
+mod console;
+mod eval;
+mod feed;
+mod fmt;
+mod progress;
+mod run;
+mod train;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use console::Console;
+
+/// A small language for neural networks, compiled to native CPU code as one optimized graph.
+#[derive(Parser)]
+#[command(name = "cygnet", version, propagate_version = true)]
+struct Command {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Check a file: names, shapes, parameters. Runs nothing
+    Check(check::Arguments),
+    /// Train a recipe
+    Train(train::Arguments),
+    /// Evaluate trained weights on a recipe's test samples
+    Eval(eval::Arguments),
+    /// Run a model on arrays
+    Run(run::Arguments),
+    /// Measure the time of a training step or of inference
+    Bench(bench::Arguments),
+    /// Format files
+    Fmt(fmt::Arguments),
+}
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    let command = Command::parse();
+    let console = Console::new();
+    let outcome = match &command.task {
+        Task::Check(arguments) => check::run(arguments, &console),
+        Task::Train(arguments) => train::run(arguments, &console),
+        Task::Eval(arguments) => eval::run(arguments, &console),
+        Task::Run(arguments) => run::run(arguments, &console),
+        Task::Bench(arguments) => bench::run(arguments, &console),
+        Task::Fmt(arguments) => fmt::run(arguments, &console),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            console.report(&failure);
+            failure.exit_code()
+        }
+    }
+}

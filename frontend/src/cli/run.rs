@@ -1,0 +1,118 @@
+//! `cygnet run`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Serialize;
+
+use crate::data::npy::write_npy;
+use crate::error::Error;
+use crate::language::bindings::Bindings;
+use crate::language::elaborate::elaborate_model;
+use crate::language::program::Mode;
+use crate::session::Session;
+use crate::train::load_weights;
+
+use super::common::{Execution, Settings, load_package, pair, read_inputs};
+use super::console::{Console, Failure};
+use super::feed;
+
+/// Arguments of `cygnet run`.
+#[derive(Args)]
+pub struct Arguments {
+    /// The .cyg file
+    file: PathBuf,
+    /// The model; may be left out if the file has one
+    model: Option<String>,
+    /// Trained weights; random ones by --seed if not given
+    #[arg(long, value_name = "FILE.safetensors")]
+    weights: Option<PathBuf>,
+    /// Values of an input
+    #[arg(long, value_name = "NAME=FILE.npy", value_parser = pair)]
+    input: Vec<(String, String)>,
+    /// Where to save the outputs, as NAME.npy
+    #[arg(long, value_name = "DIR")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    settings: Settings,
+    /// Seed of random weights and random streams
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    #[command(flatten)]
+    execution: Execution,
+    /// Print one JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Output {
+    name: String,
+    dtype: &'static str,
+    shape: Vec<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    values: Option<Vec<f64>>,
+}
+
+/// Largest output whose values are printed.
+const MOST_PRINTED: usize = 1000;
+
+/// Runs a model once.
+pub fn run(arguments: &Arguments, console: &Console) -> Result<(), Failure> {
+    let options = arguments.execution.options()?;
+    let package = load_package(&arguments.file, console)?;
+    let fail = |error: Error| Failure::new(&error, package.sources());
+    let inputs = read_inputs(&arguments.input)?;
+    let settings = arguments.settings.to_map();
+    let name = arguments.model.as_deref();
+    let dims = feed::dims(&package, name, &inputs).map_err(fail)?;
+    let bindings = Bindings { dims, settings };
+    let model = elaborate_model(&package, name, &bindings, Mode::Inference)
+        .map_err(|diagnostics| fail(diagnostics.into()))?;
+    let program = &model.program;
+    let run = || -> Result<Session, Error> {
+        let mut session = Session::new(&program.graph, &options)?;
+        session.initialize(program, arguments.seed)?;
+        if let Some(path) = &arguments.weights {
+            load_weights(&mut session, program, path)?;
+        }
+        feed::set_inputs(&mut session, program, &inputs)?;
+        session.step();
+        Ok(session)
+    };
+    let session = run().map_err(fail)?;
+    for output in &program.outputs {
+        let tensor = session.output(&output.name).map_err(|error| fail(error.into()))?;
+        let file = match &arguments.output {
+            Some(folder) => {
+                std::fs::create_dir_all(folder).map_err(|error| {
+                    Error::request(
+                        format!("{}: {error}", folder.display()),
+                        "choose another --output",
+                    )
+                })?;
+                let path = folder.join(format!("{}.npy", output.name));
+                write_npy(&path, &tensor).map_err(Error::data)?;
+                Some(path.display().to_string())
+            }
+            None => None,
+        };
+        let printed = file.is_none() && tensor.len() <= MOST_PRINTED;
+        let values = printed.then(|| (0..tensor.len()).map(|i| tensor.get_f64(i)).collect());
+        let result = Output {
+            name: output.name.clone(),
+            dtype: tensor.dtype().name(),
+            shape: tensor.shape().to_vec(),
+            file,
+            values,
+        };
+        if arguments.json {
+            console.print_json(&result);
+        } else {
+            console.print(&feed::describe(&result.name, &tensor, result.file.as_deref()));
+        }
+    }
+    Ok(())
+}

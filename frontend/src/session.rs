@@ -1,0 +1,213 @@
+//! A compiled graph, loaded and ready to run.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use cygnet_compiler::compile::{CompileOptions, Compiled, Stage, compile};
+use cygnet_compiler::graph::{Graph, SlotRole};
+use cygnet_runtime::executor::Executor;
+use cygnet_runtime::program::Outcome;
+use cygnet_runtime::tensor::Tensor;
+use thiserror::Error;
+
+use crate::language::initializer::initialize;
+use crate::language::program::{GraphParameter, Program};
+
+/// How sessions are compiled and run.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SessionOptions {
+    /// Options of the compiler.
+    pub compile: CompileOptions,
+    /// Threads that run a step, the calling one included; 0 for as many as the machine has.
+    pub threads: usize,
+}
+
+impl SessionOptions {
+    /// The number of threads meant by [`SessionOptions::threads`].
+    pub fn thread_count(&self) -> usize {
+        match self.threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            threads => threads,
+        }
+    }
+}
+
+/// Why a session cannot do what is asked.
+#[derive(Debug, Error)]
+pub enum SessionError {
+    /// The compiler failed, which is a defect of Cygnet.
+    #[error("the compiler failed: {0}; this is a defect of Cygnet, please report it")]
+    Compiler(String),
+    /// There is no slot or output of this name.
+    #[error("there is no input, parameter or output called `{0}`")]
+    UnknownName(String),
+    /// A tensor does not fit its slot.
+    #[error("{0}")]
+    Mismatch(String),
+}
+
+/// A compiled graph with its memory and threads.
+pub struct Session {
+    executor: Executor,
+    compiled: Compiled,
+    slots: HashMap<String, usize>,
+    outputs: HashMap<String, usize>,
+    timings: Vec<(Stage, Duration)>,
+}
+
+impl Session {
+    /// Compiles a graph and loads the program. All slots are zero.
+    ///
+    /// # Errors
+    /// If the compiler fails.
+    pub fn new(graph: &Graph, options: &SessionOptions) -> Result<Session, SessionError> {
+        let mut timings = Vec::new();
+        let mut since = Instant::now();
+        let (program, compiled) = compile(graph, &options.compile, |stage| {
+            timings.push((stage, since.elapsed()));
+            since = Instant::now();
+        })
+        .map_err(|error| SessionError::Compiler(error.to_string()))?;
+        let names = |range: std::ops::Range<usize>| {
+            range.map(|index| (program.slots[index].name.clone(), index)).collect()
+        };
+        let (slots, outputs) =
+            (names(0..graph.slots.len()), names(graph.slots.len()..program.slots.len()));
+        // SAFETY: the program was compiled for this machine's instructions from a verified graph,
+        // and its functions access the arena and scratch memory only.
+        let executor = unsafe { Executor::new(program, options.thread_count()) };
+        Ok(Session { executor, compiled, slots, outputs, timings })
+    }
+
+    /// What the compiler made.
+    pub fn compiled(&self) -> &Compiled {
+        &self.compiled
+    }
+
+    /// Time taken by each stage of compilation.
+    pub fn timings(&self) -> &[(Stage, Duration)] {
+        &self.timings
+    }
+
+    /// The executor, for seeds, profiles and step numbers.
+    pub fn executor(&mut self) -> &mut Executor {
+        &mut self.executor
+    }
+
+    /// Number of threads that take part in a step.
+    pub fn thread_count(&self) -> usize {
+        self.executor.threads()
+    }
+
+    /// Bytes of the arena: the planned peak memory.
+    pub fn planned_bytes(&self) -> usize {
+        self.executor.program().arena_bytes
+    }
+
+    /// Runs a step.
+    pub fn step(&mut self) -> Outcome {
+        self.executor.step()
+    }
+
+    /// Whether the graph has a slot of this name.
+    pub fn has_slot(&self, name: &str) -> bool {
+        self.slots.contains_key(name)
+    }
+
+    /// Sets a slot.
+    ///
+    /// # Errors
+    /// If there is no such slot, or the tensor does not fit it.
+    pub fn set(&mut self, name: &str, tensor: &Tensor) -> Result<(), SessionError> {
+        let slot = self.slot(name)?;
+        self.executor
+            .write_slot(slot, tensor)
+            .map_err(|error| SessionError::Mismatch(error.to_string()))
+    }
+
+    /// Sets a run-time scalar, if the graph has one of this name.
+    pub fn set_scalar(&mut self, name: &str, value: f64) {
+        if let Some(&slot) = self.slots.get(name) {
+            let tensor = Tensor::from_slice(&[], &[value]);
+            self.executor.write_slot(slot, &tensor).expect("run-time scalars are f64");
+        }
+    }
+
+    /// A copy of a slot.
+    ///
+    /// # Errors
+    /// If there is no such slot.
+    pub fn get(&self, name: &str) -> Result<Tensor, SessionError> {
+        Ok(self.executor.read_slot(self.slot(name)?))
+    }
+
+    /// The bytes of a row-major slot, to be filled.
+    ///
+    /// # Errors
+    /// If there is no such slot.
+    pub fn bytes_mut(&mut self, name: &str) -> Result<&mut [u8], SessionError> {
+        let slot = self.slot(name)?;
+        self.executor
+            .slot_bytes_mut(slot)
+            .ok_or_else(|| SessionError::Mismatch(format!("`{name}` is not laid out row-major")))
+    }
+
+    /// A copy of an output of the last step.
+    ///
+    /// # Errors
+    /// If there is no such output.
+    pub fn output(&self, name: &str) -> Result<Tensor, SessionError> {
+        let output = self.outputs.get(name);
+        let output = output.ok_or_else(|| SessionError::UnknownName(name.to_owned()))?;
+        Ok(self.executor.read_slot(*output))
+    }
+
+    /// A scalar output of the last step.
+    ///
+    /// # Errors
+    /// If there is no such output.
+    pub fn scalar_output(&self, name: &str) -> Result<f64, SessionError> {
+        Ok(self.output(name)?.get_f64(0))
+    }
+
+    /// Puts the first values of parameters, state and run-time scalars in place.
+    ///
+    /// # Errors
+    /// If the session was not compiled from this program.
+    pub fn initialize(&mut self, program: &Program, seed: u64) -> Result<(), SessionError> {
+        for parameter in &program.parameters {
+            let GraphParameter { path, ty, initializer, .. } = parameter;
+            self.set(path, &initialize(initializer, seed, path, ty))?;
+        }
+        self.set_scalars(program);
+        self.executor.set_seed(seed);
+        Ok(())
+    }
+
+    /// Sets the run-time scalars whose values are known.
+    pub fn set_scalars(&mut self, program: &Program) {
+        for scalar in &program.scalars {
+            if let Some(value) = scalar.value {
+                self.set_scalar(&scalar.name, value);
+            }
+        }
+    }
+
+    /// Copies all parameters and buffers that both sessions have.
+    ///
+    /// # Errors
+    /// If a shape differs.
+    pub fn copy_weights_from(&mut self, other: &Session) -> Result<(), SessionError> {
+        for slot in &other.compiled.schedule.kernels.slots {
+            let is_weight = matches!(slot.role, SlotRole::Parameter | SlotRole::Buffer);
+            if is_weight && self.has_slot(&slot.name) {
+                self.set(&slot.name, &other.get(&slot.name)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn slot(&self, name: &str) -> Result<usize, SessionError> {
+        self.slots.get(name).copied().ok_or_else(|| SessionError::UnknownName(name.to_owned()))
+    }
+}

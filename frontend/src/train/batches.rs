@@ -1,0 +1,97 @@
+//! From samples to the inputs of a step.
+
+use cygnet_runtime::dtype::DType;
+
+use crate::data::dataset::Dataset;
+use crate::data::source::FieldSpec;
+use crate::error::Error;
+use crate::language::bindings::Bindings;
+use crate::language::package::Package;
+use crate::language::program::{DataClause, DataField, RecipePlan};
+use crate::language::recipe::elaborate_recipe;
+use crate::session::Session;
+
+/// How an epoch is cut into steps.
+#[derive(Clone, Copy, Debug)]
+pub struct Batches {
+    /// Samples per step.
+    pub batch: usize,
+    /// Steps per epoch. Samples that do not fill a batch are left out of that epoch; the order is
+    /// another one in each.
+    pub steps_per_epoch: usize,
+    /// Passes over the samples.
+    pub epochs: usize,
+}
+
+impl Batches {
+    /// What a recipe says, for this many samples.
+    pub fn of(plan: &RecipePlan, samples: usize) -> Result<Batches, Error> {
+        let missing = |what: &str| {
+            Error::request(
+                format!("the recipe `{}` does not say `{what}`", plan.name),
+                format!("add a line `{what} …` to it, or --{what} N to the command"),
+            )
+        };
+        let batch = plan.batch.ok_or_else(|| missing("batch"))?;
+        let epochs = plan.epochs.ok_or_else(|| missing("epochs"))?;
+        if samples < batch {
+            return Err(Error::request(
+                format!("a batch takes {batch} samples, but there are {samples}"),
+                format!("set a smaller batch: --batch {samples}"),
+            ));
+        }
+        Ok(Batches { batch, steps_per_epoch: samples / batch, epochs })
+    }
+}
+
+/// The `data` clause of a recipe.
+pub fn data_clause(plan: &RecipePlan) -> Result<&DataClause, Error> {
+    plan.data.as_ref().ok_or_else(|| {
+        Error::request(
+            format!("the recipe `{}` has no data", plan.name),
+            "add a line `data NAME: TYPE from SOURCE(…)` to it",
+        )
+    })
+}
+
+/// The declared fields of a `data` clause, for the loader. Where the recipe can be elaborated
+/// without its data, labels get the number of their classes.
+pub fn fields(
+    package: &Package,
+    plan: &RecipePlan,
+    clause: &DataClause,
+    bindings: &Bindings,
+) -> Vec<FieldSpec> {
+    let mut bound = bindings.clone();
+    bound.dims = plan.dims(&[]);
+    let labels = elaborate_recipe(package, Some(&plan.name), &bound)
+        .map_or_else(|_| Vec::new(), |recipe| recipe.training.labels);
+    let classes = |name: &str| labels.iter().find(|(n, _)| n == name).map(|&(_, count)| count);
+    let field = |field: &DataField| FieldSpec {
+        name: field.name.clone(),
+        dtype: field.dtype.unwrap_or(DType::F32),
+        shape: [None].into_iter().chain(field.axes.iter().skip(1).map(|axis| axis.size)).collect(),
+        classes: classes(&field.name),
+    };
+    clause.fields.iter().map(field).collect()
+}
+
+/// Shapes of the loaded fields in the order of the clause; empty for a field that is not used.
+pub fn shapes<'a>(clause: &DataClause, samples: &'a Dataset) -> Vec<&'a [usize]> {
+    let shape = |name: &str| match samples.field_index(name) {
+        Some(index) => samples.fields()[index].tensor().shape(),
+        None => &[][..],
+    };
+    clause.fields.iter().map(|field| shape(&field.name)).collect()
+}
+
+/// Copies the samples at `indices` to the inputs of `session`.
+pub fn fill(session: &mut Session, samples: &Dataset, indices: &[u32]) -> Result<(), Error> {
+    for (position, field) in samples.fields().iter().enumerate() {
+        // A field that the recipe does not use has no slot.
+        if session.has_slot(field.name()) {
+            samples.gather(position, indices, session.bytes_mut(field.name())?);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,151 @@
+//! When a loss becomes infinite or NaN: finding the cause, keeping the last good weights.
+
+use cygnet_compiler::array::Array;
+use cygnet_compiler::evaluate::{Evaluator, Precision, first_non_finite};
+use cygnet_compiler::graph::{NodeId, SlotRole};
+use cygnet_runtime::program::Outcome;
+use cygnet_runtime::tensor::Tensor;
+
+use crate::diagnostic::Diagnostic;
+use crate::error::Error;
+use crate::session::Session;
+
+use super::Trainer;
+
+/// Everything that steps change.
+pub struct Snapshot {
+    tensors: Vec<(String, Tensor)>,
+}
+
+impl Snapshot {
+    /// Copies parameters, buffers and states.
+    pub fn take(session: &Session) -> Snapshot {
+        let slots = session.compiled().schedule.kernels.slots.iter();
+        let carried = slots.filter(|slot| {
+            matches!(slot.role, SlotRole::Parameter | SlotRole::Buffer | SlotRole::State)
+        });
+        let tensors = carried.filter_map(|slot| {
+            let tensor = session.get(&slot.name).ok()?;
+            Some((slot.name.clone(), tensor))
+        });
+        Snapshot { tensors: tensors.collect() }
+    }
+
+    fn restore(&self, session: &mut Session) -> Result<(), Error> {
+        for (name, tensor) in &self.tensors {
+            session.set(name, tensor)?;
+        }
+        Ok(())
+    }
+
+    fn is_finite(&self) -> bool {
+        let finite = |tensor: &Tensor| {
+            !tensor.dtype().is_float()
+                || (0..tensor.len()).all(|index| tensor.get_f64(index).is_finite())
+        };
+        self.tensors.iter().all(|(_, tensor)| finite(tensor))
+    }
+}
+
+impl Trainer<'_> {
+    /// Explains why step `number` of an epoch has no finite loss, leaving the trainer with the
+    /// last good weights.
+    ///
+    /// If the weights were still finite, this step's forward pass is to blame. Otherwise the
+    /// epoch is repeated from its snapshot - steps are deterministic - up to the step whose update
+    /// spoilt them.
+    pub(super) fn diagnose(
+        &mut self,
+        snapshot: &Snapshot,
+        order: &[u32],
+        epoch: usize,
+        number: usize,
+    ) -> Error {
+        match self.find_cause(snapshot, order, epoch, number) {
+            Ok(diagnostic) => Error::Program(vec![diagnostic]),
+            Err(error) => error,
+        }
+    }
+
+    fn find_cause(
+        &mut self,
+        snapshot: &Snapshot,
+        order: &[u32],
+        epoch: usize,
+        number: usize,
+    ) -> Result<Diagnostic, Error> {
+        if Snapshot::take(&self.session).is_finite() {
+            return Ok(self.explain(epoch, number));
+        }
+        snapshot.restore(&mut self.session)?;
+        let (batch, steps) = (self.schedule.batch, self.schedule.steps_per_epoch);
+        for (earlier, samples) in order.chunks_exact(batch).take(number).enumerate() {
+            let before = Snapshot::take(&self.session);
+            self.feed(epoch, epoch * steps + earlier, samples)?;
+            let outcome = self.session.step();
+            if outcome != Outcome::Finished || !Snapshot::take(&self.session).is_finite() {
+                before.restore(&mut self.session)?;
+                return Ok(self.explain(epoch, earlier));
+            }
+        }
+        Ok(self.explain(epoch, number))
+    }
+
+    /// Runs the step that the session is fed with in the reference evaluator, and names the
+    /// operation where the first value that is not finite arises.
+    fn explain(&self, epoch: usize, number: usize) -> Diagnostic {
+        let graph = &self.recipe.training.graph;
+        let step = epoch * self.schedule.steps_per_epoch + number;
+        let slots: Vec<Array> = (graph.slots.iter())
+            .map(|slot| {
+                let tensor = self.session.get(&slot.name).expect("every slot of the graph");
+                let values = (0..tensor.len()).map(|index| tensor.get_f64(index)).collect();
+                Array::new(slot.ty.clone(), values)
+            })
+            .collect();
+        let mut evaluator = Evaluator::new(&slots);
+        evaluator.context.seed = self.options.seed;
+        evaluator.context.step = step as u64;
+        evaluator.precision = Precision::Single;
+        let values = evaluator.values(graph);
+        let message = format!(
+            "the loss is no longer finite: step {} of epoch {} (step {} in all)",
+            number + 1,
+            epoch + 1,
+            step + 1
+        );
+        let diagnostic = Diagnostic::error("not-finite", message);
+        let diagnostic = match first_non_finite(graph, &values) {
+            Some(node) => self.blame(diagnostic, node, &values),
+            None => diagnostic.note(
+                "in the reference evaluator all values of this step are finite: native \
+                 arithmetic overflows where exact arithmetic does not",
+            ),
+        };
+        diagnostic.help(
+            "lower the learning rate, clip gradients, or guard the operation; the last good \
+             weights are kept",
+        )
+    }
+
+    fn blame(&self, diagnostic: Diagnostic, node: NodeId, values: &[Array]) -> Diagnostic {
+        let graph = &self.recipe.training.graph;
+        let values = &values[node.index()].values;
+        let value = values.iter().find(|value| !value.is_finite()).copied().unwrap_or(f64::NAN);
+        let made = graph.node(node);
+        let origin = &made.origin;
+        let part = if origin.gradient { "the gradient of this" } else { "this" };
+        let text = format!("{part} gives {value}, as the first of all ({})", made.op);
+        let mut diagnostic = diagnostic;
+        for (depth, span) in origin.spans.iter().enumerate() {
+            diagnostic = match depth {
+                0 => diagnostic.primary(*span, text.clone()),
+                _ => diagnostic.secondary(*span, "called from here"),
+            };
+        }
+        if origin.spans.is_empty() {
+            diagnostic = diagnostic.note(text);
+        }
+        diagnostic
+    }
+}

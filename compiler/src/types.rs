@@ -46,6 +46,13 @@ impl TensorType {
         self.elements() * self.dtype.size()
     }
 
+    /// Bytes of a dense tensor of this type; `None` if no memory can hold so many.
+    pub fn checked_bytes(&self) -> Option<usize> {
+        let bytes = (self.shape.iter())
+            .try_fold(self.dtype.size(), |bytes, &extent| bytes.checked_mul(extent))?;
+        isize::try_from(bytes).is_ok().then_some(bytes)
+    }
+
     /// The same shape with another element type.
     pub fn with_dtype(&self, dtype: DType) -> TensorType {
         TensorType { dtype, shape: self.shape.clone() }

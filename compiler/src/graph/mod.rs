@@ -1,11 +1,16 @@
 //! The computation graph: nodes of primitive operations on tensors of fixed shape.
 
+mod dot;
+mod json;
 mod origin;
 mod print;
 mod prune;
+#[cfg(test)]
+mod tests;
 mod verify;
 
 pub use crate::op::{Emit, NodeId};
+pub use json::{GraphView, NodeView, OutputView, SlotView, TypeView, UpdateView};
 pub use origin::Origin;
 pub use print::Listing;
 pub use verify::VerifyError;
@@ -134,6 +139,9 @@ impl Graph {
                 operands.iter().map(|&operand| self.type_of(operand)).collect();
             op.primitive().infer(&types)?
         };
+        if ty.checked_bytes().is_none() {
+            return Err(format!("a tensor of type {ty} does not fit into memory"));
+        }
         let origin = Arc::clone(&self.current_origin);
         self.nodes.push(Node { op, operands: SmallVec::from_slice(operands), ty, origin });
         Ok(NodeId((self.nodes.len() - 1) as u32))

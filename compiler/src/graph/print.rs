@@ -57,12 +57,21 @@ impl Graph {
         Listing { graph: self, place }
     }
 
-    /// The operation and its operands: `add %1 %2`, `slot hidden.weight`.
+    /// The operation and its operands: `add %1 %2`, `slot{hidden.weight}`.
     pub fn expression(&self, id: NodeId) -> String {
         let node = self.node(id);
-        match &node.op {
-            Op::Slot(slot) => format!("slot {}", self.slots[slot.index as usize].name),
-            op => node.operands.iter().fold(op.to_string(), |text, o| format!("{text} {o}")),
+        let operation = match &node.op {
+            Op::Slot(_) => format!("slot{{{}}}", self.attributes(id)),
+            op => op.to_string(),
+        };
+        node.operands.iter().fold(operation, |text, operand| format!("{text} {operand}"))
+    }
+
+    /// The attributes of a node's operation, with slots by name.
+    pub(super) fn attributes(&self, id: NodeId) -> String {
+        match &self.node(id).op {
+            Op::Slot(slot) => self.slots[slot.index as usize].name.clone(),
+            op => op.primitive().attributes(),
         }
     }
 }

@@ -117,6 +117,9 @@ impl Primitive for Iota {
         if self.axis >= self.shape.len() {
             return Err(format!("axis {} of a shape with {} axes", self.axis, self.shape.len()));
         }
+        if self.dtype == DType::Bool {
+            return Err("positions are numbers, not bool".to_owned());
+        }
         Ok(TensorType { dtype: self.dtype, shape: self.shape.clone() })
     }
 

@@ -13,6 +13,8 @@ pub mod leaf;
 pub mod lowering;
 pub mod movement;
 pub mod reduction;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 
@@ -180,5 +182,10 @@ impl fmt::Display for Op {
 fn operands_of<'a, const N: usize>(
     operands: &[&'a TensorType],
 ) -> Result<[&'a TensorType; N], String> {
-    operands.try_into().map_err(|_| format!("takes {N} operands, got {}", operands.len()))
+    operands.try_into().map_err(|_| wrong_count(N, operands.len()))
+}
+
+/// The error for `found` operands where there should be `expected`.
+fn wrong_count(expected: usize, found: usize) -> String {
+    format!("takes {expected} operand{}, got {found}", if expected == 1 { "" } else { "s" })
 }

@@ -71,7 +71,7 @@ impl Primitive for Reshape {
     fn infer(&self, operands: &[&TensorType]) -> Result<TensorType, String> {
         let [operand] = operands_of(operands)?;
         let result = TensorType { dtype: operand.dtype, shape: self.shape.clone() };
-        if result.elements() != operand.elements() {
+        if result.checked_bytes() != Some(operand.bytes()) {
             return Err(format!("{operand} does not fit the shape {:?}", self.shape.as_slice()));
         }
         Ok(result)
@@ -315,13 +315,14 @@ impl Primitive for Pad {
         if self.value.dtype != operand.dtype {
             return Err(format!("padding of {} with a {}", operand.dtype, self.value.dtype));
         }
-        let shape = (0..rank)
-            .map(|axis| {
-                let extent = operand.shape[axis];
-                let gaps = extent.saturating_sub(1) * self.interior[axis];
-                self.low[axis] + extent + gaps + self.high[axis]
-            })
-            .collect();
+        let padded = |axis: usize| {
+            let extent = operand.shape[axis];
+            let gaps = extent.saturating_sub(1).checked_mul(self.interior[axis])?;
+            let inside = extent.checked_add(gaps)?;
+            inside.checked_add(self.low[axis])?.checked_add(self.high[axis])
+        };
+        let shape: Option<Shape> = (0..rank).map(padded).collect();
+        let shape = shape.ok_or_else(|| format!("{operand} with too much padding"))?;
         Ok(TensorType { dtype: operand.dtype, shape })
     }
 

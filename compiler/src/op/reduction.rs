@@ -117,6 +117,9 @@ impl Primitive for Reduce {
         if matches!(operand.dtype, DType::Bool | DType::U8) {
             return Err(format!("a reduction of {}; cast it first", operand.dtype));
         }
+        if self.axes.is_empty() {
+            return Err("a reduction over no axes".to_owned());
+        }
         without_axes(operand, &self.axes)
     }
 

@@ -14,7 +14,7 @@ use std::fmt;
 use smallvec::SmallVec;
 
 use super::lowering::Lowering;
-use super::{Application, Context, Cotangents, Emit, NodeId, Primitive};
+use super::{Application, Context, Cotangents, Emit, NodeId, Primitive, wrong_count};
 use crate::array::Array;
 use crate::types::{DType, TensorType};
 
@@ -133,13 +133,13 @@ impl Primitive for Elementwise {
     }
 
     fn infer(&self, operands: &[&TensorType]) -> Result<TensorType, String> {
-        let Entry { name, arity, typing, .. } = self.entry();
+        let Entry { arity, typing, .. } = self.entry();
         if operands.len() != *arity {
-            return Err(format!("{name} takes {arity} operands, got {}", operands.len()));
+            return Err(wrong_count(*arity, operands.len()));
         }
         if operands.iter().any(|operand| operand.shape != operands[0].shape) {
             let shapes: Vec<String> = operands.iter().map(ToString::to_string).collect();
-            return Err(format!("{name} of different shapes: {}", shapes.join(", ")));
+            return Err(format!("operands of different shapes: {}", shapes.join(", ")));
         }
         let values = if *typing == Typing::Select { &operands[1..] } else { operands };
         let dtype = values[0].dtype;
@@ -153,7 +153,7 @@ impl Primitive for Elementwise {
             };
         if !fits {
             let types: Vec<String> = operands.iter().map(ToString::to_string).collect();
-            return Err(format!("{name} does not take {}", types.join(", ")));
+            return Err(format!("does not take {}", types.join(", ")));
         }
         let result = if *typing == Typing::Comparison { DType::Bool } else { dtype };
         Ok(operands[0].with_dtype(result))

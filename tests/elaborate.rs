@@ -4,6 +4,7 @@ use std::path::Path;
 
 use cygnet::diagnostic::Diagnostic;
 use cygnet::language::bindings::Bindings;
+use cygnet::language::check::check;
 use cygnet::language::elaborate::elaborate_model;
 use cygnet::language::package::Package;
 use cygnet::language::program::{Mode, ModelGraph, Program, RecipeGraph};
@@ -254,4 +255,27 @@ fn parameters_have_the_names_and_shapes_of_published_checkpoints() {
     assert_eq!(recipe.objectives, ["loss"]);
     assert_eq!(recipe.training.graph.guards.len(), 1);
     assert_eq!(recipe.plan.scalars[0].value, Some(1e-4));
+}
+
+#[test]
+fn the_examples_are_compiled() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
+    let mut compiled = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("the examples are there") {
+        let path = entry.expect("readable").path();
+        if path.extension().is_none_or(|extension| extension != "cyg") {
+            continue;
+        }
+        let (package, diagnostics) = Package::load(&path);
+        assert!(diagnostics.is_empty(), "{}", render(&diagnostics, package.sources()));
+        let checked = check(&package);
+        let mistakes = render(&checked.diagnostics, package.sources());
+        assert!(checked.diagnostics.is_empty(), "{mistakes}");
+        let recipe = expect(&package, elaborate_recipe(&package, None, &Bindings::default()));
+        recipe.training.graph.verify().expect("a valid graph");
+        recipe.evaluation.graph.verify().expect("a valid graph");
+        compiled.push(recipe.plan.name);
+    }
+    compiled.sort();
+    assert_eq!(compiled, ["digits", "sine", "wine"]);
 }

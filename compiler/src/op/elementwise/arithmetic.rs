@@ -64,7 +64,7 @@ pub(super) const ENTRIES: &[Entry] = &[
             }),
         ],
         lowering: Inline(|lanes, x| lanes.div(x[0], x[1])),
-        cost: 0.25,
+        cost: 0.12,
         domain: Domain::smooth(&[(-3.0, 3.0), (0.5, 3.0)]),
     },
     Entry {
@@ -114,7 +114,7 @@ pub(super) const ENTRIES: &[Entry] = &[
             let rest = lanes.select(negative, minus_one, x[0]);
             lanes.select(positive, one, rest)
         }),
-        cost: 0.08,
+        cost: 0.04,
         domain: Domain { ranges: &[(-3.0, 3.0)], kink_distance: |x| x[0].abs() },
     },
     Entry {
@@ -137,7 +137,7 @@ pub(super) const ENTRIES: &[Entry] = &[
             let larger = lanes.select(greater, x[0], x[1]);
             or_nan(lanes, x[0], larger)
         }),
-        cost: 0.06,
+        cost: 0.05,
         domain: Domain {
             ranges: &[(-3.0, 3.0), (-3.0, 3.0)],
             kink_distance: |x| (x[0] - x[1]).abs(),
@@ -162,7 +162,7 @@ pub(super) const ENTRIES: &[Entry] = &[
             let smaller = lanes.select(less, x[0], x[1]);
             or_nan(lanes, x[0], smaller)
         }),
-        cost: 0.06,
+        cost: 0.05,
         domain: Domain {
             ranges: &[(-3.0, 3.0), (-3.0, 3.0)],
             kink_distance: |x| (x[0] - x[1]).abs(),
@@ -182,7 +182,7 @@ pub(super) const ENTRIES: &[Entry] = &[
             g.div(half, y)
         })],
         lowering: Inline(|lanes, x| lanes.sqrt(x[0])),
-        cost: 0.35,
+        cost: 0.25,
         domain: Domain::smooth(&[(0.2, 4.0)]),
     },
     Entry {
@@ -195,7 +195,7 @@ pub(super) const ENTRIES: &[Entry] = &[
         evaluate_i32: None,
         gradient: &[None],
         lowering: Inline(|lanes, x| lanes.floor(x[0])),
-        cost: 0.04,
+        cost: 0.03,
         domain: Domain { ranges: &[(-3.0, 3.0)], kink_distance: |x| (x[0] - x[0].round()).abs() },
     },
 ];

@@ -108,7 +108,7 @@ pub(super) const ENTRIES: &[Entry] = &[
             }),
         ],
         lowering: Inline(|lanes, x| lanes.select(x[0], x[1], x[2])),
-        cost: 0.03,
+        cost: 0.02,
         domain: Domain::smooth(&[(0.0, 1.0), (-3.0, 3.0), (-3.0, 3.0)]),
     },
 ];

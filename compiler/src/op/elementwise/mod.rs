@@ -78,8 +78,9 @@ pub struct Entry {
     pub lowering: Lowering,
     /// Predicted nanoseconds per f32 element, operands in the first-level cache, on one core.
     ///
-    /// Measured on a 4 GHz Zen 5: inline operations as 128-bit vectors between other arithmetic,
-    /// tile functions with AVX-512.
+    /// Measured on a Zen 5 over 512 elements: inline operations in 128-bit vectors, what one more
+    /// of them adds to a chain; tile functions with AVX-512, the whole call. (With AVX2 tile
+    /// functions take two to three times as long.)
     pub cost: f64,
     /// Where tests sample operands.
     pub domain: Domain,

@@ -23,7 +23,7 @@ pub(super) const ENTRIES: &[Entry] = &[
         evaluate_i32: None,
         gradient: &[Some(|g, _, y, dy| g.mul(dy, y))],
         lowering: Tile(TileFunction::Exp),
-        cost: 0.1,
+        cost: 0.095,
         domain: Domain::smooth(&[(-3.0, 1.5)]),
     },
     Entry {
@@ -40,7 +40,7 @@ pub(super) const ENTRIES: &[Entry] = &[
             g.mul(dy, power)
         })],
         lowering: Tile(TileFunction::Expm1),
-        cost: 0.15,
+        cost: 0.13,
         domain: Domain::smooth(&[(-3.0, 1.5)]),
     },
     Entry {
@@ -53,7 +53,7 @@ pub(super) const ENTRIES: &[Entry] = &[
         evaluate_i32: None,
         gradient: &[Some(|g, x, _, dy| g.div(dy, x[0]))],
         lowering: Tile(TileFunction::Log),
-        cost: 0.15,
+        cost: 0.195,
         domain: Domain::smooth(&[(0.2, 5.0)]),
     },
     Entry {
@@ -70,7 +70,7 @@ pub(super) const ENTRIES: &[Entry] = &[
             g.div(dy, sum)
         })],
         lowering: Tile(TileFunction::Log1p),
-        cost: 0.15,
+        cost: 0.2,
         domain: Domain::smooth(&[(-0.7, 4.0)]),
     },
     Entry {
@@ -86,7 +86,7 @@ pub(super) const ENTRIES: &[Entry] = &[
             g.mul(dy, cosine)
         })],
         lowering: Tile(TileFunction::Sin),
-        cost: 0.2,
+        cost: 0.165,
         domain: Domain::smooth(&[(-3.0, 3.0)]),
     },
     Entry {
@@ -103,7 +103,7 @@ pub(super) const ENTRIES: &[Entry] = &[
             g.neg(product)
         })],
         lowering: Tile(TileFunction::Cos),
-        cost: 0.2,
+        cost: 0.165,
         domain: Domain::smooth(&[(-3.0, 3.0)]),
     },
     Entry {
@@ -139,7 +139,7 @@ pub(super) const ENTRIES: &[Entry] = &[
             g.mul(dy, slope)
         })],
         lowering: Tile(TileFunction::Sigmoid),
-        cost: 0.15,
+        cost: 0.14,
         domain: Domain::smooth(&[(-3.0, 3.0)]),
     },
     Entry {
@@ -155,7 +155,7 @@ pub(super) const ENTRIES: &[Entry] = &[
             g.mul(dy, bell)
         })],
         lowering: Tile(TileFunction::Erf),
-        cost: 0.3,
+        cost: 0.285,
         domain: Domain::smooth(&[(-2.5, 2.5)]),
     },
     Entry {
@@ -171,7 +171,7 @@ pub(super) const ENTRIES: &[Entry] = &[
             g.mul(dy, slope)
         })],
         lowering: Tile(TileFunction::Gelu),
-        cost: 0.35,
+        cost: 0.225,
         domain: Domain::smooth(&[(-3.0, 3.0)]),
     },
     Entry {
@@ -192,7 +192,7 @@ pub(super) const ENTRIES: &[Entry] = &[
             g.mul(dy, slope)
         })],
         lowering: Tile(TileFunction::GeluGradient),
-        cost: 0.35,
+        cost: 0.24,
         domain: Domain::smooth(&[(-3.0, 3.0)]),
     },
     Entry {
@@ -230,7 +230,7 @@ pub(super) const ENTRIES: &[Entry] = &[
             }),
         ],
         lowering: Tile(TileFunction::Pow),
-        cost: 0.5,
+        cost: 1.05,
         domain: Domain::smooth(&[(0.3, 2.5), (-2.0, 2.0)]),
     },
     Entry {
@@ -254,7 +254,7 @@ pub(super) const ENTRIES: &[Entry] = &[
             }),
         ],
         lowering: Tile(TileFunction::Logaddexp),
-        cost: 0.35,
+        cost: 0.5,
         domain: Domain::smooth(&[(-3.0, 3.0), (-3.0, 3.0)]),
     },
 ];

@@ -241,6 +241,13 @@ fn profiles_attribute_time_to_tasks_and_threads() {
 }
 
 #[test]
+fn executors_move_between_threads() {
+    let mut executor = executor(2);
+    let outcome = std::thread::spawn(move || executor.step()).join().unwrap();
+    assert_eq!(outcome, Outcome::Finished);
+}
+
+#[test]
 fn a_tiny_program_stays_on_the_calling_thread() {
     let mut program = program();
     for phase in &mut program.phases {

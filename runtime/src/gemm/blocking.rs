@@ -170,6 +170,7 @@ pub fn predicted_ns(contraction: &Contraction, cpu: Cpu) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::contraction::{Operand, Output, Strided};
 
     fn pieces(rows: usize, columns: usize, depth: usize, batch: usize) -> usize {
         let blocking = blocking(rows, columns, depth, batch, DType::F32);
@@ -209,5 +210,44 @@ mod tests {
             let blocking = blocking(rows, columns, depth, batch, DType::F64);
             assert!(blocking.rows > 0 && blocking.columns > 0);
         }
+    }
+
+    /// The time of a product cut by `blocking`, right operand transposed or not.
+    fn predicted(rows: usize, columns: usize, depth: usize, by_column: bool, cpu: Cpu) -> f64 {
+        let place = |columns: usize, row_stride: usize| Strided {
+            offset: 0,
+            batch_strides: [].into_iter().collect(),
+            row_stride: row_stride as isize,
+            column_stride: if row_stride == 1 { columns as isize } else { 1 },
+        };
+        let contraction = Contraction {
+            dtype: DType::F32,
+            batch: [].into_iter().collect(),
+            rows,
+            columns,
+            depth,
+            left: Operand::Arena(place(depth, depth)),
+            right: Operand::Arena(place(depth, if by_column { 1 } else { columns })),
+            output: Output::Arena(place(columns, columns)),
+            blocking: blocking(rows, columns, depth, 1, DType::F32),
+        };
+        predicted_ns(&contraction, cpu)
+    }
+
+    /// Relations that hold on any machine, rather than figures of one.
+    #[test]
+    fn predictions_grow_with_work_and_shrink_with_vectors() {
+        let time = |rows, columns, depth| predicted(rows, columns, depth, false, Cpu::Avx512);
+        for scale in [1, 2, 4] {
+            let (once, twice) = (time(64 * scale, 256, 256), time(128 * scale, 256, 256));
+            assert!((1.7..2.3).contains(&(twice / once)), "{once} {twice}");
+        }
+        let [wide, narrow, portable] = Cpu::ALL.map(|cpu| predicted(256, 256, 256, false, cpu));
+        assert!(wide < narrow && narrow < portable);
+        // Weights that must be transposed cost something, but not much.
+        let transposed = predicted(256, 256, 256, true, Cpu::Avx512);
+        assert!(transposed > wide && transposed < 1.2 * wide);
+        // A single row cannot reuse what it reads.
+        assert!(64.0 * time(1, 1024, 1024) > 2.0 * time(64, 1024, 1024));
     }
 }

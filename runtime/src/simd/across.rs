@@ -188,3 +188,47 @@ impl<const N: usize, T: Copy + Add<Output = T>> AcrossLanes for Lanes<N, T> {
         array::from_fn(|column| Lanes::from(rows.map(|row| row[column])))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::Cpu;
+    use crate::simd::Vector;
+
+    /// Distinct small integers: sums are exact in any order.
+    fn check<V: Vector + AcrossLanes<Lane = f32>>() {
+        let value = |row: usize, lane: usize| (row * V::LANES + lane) as f32;
+        let vector = |row: usize| {
+            let lanes: Vec<f32> = (0..V::LANES).map(|lane| value(row, lane)).collect();
+            // SAFETY: there are that many lanes; the caller checked the instructions.
+            unsafe { V::load(lanes.as_ptr()) }
+        };
+        let sums = V::sums(array::from_fn(vector));
+        for (row, sum) in sums.into_iter().enumerate() {
+            assert_eq!(sum, (0..V::LANES).map(|lane| value(row, lane)).sum::<f32>());
+        }
+        let transposed = V::transpose(V::square(vector));
+        for (column, vector) in transposed.as_ref().iter().enumerate() {
+            let mut lanes = vec![0.0; V::LANES];
+            // SAFETY: there is room for all lanes.
+            unsafe { vector.store(lanes.as_mut_ptr()) };
+            for (row, lane) in lanes.into_iter().enumerate() {
+                assert_eq!(lane, value(row, column));
+            }
+        }
+    }
+
+    #[test]
+    fn lanes_are_summed_and_transposed() {
+        check::<Lanes<4>>();
+        #[cfg(target_arch = "x86_64")]
+        {
+            if Cpu::Avx2.supported() {
+                check::<F32x8>();
+            }
+            if Cpu::Avx512.supported() {
+                check::<F32x16>();
+            }
+        }
+    }
+}

@@ -7,7 +7,7 @@
 
 use crate::index::{Expression, IndexMap};
 use crate::kernel::{Body, Cost, InstructionKind, KernelBody, Product, ProductOperand, ValueId};
-use crate::op::{ArgKind, ReduceKind};
+use crate::op::{ArgKind, Op, ReduceKind};
 use crate::types::{DType, TensorType};
 
 /// Nanoseconds for starting a kernel: dispatch of its pieces and a barrier of a spinning team
@@ -122,6 +122,33 @@ pub fn of_kernel<'a>(body: &KernelBody, type_of: &dyn Fn(ValueId) -> &'a TensorT
         nanoseconds: KERNEL_START + work.computing.max(work.moving),
         flops: work.flops,
         bytes: work.bytes,
+    }
+}
+
+/// Nanoseconds that an operation takes on one thread if it is part of a kernel: nothing is counted
+/// for moving operands or the result. This is what algebra decides by, before kernels are known.
+pub fn of_operation(op: &Op, operands: &[&TensorType], result: &TensorType) -> f64 {
+    let elements = result.elements() as f64 * lane_factor(result.dtype);
+    match op {
+        Op::Slot(_) | Op::Constant(_) | Op::StopGradient(_) => 0.0,
+        Op::Iota(_) | Op::Cast(_) => elements * ARITHMETIC,
+        Op::Random(_) => elements * RANDOM_NUMBER,
+        Op::Elementwise(function) => elements * function.entry().cost,
+        Op::Concat(_) => elements * VECTOR_ACCESS,
+        Op::Reduce(_) | Op::ArgReduce(_) => {
+            operands[0].elements() as f64 * lane_factor(operands[0].dtype) * FOLD
+        }
+        Op::Contract(_) => {
+            let flops = op.primitive().flops(operands, result);
+            flops * lane_factor(result.dtype) / PRODUCT_RATE
+        }
+        // Movement is part of how operands are read.
+        Op::Reshape(_)
+        | Op::Permute(_)
+        | Op::Broadcast(_)
+        | Op::Slice(_)
+        | Op::Pad(_)
+        | Op::View(_) => 0.0,
     }
 }
 

@@ -10,7 +10,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 
 /// Number of a class.
 pub type Class = usize;
@@ -117,6 +117,12 @@ struct Selection<'a> {
     order: Vec<Class>,
     /// Position of each class in that order.
     rank: Vec<usize>,
+    /// Classes whose choices do not follow that order, because of a change that may yet be taken
+    /// back.
+    changed: Vec<Class>,
+    /// For each class, when a search saw it last.
+    visited: Vec<u32>,
+    visit: u32,
     /// Price of all used classes.
     total: f64,
 }
@@ -131,6 +137,9 @@ impl<'a> Selection<'a> {
             users: vec![0; count],
             order: Vec::with_capacity(count),
             rank: vec![NONE; count],
+            changed: Vec::new(),
+            visited: vec![0; count],
+            visit: 0,
             total: 0.0,
         };
         selection.settle();
@@ -183,61 +192,65 @@ impl<'a> Selection<'a> {
 
     /// One more user of a class.
     fn retain(&mut self, class: Class) {
-        let mut added = vec![class];
+        let mut added: SmallVec<[Class; 16]> = smallvec![class];
         while let Some(class) = added.pop() {
             self.users[class] += 1;
             if self.users[class] == 1 {
                 let choice = self.choice(class);
                 self.total += choice.price;
-                added.extend(&choice.children);
+                added.extend_from_slice(&choice.children);
             }
         }
     }
 
     /// One user less.
     fn release(&mut self, class: Class) {
-        let mut removed = vec![class];
+        let mut removed: SmallVec<[Class; 16]> = smallvec![class];
         while let Some(class) = removed.pop() {
             self.users[class] -= 1;
             if self.users[class] == 0 {
                 let choice = self.choice(class);
                 self.total -= choice.price;
-                removed.extend(&choice.children);
+                removed.extend_from_slice(&choice.children);
             }
         }
     }
 
     /// Makes the change if the whole gets cheaper by it.
-    fn attempt(&mut self, change: &[(Class, usize)]) -> bool {
-        let price = self.total;
-        let Some(before) = self.force(change) else { return false };
-        if self.total < price - LEAST_GAIN * price {
-            return true;
-        }
-        self.restore(before, price);
-        false
+    fn attempt(&mut self, change: &[(Class, usize)]) {
+        self.attempt_with(change, std::iter::empty());
     }
 
     /// Makes the change, and then those of `followers` that make the whole cheaper again; takes
     /// all of it back if the whole is not cheaper in the end.
-    fn attempt_with<'m>(&mut self, change: &Move, followers: impl Iterator<Item = &'m Move>) {
-        let price = self.total;
+    fn attempt_with<'m>(
+        &mut self,
+        change: &[(Class, usize)],
+        followers: impl Iterator<Item = &'m Move>,
+    ) {
+        let start = self.total;
         let Some(first) = self.force(change) else { return };
-        let mut undo = vec![first];
+        let mut undo: SmallVec<[Move; 2]> = smallvec![first];
         for follower in followers {
             let price = self.total;
             let Some(before) = self.force(follower) else { continue };
             if self.total < price - LEAST_GAIN * price {
                 undo.push(before);
             } else {
-                self.restore(before, price);
+                self.switch(&before);
+                // Adding and subtracting the same prices leaves rounding errors.
+                self.total = price;
             }
         }
-        if self.total >= price - LEAST_GAIN * price {
+        if self.total >= start - LEAST_GAIN * start {
             while let Some(before) = undo.pop() {
-                self.restore(before, price);
+                self.switch(&before);
             }
+            self.total = start;
+        } else if !self.changed.is_empty() {
+            self.sort();
         }
+        self.changed.clear();
     }
 
     /// Makes the change as far as it concerns classes in use, and returns what was chosen there
@@ -250,29 +263,16 @@ impl<'a> Selection<'a> {
             let children = &self.choices.classes[class][choice].children;
             children.iter().all(|&child| self.rank[child] < self.rank[class])
         });
-        if change.is_empty() || (!in_order && self.goes_in_circles(&change)) {
+        let quiet = in_order && self.changed.is_empty();
+        if change.is_empty() || (!quiet && self.goes_in_circles(&change)) {
             return None;
         }
         let before = change.iter().map(|&(class, _)| (class, self.chosen[class])).collect();
         self.switch(&change);
         if !in_order {
-            self.sort();
+            self.changed.extend(change.iter().map(|(class, _)| *class));
         }
         Some(before)
-    }
-
-    /// Takes the latest change back; the total was `price` before it.
-    fn restore(&mut self, before: Move, price: f64) {
-        self.switch(&before);
-        let in_order = before.iter().all(|&(class, _)| {
-            let children = &self.choice(class).children;
-            children.iter().all(|&child| self.rank[child] < self.rank[class])
-        });
-        if !in_order {
-            self.sort();
-        }
-        // Adding and subtracting the same prices leaves rounding errors.
-        self.total = price;
     }
 
     /// Sets choices.
@@ -299,36 +299,41 @@ impl<'a> Selection<'a> {
     }
 
     /// Whether a class would depend on itself after the change, or on one that cannot be computed.
-    fn goes_in_circles(&self, change: &[(Class, usize)]) -> bool {
-        #[derive(Clone, Copy, PartialEq)]
-        enum Mark {
-            Unseen,
-            Open,
-            Done,
-        }
-        let mut marks = vec![Mark::Unseen; self.chosen.len()];
+    ///
+    /// Choices lead down the order, those of changed classes excepted; so what lies below all
+    /// changed classes leads back to none of them, and is not looked at.
+    fn goes_in_circles(&mut self, change: &[(Class, usize)]) -> bool {
+        let changed = self.changed.iter().chain(change.iter().map(|(class, _)| class));
+        let lowest = changed.map(|&class| self.rank[class]).min().unwrap_or(0);
         let chosen = |class: Class| {
             let changed = change.iter().find(|(changed, _)| *changed == class);
             changed.map_or(self.chosen[class], |&(_, choice)| choice)
         };
+        // A class is open from `visit` on, and done from `visit + 1` on.
+        self.visit += 2;
+        let (open, done) = (self.visit, self.visit + 1);
+        let mut stack: SmallVec<[(Class, usize); 32]> = SmallVec::new();
         for &(start, _) in change {
-            let mut stack = vec![(start, 0)];
+            stack.push((start, 0));
             while let Some((class, next)) = stack.pop() {
                 if next == 0 {
-                    if marks[class] == Mark::Done {
+                    if self.visited[class] == done {
                         continue;
                     }
-                    if marks[class] == Mark::Open || chosen(class) == NONE {
+                    if self.visited[class] == open || chosen(class) == NONE {
                         return true;
                     }
-                    marks[class] = Mark::Open;
+                    if self.rank[class] < lowest {
+                        continue;
+                    }
+                    self.visited[class] = open;
                 }
                 match self.choices.classes[class][chosen(class)].children.get(next) {
                     Some(&child) => {
                         stack.push((class, next + 1));
                         stack.push((child, 0));
                     }
-                    None => marks[class] = Mark::Done,
+                    None => self.visited[class] = done,
                 }
             }
         }
@@ -339,8 +344,9 @@ impl<'a> Selection<'a> {
     fn sort(&mut self) {
         let computable = std::mem::take(&mut self.order);
         let mut done = vec![false; self.chosen.len()];
+        let mut stack = Vec::new();
         for start in computable {
-            let mut stack = vec![(start, 0)];
+            stack.push((start, 0));
             while let Some((class, next)) = stack.pop() {
                 if done[class] {
                     continue;

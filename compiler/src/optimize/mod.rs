@@ -1,23 +1,91 @@
 //! The optimizer: from a graph to fused kernels, in two levels.
 //!
-//! Level one rewrites the graph by algebra; level two ([`fusion`]) covers it with kernels. Both
-//! decide by the predicted time of [`cost`].
+//! Level one ([`algebra`]) rewrites the graph; level two ([`fusion`]) covers it with kernels. Both
+//! build an e-graph, extract from it with [`extract`], and price by the predicted time of
+//! [`cost`].
 
+pub mod algebra;
 pub mod cost;
 pub mod extract;
 pub mod fusion;
 #[cfg(test)]
 mod samples;
 
+use serde::{Deserialize, Serialize};
+
+use crate::graph::Graph;
+use algebra::AlgebraReport;
+
+/// What the optimizer may change about results.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MathMode {
+    /// Nothing: not even rounding.
+    Strict,
+    /// Rounding, not what is infinite or NaN.
+    #[default]
+    Default,
+    /// Also what is infinite or NaN: no value is assumed to be.
+    Finite,
+}
+
 /// What the optimizer may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OptimizeOptions {
+    /// Whether level one rewrites the graph.
+    pub algebra: bool,
     /// Whether level two joins nodes in kernels; otherwise each node is a kernel of its own.
     pub fusion: bool,
+    /// What may change about results.
+    pub math: MathMode,
 }
 
 impl Default for OptimizeOptions {
     fn default() -> OptimizeOptions {
-        OptimizeOptions { fusion: true }
+        OptimizeOptions { algebra: true, fusion: true, math: MathMode::Default }
     }
+}
+
+/// What level one did to a graph.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct OptimizeReport {
+    /// Nodes before.
+    pub nodes_before: usize,
+    /// Nodes after.
+    pub nodes_after: usize,
+    /// Arithmetic operations before.
+    pub flops_before: f64,
+    /// Arithmetic operations after.
+    pub flops_after: f64,
+    /// Rules and the e-graph; empty if algebra is off.
+    pub algebra: AlgebraReport,
+}
+
+/// Level one: a graph that computes the same in less time, and what was done to it. Slots,
+/// outputs, updates and guards keep their order.
+pub fn optimize(graph: &Graph, options: &OptimizeOptions) -> (Graph, OptimizeReport) {
+    let (result, algebra) = if options.algebra {
+        algebra::simplify(graph, options.math)
+    } else {
+        (graph.clone(), AlgebraReport::default())
+    };
+    let report = OptimizeReport {
+        nodes_before: graph.nodes.len(),
+        nodes_after: result.nodes.len(),
+        flops_before: flops(graph),
+        flops_after: flops(&result),
+        algebra,
+    };
+    (result, report)
+}
+
+/// Arithmetic operations of all nodes.
+fn flops(graph: &Graph) -> f64 {
+    let nodes = graph.nodes.iter();
+    nodes
+        .map(|node| {
+            let operands: Vec<_> = node.operands.iter().map(|id| &graph.node(*id).ty).collect();
+            node.op.primitive().flops(&operands, &node.ty)
+        })
+        .sum()
 }

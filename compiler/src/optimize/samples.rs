@@ -255,3 +255,23 @@ pub(super) fn assert_computes(kernels: &KernelGraph, graph: &Graph) {
         same("guard", node, value);
     }
 }
+
+/// Checks that a graph computes what another one with the same slots does, up to rounding.
+pub(super) fn assert_equal(optimized: &Graph, graph: &Graph) {
+    let slots = slot_values(graph);
+    let (expected, found) = (evaluate(graph, &slots), evaluate(optimized, &slots));
+    let names = graph.outputs.iter().map(|output| output.name.as_str());
+    let names =
+        names.chain(graph.updates.iter().map(|u| graph.slots[u.slot as usize].name.as_str()));
+    let names = names.chain(graph.guards.iter().map(|_| "guard"));
+    let roots: Vec<NodeId> = optimized.roots().collect();
+    for ((name, old), new) in names.zip(graph.roots()).zip(roots) {
+        let (expected, found) = (&expected[old.index()], &found[new.index()]);
+        assert_eq!(expected.ty, found.ty);
+        let scale = expected.values.iter().fold(1e-3, |scale: f64, value| scale.max(value.abs()));
+        for (place, (a, b)) in expected.values.iter().zip(&found.values).enumerate() {
+            // Constants are rounded to f32 when they are folded.
+            assert!((a - b).abs() <= 1e-5 * scale, "{name} at {place}: {a} became {b}");
+        }
+    }
+}

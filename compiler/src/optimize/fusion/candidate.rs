@@ -63,17 +63,52 @@ impl Frame {
     }
 }
 
-/// What makes a candidate different from others: its axes, its contraction, and what it computes.
-pub(super) type CandidateKey = (Vec<Axis>, Option<NodeId>, BTreeSet<NodeId>, [BTreeSet<NodeId>; 2]);
+/// What makes a plan different from others: its axes, its contraction, and what it computes.
+pub(super) type PlanKey = (Vec<Axis>, Option<NodeId>, BTreeSet<NodeId>, [BTreeSet<NodeId>; 2]);
 
-/// A kernel that may become part of the cover.
-pub(super) struct Candidate {
+/// What a kernel computes itself.
+pub(super) struct Plan {
     /// The points at which it computes.
     pub frame: Frame,
     /// Nodes computed there.
     pub inside: BTreeSet<NodeId>,
     /// Nodes computed while the left and the right operand of a product are packed.
     pub packed: [BTreeSet<NodeId>; 2],
+}
+
+impl Plan {
+    /// What makes the plan different from others.
+    pub fn key(&self) -> PlanKey {
+        let product = match &self.frame {
+            Frame::Product(layout) => Some(layout.node),
+            Frame::Points(_) | Frame::Rows(..) => None,
+        };
+        (self.frame.axes(), product, self.inside.clone(), self.packed.clone())
+    }
+
+    fn inliner<'a>(&self, survey: &Survey<'a>, reads: &'a dyn Fn(NodeId) -> bool) -> Inliner<'a> {
+        let inliner = Inliner::new(survey.graph, self.frame.axes(), reads);
+        match &self.frame {
+            Frame::Product(layout) => inliner.with_accumulator(layout.node, layout.result.clone()),
+            Frame::Points(_) | Frame::Rows(..) => inliner,
+        }
+    }
+
+    fn draft(&self, survey: &Survey<'_>, inlined: Inlined, outputs: Vec<NodeId>) -> Draft {
+        let Frame::Product(layout) = &self.frame else {
+            return Draft::fused(survey.graph, inlined, outputs);
+        };
+        let [left, right] = &self.packed;
+        let left = |node: NodeId| !left.contains(&node);
+        let right = |node: NodeId| !right.contains(&node);
+        Draft::product(survey.graph, layout, [&left, &right], inlined, outputs)
+    }
+}
+
+/// A kernel that may become part of the cover.
+pub(super) struct Candidate {
+    /// What it computes itself.
+    pub plan: Plan,
     /// Nodes that can be written, and where.
     pub exports: Places,
     /// Nodes read from memory if all exports that were planned are computed.
@@ -85,80 +120,40 @@ pub(super) struct Candidate {
 }
 
 impl Candidate {
-    /// A candidate that computes `targets` (which are among `inside`), priced.
+    /// A candidate that computes `targets` (which are among the nodes inside), priced.
     pub fn new(
         survey: &Survey<'_>,
-        frame: Frame,
-        inside: BTreeSet<NodeId>,
-        packed: [BTreeSet<NodeId>; 2],
+        plan: Plan,
         targets: &Places,
         reason: &'static str,
     ) -> Candidate {
-        let mut candidate = Candidate {
-            frame,
-            inside,
-            packed,
-            exports: Places::new(),
-            inputs: BTreeSet::new(),
-            price: 0.0,
-            reason,
-        };
-        let reads = |node: NodeId| !candidate.inside.contains(&node);
-        let mut inliner = candidate.inliner(survey, &reads);
+        let reads = |node: NodeId| !plan.inside.contains(&node);
+        let mut inliner = plan.inliner(survey, &reads);
         for (&node, place) in targets {
             inliner.value(node, place);
         }
-        let own_places = candidate.frame.own_places();
+        let own_places = plan.frame.own_places();
         let mut exports = targets.clone();
         for (node, place) in inliner.computed() {
             if !survey.is_free(node) && own_places.contains(place) {
                 exports.entry(node).or_insert_with(|| place.clone());
             }
         }
-        exports.retain(|&node, place| inliner.can_store(node, place));
-        let mut draft = candidate.draft_of(survey, inliner.finish(), Vec::new());
+        inliner.retain_storable(&mut exports);
+        let draft = plan.draft(survey, inliner.finish(), Vec::new());
         let graph = survey.graph;
         let type_of = |value: ValueId| graph.type_of(NodeId(value.0));
-        candidate.price = cost::of_kernel(&draft.body, &type_of).nanoseconds;
-        candidate.inputs = std::mem::take(&mut draft.inputs);
-        candidate.exports = exports;
-        candidate
+        let price = cost::of_kernel(&draft.body, &type_of).nanoseconds;
+        Candidate { plan, exports, inputs: draft.inputs, price, reason }
     }
 
     /// The kernel that writes `outputs`, which are among the exports.
     pub fn draft(&self, survey: &Survey<'_>, outputs: Vec<NodeId>) -> Draft {
-        let reads = |node: NodeId| !self.inside.contains(&node);
-        let mut inliner = self.inliner(survey, &reads);
+        let reads = |node: NodeId| !self.plan.inside.contains(&node);
+        let mut inliner = self.plan.inliner(survey, &reads);
         for &node in &outputs {
             inliner.store(node, &self.exports[&node]);
         }
-        self.draft_of(survey, inliner.finish(), outputs).because(self.reason.to_owned())
-    }
-
-    fn inliner<'a>(&self, survey: &Survey<'a>, reads: &'a dyn Fn(NodeId) -> bool) -> Inliner<'a> {
-        let inliner = Inliner::new(survey.graph, self.frame.axes(), reads);
-        match &self.frame {
-            Frame::Product(layout) => inliner.with_accumulator(layout.node, layout.result.clone()),
-            Frame::Points(_) | Frame::Rows(..) => inliner,
-        }
-    }
-
-    fn draft_of(&self, survey: &Survey<'_>, inlined: Inlined, outputs: Vec<NodeId>) -> Draft {
-        let Frame::Product(layout) = &self.frame else {
-            return Draft::fused(survey.graph, inlined, outputs);
-        };
-        let [left, right] = &self.packed;
-        let (left, right) =
-            (|node: NodeId| !left.contains(&node), |node: NodeId| !right.contains(&node));
-        Draft::product(survey.graph, layout, [&left, &right], inlined, outputs)
-    }
-
-    /// What makes the candidate different from others.
-    pub fn key(&self) -> CandidateKey {
-        let product = match &self.frame {
-            Frame::Product(layout) => Some(layout.node),
-            Frame::Points(_) | Frame::Rows(..) => None,
-        };
-        (self.frame.axes(), product, self.inside.clone(), self.packed.clone())
+        self.plan.draft(survey, inliner.finish(), outputs).because(self.reason.to_owned())
     }
 }

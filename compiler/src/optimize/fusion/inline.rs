@@ -4,8 +4,10 @@
 //! through elementwise functions and movement, composing index maps on the way, until it comes to
 //! a node that the kernel reads from memory.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
+use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 use crate::graph::{Graph, Node, NodeId};
@@ -40,10 +42,12 @@ pub(super) struct Inliner<'a> {
     body: Body,
     inputs: BTreeSet<NodeId>,
     inside: BTreeSet<NodeId>,
-    /// Where a node was needed already, and what computes it there.
-    places: HashMap<(NodeId, IndexMap), InstructionId>,
+    /// The maps at which nodes were needed. A kernel has few of them.
+    maps: Vec<Rc<IndexMap>>,
+    /// Where a node was needed already (a number in `maps`), and what computes it there.
+    places: FxHashMap<(NodeId, usize), InstructionId>,
     /// Equal instructions are written once.
-    known: HashMap<Instruction, InstructionId>,
+    known: FxHashMap<Instruction, InstructionId>,
 }
 
 /// What an [`Inliner`] made.
@@ -72,8 +76,9 @@ impl<'a> Inliner<'a> {
             body: Body { axes, ..Body::default() },
             inputs: BTreeSet::new(),
             inside: BTreeSet::new(),
-            places: HashMap::new(),
-            known: HashMap::new(),
+            maps: Vec::new(),
+            places: FxHashMap::default(),
+            known: FxHashMap::default(),
         }
     }
 
@@ -85,15 +90,20 @@ impl<'a> Inliner<'a> {
 
     /// The nodes computed so far and where, in no particular order.
     pub fn computed(&self) -> impl Iterator<Item = (NodeId, &IndexMap)> {
-        self.places.keys().filter(|(node, _)| self.inside.contains(node)).map(|(n, map)| (*n, map))
+        let places = self.places.keys().filter(|(node, _)| self.inside.contains(node));
+        places.map(|(node, map)| (*node, &*self.maps[*map]))
     }
 
-    /// Whether a node computed at `map` can be written from there: its value varies along a row
-    /// if its index does.
-    pub fn can_store(&self, node: NodeId, map: &IndexMap) -> bool {
-        let instruction = self.places[&(node, map.clone())];
-        let varies = |axis: &usize| map.indices().iter().any(|index| index.depends_on(*axis));
-        self.reduced.iter().any(varies) == self.body.per_point()[instruction.0 as usize]
+    /// Keeps what can be written from where it is computed: nodes whose values vary along a row if
+    /// their indices do.
+    pub fn retain_storable(&self, nodes: &mut BTreeMap<NodeId, IndexMap>) {
+        let per_point = self.body.per_point();
+        nodes.retain(|&node, map| {
+            let place = self.maps.iter().position(|known| **known == *map).expect("a known map");
+            let instruction = self.places[&(node, place)];
+            let varies = |axis: &usize| map.indices().iter().any(|index| index.depends_on(*axis));
+            self.reduced.iter().any(varies) == per_point[instruction.0 as usize]
+        });
     }
 
     /// Ends the body.
@@ -136,7 +146,12 @@ impl<'a> Inliner<'a> {
 
     /// The element of `id` at `map`. Where constraints of the map fail, any value may result.
     pub fn value(&mut self, id: NodeId, map: &IndexMap) -> InstructionId {
-        let key = (id, map.clone());
+        let place = self.maps.iter().position(|known| **known == *map).unwrap_or_else(|| {
+            self.maps.push(Rc::new(map.clone()));
+            self.maps.len() - 1
+        });
+        let map = &*Rc::clone(&self.maps[place]);
+        let key = (id, place);
         if let Some(&known) = self.places.get(&key) {
             return known;
         }

@@ -1,9 +1,11 @@
 //! Proposing kernels: for each tensor that some kernel reads, a few ways to compute it.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
-use super::candidate::{Candidate, CandidateKey, Frame};
+use rustc_hash::FxHashSet;
+
+use super::candidate::{Candidate, Frame, Plan, PlanKey};
 use super::downstream::{self, Places};
 use super::draft::{kept_indices, reduced_axes};
 use super::product::Layout;
@@ -29,7 +31,7 @@ pub(super) struct Proposal {
 pub(super) fn propose(survey: &Survey<'_>) -> Proposal {
     let mut proposer = Proposer {
         survey,
-        known: HashSet::new(),
+        known: FxHashSet::default(),
         candidates: Vec::new(),
         demanded: BTreeSet::new(),
         queue: VecDeque::new(),
@@ -46,7 +48,7 @@ pub(super) fn propose(survey: &Survey<'_>) -> Proposal {
 
 struct Proposer<'a, 'g> {
     survey: &'a Survey<'g>,
-    known: HashSet<CandidateKey>,
+    known: FxHashSet<PlanKey>,
     candidates: Vec<Candidate>,
     demanded: BTreeSet<NodeId>,
     queue: VecDeque<NodeId>,
@@ -63,10 +65,12 @@ impl Proposer<'_, '_> {
         }
     }
 
-    fn add(&mut self, candidate: Candidate) {
-        if !self.known.insert(candidate.key()) {
+    /// Adds a candidate unless there is one like it.
+    fn add(&mut self, plan: Plan, targets: &Places, reason: &'static str) {
+        if !self.known.insert(plan.key()) {
             return;
         }
+        let candidate = Candidate::new(self.survey, plan, targets, reason);
         for &input in &candidate.inputs {
             let slot = matches!(self.survey.graph.node(input).op, Op::Slot(_));
             if self.demanded.insert(input) && !slot {
@@ -108,7 +112,7 @@ impl Proposer<'_, '_> {
             (&cone, "rows: reductions, and what uses their results along the row"),
         ] {
             let computed = closure(self.survey, &cone, ends);
-            for reach in [Reach::Owned, Reach::Cheap, Reach::All] {
+            for reach in [Reach::Movement, Reach::Owned, Reach::Cheap, Reach::All] {
                 self.fused(frame.clone(), &computed, reach, false, reason);
             }
         }
@@ -127,15 +131,8 @@ impl Proposer<'_, '_> {
         let nodes: BTreeSet<NodeId> = computed.keys().copied().collect();
         let inside = upstream::grow(self.survey, &nodes, growth);
         let targets = self.targets(computed);
-        let candidate = Candidate::new(
-            self.survey,
-            frame,
-            inside,
-            [BTreeSet::new(), BTreeSet::new()],
-            &targets,
-            reason,
-        );
-        self.add(candidate);
+        let plan = Plan { frame, inside, packed: [BTreeSet::new(), BTreeSet::new()] };
+        self.add(plan, &targets, reason);
     }
 
     /// Those of the nodes that something else than the others needs.
@@ -171,10 +168,8 @@ impl Proposer<'_, '_> {
                         1 => "a matrix product",
                         _ => "a matrix product, and what follows on its finished tiles",
                     };
-                    let frame = frame.clone();
-                    let candidate =
-                        Candidate::new(survey, frame, inside.clone(), packed, &targets, reason);
-                    self.add(candidate);
+                    let plan = Plan { frame: frame.clone(), inside: inside.clone(), packed };
+                    self.add(plan, &targets, reason);
                 }
             }
         }
@@ -277,7 +272,7 @@ impl Proposer<'_, '_> {
     /// What the kernel reads that computes the most for this node.
     fn inputs_of(&self, node: NodeId) -> Option<BTreeSet<NodeId>> {
         let makers = self.candidates.iter().filter(|c| c.exports.contains_key(&node));
-        makers.max_by_key(|c| c.inside.len()).map(|c| c.inputs.clone())
+        makers.max_by_key(|c| c.plan.inside.len()).map(|c| c.inputs.clone())
     }
 }
 

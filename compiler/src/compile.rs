@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::codegen::{self, CodegenError, CodegenOptions, CompiledCode};
 use crate::graph::Graph;
 use crate::kernel::ValueId;
-use crate::optimize::{self, OptimizeOptions};
+use crate::optimize::{self, OptimizeOptions, OptimizeReport};
 use crate::schedule::{self, Schedule, Task, Work};
 
 /// How to compile.
@@ -48,6 +48,8 @@ pub enum Stage {
 pub struct Compiled {
     /// The graph after algebra.
     pub optimized: Graph,
+    /// What algebra did.
+    pub report: OptimizeReport,
     /// Kernels, memory plan, loops.
     pub schedule: Schedule,
     /// Native code.
@@ -64,7 +66,7 @@ pub fn compile(
     options: &CompileOptions,
     mut finished: impl FnMut(Stage),
 ) -> Result<(Program, Compiled), CodegenError> {
-    let optimized = graph.clone();
+    let (optimized, report) = optimize::optimize(graph, &options.optimize);
     finished(Stage::Optimize);
     let kernels = optimize::fusion::fuse(&optimized, &options.optimize);
     finished(Stage::Fuse);
@@ -74,7 +76,7 @@ pub fn compile(
     let code = Arc::new(codegen::compile_functions(&schedule.functions, &codegen)?);
     let program = assemble(&schedule, &code, options.cpu);
     finished(Stage::Generate);
-    Ok((program, Compiled { optimized, schedule, code }))
+    Ok((program, Compiled { optimized, report, schedule, code }))
 }
 
 /// Puts addresses in the place of function numbers.

@@ -114,23 +114,31 @@ impl<'a> Site<'a> {
 
     /// A class seen through a map.
     pub fn view(&mut self, map: &IndexMap, operand: Id) -> Id {
-        let ty = self.ty(operand);
-        if map.is_identity(&ty.shape) {
-            return operand;
+        let (mut map, mut operand) = (map.clone(), self.terms.find(operand));
+        // Classes may look at each other in circles once rules have made some of them one.
+        let mut seen = vec![operand];
+        loop {
+            if map.is_identity(&self.ty(operand).shape) {
+                return operand;
+            }
+            let mut views = self.views(operand).filter(|(_, base)| !seen.contains(base));
+            let Some((joined, base)) =
+                views.find_map(|(inner, base)| Some((map.compose(inner)?, base)))
+            else {
+                break;
+            };
+            (map, operand) = (joined, base);
+            seen.push(base);
         }
-        let domain = TensorType::new(ty.dtype, map.domain());
+        let ty = TensorType::new(self.ty(operand).dtype, map.domain());
         if let Some(value) = self.terms[operand].data.constant
             && map.fill().is_none_or(|fill| fill == value)
         {
-            return self.splat(&domain, value.value());
+            return self.splat(&ty, value.value());
         }
-        if let Some(iota) = self.viewed_iota(map, operand) {
-            return self.add(iota.into(), &[]);
-        }
-        let inner = self.views(operand).find_map(|(inner, base)| Some((map.compose(inner)?, base)));
-        match inner {
-            Some((composed, base)) => self.view(&composed, base),
-            None => self.add(View { map: map.clone() }.into(), &[operand]),
+        match self.viewed_iota(&map, operand) {
+            Some(iota) => self.add(iota.into(), &[]),
+            None => self.add(View { map }.into(), &[operand]),
         }
     }
 

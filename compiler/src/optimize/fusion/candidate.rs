@@ -51,14 +51,19 @@ impl Frame {
         }
     }
 
-    /// The places at which each point, or each row, computes one element of a tensor.
-    fn own_places(&self) -> Vec<IndexMap> {
+    /// The places at which each point, or each row, computes one element of a tensor, and the
+    /// number of these elements.
+    fn own_places(&self) -> Vec<(IndexMap, usize)> {
+        let size = |shape: &[usize]| shape.iter().product();
         match self {
-            Frame::Points(shape) => vec![IndexMap::identity(shape)],
-            Frame::Rows(shape, axes) => {
-                vec![IndexMap::identity(shape), kept_indices(shape, axes)]
+            Frame::Points(shape) => vec![(IndexMap::identity(shape), size(shape))],
+            Frame::Rows(shape, axes) => vec![
+                (IndexMap::identity(shape), size(shape)),
+                (kept_indices(shape, axes), self.rows()),
+            ],
+            Frame::Product(layout) => {
+                vec![(layout.result.clone(), size(layout.result.domain()))]
             }
-            Frame::Product(layout) => vec![layout.result.clone()],
         }
     }
 }
@@ -135,7 +140,10 @@ impl Candidate {
         let own_places = plan.frame.own_places();
         let mut exports = targets.clone();
         for (node, place) in inliner.computed() {
-            if !survey.is_free(node) && own_places.contains(place) {
+            let whole = |(own, elements): &(IndexMap, usize)| {
+                own == place && *elements == survey.elements(node)
+            };
+            if !survey.is_free(node) && own_places.iter().any(whole) {
                 exports.entry(node).or_insert_with(|| place.clone());
             }
         }

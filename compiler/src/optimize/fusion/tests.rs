@@ -1,24 +1,61 @@
 //! Both ways to cover graphs with kernels, against the reference evaluation.
 
+use proptest::prelude::*;
+
 use super::*;
+use crate::arbitrary::{self, Options};
+use crate::array::Array;
+use crate::evaluate::{Evaluator, kink_distance};
 use crate::kernel::verify::verify;
 use crate::optimize::optimize;
-use crate::optimize::samples::{assert_computes, assert_equal, layer_norm, mlp_step};
+use crate::optimize::samples::{assert_computes, assert_equal, layer_norm, mlp_step, slot_values};
+use crate::types::DType;
 
-/// Covers a graph both ways, checks the results, and returns the fused cover.
+/// Optimizes and covers a graph in all ways, checks the results, and returns the cover made with
+/// both levels.
 fn covered(graph: &Graph) -> KernelGraph {
-    let separate = fuse(graph, &OptimizeOptions { fusion: false, ..OptimizeOptions::default() });
-    verify(&separate).unwrap();
-    assert_computes(&separate, graph);
-    let fused = fuse(graph, &OptimizeOptions::default());
-    verify(&fused).unwrap();
-    assert_computes(&fused, graph);
-    let (optimized, _) = optimize(graph, &OptimizeOptions::default());
-    assert_equal(&optimized, graph);
-    let fused = fuse(&optimized, &OptimizeOptions::default());
-    verify(&fused).unwrap();
-    assert_computes(&fused, &optimized);
-    fused
+    let slots = slot_values(graph);
+    // Constants are rounded to f32 when they are folded.
+    check(graph, &slots, 1e-5)
+}
+
+/// Checks all ways to compile a graph against its evaluation.
+fn check(graph: &Graph, slots: &[Array], tolerance: f64) -> KernelGraph {
+    let mut cover = None;
+    for (algebra, fusion) in [(false, false), (false, true), (true, false), (true, true)] {
+        let options = OptimizeOptions { algebra, fusion, ..OptimizeOptions::default() };
+        let (optimized, _) = optimize(graph, &options);
+        optimized.verify().unwrap_or_else(|error| panic!("{error}\n{optimized}"));
+        assert_equal(&optimized, graph, slots, tolerance);
+        let kernels = fuse(&optimized, &options);
+        verify(&kernels).unwrap_or_else(|error| panic!("{error}\n{kernels}\n{optimized}"));
+        assert_computes(&kernels, &optimized, slots);
+        cover = Some(kernels);
+    }
+    cover.expect("there are ways")
+}
+
+/// Graphs in f64, so that folded constants are exact.
+fn doubles() -> Options {
+    Options { dtype: DType::F64, ..Options::default() }
+}
+
+proptest! {
+    #![proptest_config(arbitrary::config(48))]
+
+    #[test]
+    fn random_graphs_keep_their_meaning(random in arbitrary::graph_with(doubles())) {
+        check(&random.graph, &random.slots, 1e-7);
+    }
+
+    #[test]
+    fn random_training_steps_keep_their_meaning(random in arbitrary::graph_with(doubles())) {
+        // Rounding decides on which side of a kink a value falls, and what the gradient is.
+        let values = Evaluator::new(&random.slots).values(&random.graph);
+        prop_assume!(kink_distance(&random.graph, &values, &random.parameters()) > 1e-9);
+        let slots = random.slots.clone();
+        check(&random.training_step().graph, &slots, 1e-7);
+    }
 }
 
 #[test]

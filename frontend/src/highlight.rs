@@ -1,4 +1,5 @@
-//! Colours for source text: programs by our own lexer, JSON and assembly by `inkjet`.
+//! Colours for source text: programs by our own lexer, the compiler's listings word by word, JSON
+//! and assembly by `inkjet`.
 //!
 //! Both give classes to ranges of text; one palette of terminal colours (the sixteen that every
 //! theme defines) paints them.
@@ -24,6 +25,8 @@ pub enum Language {
     Json,
     /// x86 assembly.
     Assembly,
+    /// What the compiler prints of its stages.
+    Listing,
 }
 
 impl Language {
@@ -105,6 +108,7 @@ fn pieces(text: &str, language: Language) -> Vec<Styled<&str>> {
         Language::Cygnet => cygnet_classes(text),
         Language::Json => inkjet_classes(text, inkjet::Language::Json),
         Language::Assembly => inkjet_classes(text, inkjet::Language::X86asm),
+        Language::Listing => listing_classes(text),
     };
     let mut pieces = Vec::with_capacity(2 * classes.len() + 1);
     let mut end = 0;
@@ -194,6 +198,73 @@ fn name_class(
     }
 }
 
+/// Words at the beginning of a line of a listing that say what the line is.
+const LISTING_WORDS: &[&str] = &[
+    "input",
+    "scalar",
+    "parameter",
+    "buffer",
+    "state",
+    "output",
+    "update",
+    "guard",
+    "kernel",
+    "over",
+    "product",
+    "left",
+    "right",
+    "epilogue",
+    "phase",
+    "function",
+    "axis",
+    "variable",
+    "loop",
+    "tiles",
+    "digraph",
+];
+
+/// The classes of a listing: comments (behind `;` or `//`), numbered values, types, numbers and
+/// the word that says what a line is.
+fn listing_classes(text: &str) -> Classes {
+    let is_word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '%' | '.');
+    let mut classes = Classes::new();
+    let mut line_start = 0;
+    for line in text.split_inclusive('\n') {
+        let comment = [line.find(';'), line.find("//")].into_iter().flatten().min();
+        let code = &line[..comment.unwrap_or(line.len())];
+        let mut first = true;
+        let mut position = 0;
+        while let Some(skipped) = code[position..].find(is_word) {
+            let start = position + skipped;
+            let length = code[start..].find(|c| !is_word(c)).unwrap_or(code.len() - start);
+            let word = &code[start..start + length];
+            classes.extend(
+                listing_class(word, first)
+                    .map(|class| (line_start + start..line_start + start + length, class)),
+            );
+            first = false;
+            position = start + length;
+        }
+        if let Some(comment) = comment {
+            let end = line_start + line.trim_end().len();
+            classes.push((line_start + comment..end, Class::Comment));
+        }
+        line_start += line.len();
+    }
+    classes
+}
+
+/// The class of a word of a listing; `first` if it is the first one of its line.
+fn listing_class(word: &str, first: bool) -> Option<Class> {
+    match word {
+        "f32" | "f64" | "i32" | "i64" | "u8" | "bool" => Some(Class::Type),
+        _ if first && LISTING_WORDS.contains(&word) => Some(Class::Keyword),
+        _ if word.starts_with('%') => Some(Class::Key),
+        _ if word.starts_with(|c: char| c.is_ascii_digit()) => Some(Class::Number),
+        _ => None,
+    }
+}
+
 /// The classes that one of `inkjet`'s grammars gives; none where it fails.
 fn inkjet_classes(text: &str, language: inkjet::Language) -> Classes {
     let mut highlighter = inkjet::Highlighter::new();
@@ -248,6 +319,7 @@ mod tests {
             Language::Cygnet => cygnet_classes(text),
             Language::Json => inkjet_classes(text, inkjet::Language::Json),
             Language::Assembly => inkjet_classes(text, inkjet::Language::X86asm),
+            Language::Listing => listing_classes(text),
         };
         classes.into_iter().map(|(range, class)| (&text[range], class)).collect()
     }
@@ -295,6 +367,25 @@ mod tests {
     }
 
     #[test]
+    fn listings_are_classified_word_by_word() {
+        let listing = "output loss = %3\n%3 = add{2} %1: f32[4] ; a, b\n  ; c\n";
+        assert_eq!(
+            classified(listing, Language::Listing),
+            [
+                ("output", Class::Keyword),
+                ("%3", Class::Key),
+                ("%3", Class::Key),
+                ("2", Class::Number),
+                ("%1", Class::Key),
+                ("f32", Class::Type),
+                ("4", Class::Number),
+                ("; a, b", Class::Comment),
+                ("; c", Class::Comment),
+            ]
+        );
+    }
+
+    #[test]
     fn colour_leaves_the_text_alone() {
         for (text, language) in [
             ("fn f(x) = x ** 2 # é\n", Language::Cygnet),
@@ -302,6 +393,7 @@ mod tests {
             ("[1, {\"a\": null}]", Language::Json),
             ("not json at all {", Language::Json),
             ("vaddps ymm0, ymm1, ymm2\nret\n", Language::Assembly),
+            ("%0 = slot ä // é\n; ", Language::Listing),
         ] {
             let whole: String = pieces(text, language).iter().map(|piece| *piece.inner()).collect();
             assert_eq!(whole, text);

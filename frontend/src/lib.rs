@@ -7,6 +7,7 @@ pub mod diagnostic;
 pub mod error;
 pub mod format;
 pub mod highlight;
+pub mod inspect;
 pub mod language;
 pub mod session;
 pub mod source;

@@ -1,9 +1,10 @@
 //! From kernel IR to the bytes of machine code.
 
-use cranelift::codegen::Context;
 use cranelift::codegen::control::ControlPlane;
+use cranelift::codegen::ir::UserFuncName;
 use cranelift::codegen::isa::OwnedTargetIsa;
 use cranelift::codegen::settings::{self, Configurable};
+use cranelift::codegen::{CompiledCode, Context};
 use cranelift::frontend::FunctionBuilderContext;
 use cranelift_module::{FuncId, ModuleReloc};
 
@@ -118,16 +119,8 @@ impl Compiler {
         imports: &Imports,
         id: FuncId,
     ) -> Result<Compiled, CodegenError> {
-        self.context.clear();
-        let target = &mut self.context.func;
-        target.signature = abi::signature(function.convention, isa.default_call_conv());
-        let config = isa.frontend_config();
-        let scratch_bytes = translate(function, target, &mut self.frontend, imports, config);
-        let compiled = self.context.compile(&**isa, &mut ControlPlane::default());
-        let compiled = compiled.map_err(|error| CodegenError::Function {
-            function: function.name.clone(),
-            reason: format!("{:?}", error.inner),
-        })?;
+        let scratch_bytes = self.translate(function, isa, imports);
+        let compiled = self.generate(function, isa)?;
         let (code, alignment) =
             (compiled.code_buffer().to_vec(), u64::from(compiled.buffer.alignment));
         let relocations = compiled.buffer.relocs().to_vec();
@@ -136,5 +129,47 @@ impl Compiler {
             .map(|relocation| ModuleReloc::from_mach_reloc(relocation, &self.context.func, id))
             .collect();
         Ok(Compiled { code, alignment, relocations, scratch_bytes })
+    }
+
+    /// Compiles a function to text: Cranelift's IR as it is handed over, and the machine code.
+    pub(super) fn list(
+        &mut self,
+        function: &Function,
+        isa: &OwnedTargetIsa,
+        imports: &Imports,
+    ) -> Result<(String, String), CodegenError> {
+        self.translate(function, isa, imports);
+        self.context.func.name = UserFuncName::testcase(&function.name);
+        let clif = self.context.func.display().to_string();
+        let parameters = self.context.func.params.clone();
+        let failure = |reason: String| CodegenError::Function {
+            function: function.name.clone(),
+            reason: format!("no disassembly: {reason}"),
+        };
+        let capstone = isa.to_capstone().map_err(|error| failure(error.to_string()))?;
+        let compiled = self.generate(function, isa)?;
+        let assembly = compiled.disassemble(Some(&parameters), &capstone);
+        Ok((clif, assembly.map_err(|error| failure(error.to_string()))?))
+    }
+
+    /// Makes Cranelift's IR of a function, and says how much scratch memory it uses.
+    fn translate(&mut self, function: &Function, isa: &OwnedTargetIsa, imports: &Imports) -> usize {
+        self.context.clear();
+        let target = &mut self.context.func;
+        target.signature = abi::signature(function.convention, isa.default_call_conv());
+        translate(function, target, &mut self.frontend, imports, isa.frontend_config())
+    }
+
+    /// Makes machine code of what was translated last.
+    fn generate(
+        &mut self,
+        function: &Function,
+        isa: &OwnedTargetIsa,
+    ) -> Result<&CompiledCode, CodegenError> {
+        let compiled = self.context.compile(&**isa, &mut ControlPlane::default());
+        compiled.map_err(|error| CodegenError::Function {
+            function: function.name.clone(),
+            reason: format!("{:?}", error.inner),
+        })
     }
 }

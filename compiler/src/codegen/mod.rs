@@ -12,6 +12,7 @@ mod function;
 mod indices;
 mod jit;
 mod lanes;
+mod listing;
 mod memory;
 mod runtime;
 #[cfg(test)]
@@ -19,3 +20,4 @@ mod tests;
 mod tiles;
 
 pub use jit::{CodegenError, CodegenOptions, CompiledCode, compile_functions};
+pub use listing::{Listing, list_functions};

@@ -4,10 +4,13 @@
 //! and what stays inside kernels never touches memory. [`loops`] is the form a kernel takes once
 //! its iteration is decided, right before native code.
 
+mod dot;
 pub mod interpret;
 pub mod loops;
 mod print;
 pub mod verify;
+
+pub use print::Listing;
 
 use std::collections::BTreeSet;
 

@@ -27,6 +27,8 @@ struct Placed {
     offset: usize,
     dtype: DType,
     shape: Shape,
+    alias: Option<ValueId>,
+    lifetime: RangeInclusive<usize>,
 }
 
 /// What has to be placed.
@@ -84,11 +86,13 @@ impl Memory {
         }
         let values = values
             .iter()
-            .zip(offsets)
-            .map(|(value, offset)| Placed {
-                offset,
+            .enumerate()
+            .map(|(index, value)| Placed {
+                offset: offsets[index],
                 dtype: value.ty.dtype,
                 shape: value.ty.shape.clone(),
+                alias: alias[index],
+                lifetime: lifetime[index].clone(),
             })
             .collect();
         Memory { values, arena_bytes, slot_bytes }
@@ -122,6 +126,23 @@ impl Memory {
             strides[axis - 1] = strides[axis] * shape[axis];
         }
         strides
+    }
+
+    /// The value whose place it takes, if it is written in place.
+    pub fn alias(&self, value: ValueId) -> Option<ValueId> {
+        self.placed(value).alias
+    }
+
+    /// Phases from the first write to the last read; up to the number of phases for what is read
+    /// after the step. A slot's place is taken forever.
+    pub fn lifetime(&self, value: ValueId) -> RangeInclusive<usize> {
+        self.placed(value).lifetime.clone()
+    }
+
+    /// Bytes of an arena in which no value shares the place of another.
+    pub fn bytes_without_reuse(&self) -> usize {
+        let elements = |placed: &Placed| placed.shape.iter().product::<usize>();
+        self.values.iter().map(|placed| padded(elements(placed) * placed.dtype.size())).sum()
     }
 
     fn placed(&self, value: ValueId) -> &Placed {

@@ -13,7 +13,7 @@ use crate::kernel::loops::Function;
 use crate::kernel::{KernelBody, KernelGraph, KernelId, ValueId};
 use memory::{Demand, Memory};
 use order::PhaseKind;
-use product::ProductTask;
+use product::{ProductTask, Source};
 
 /// A scheduled step.
 pub struct Schedule {
@@ -47,6 +47,18 @@ pub enum Work {
     Product(Box<ProductTask>),
     /// Checks that a value is finite.
     Guard(ValueId),
+}
+
+impl Work {
+    /// The generated functions that it runs, by number.
+    pub fn functions(&self) -> impl Iterator<Item = usize> {
+        let functions = match self {
+            Work::Function(function) => [Some(*function), None, None],
+            Work::Product(task) => [&task.left, &task.right, &task.output].map(Source::function),
+            Work::Guard(_) => [None; 3],
+        };
+        functions.into_iter().flatten()
+    }
 }
 
 /// Schedules a verified kernel graph.

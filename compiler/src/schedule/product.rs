@@ -49,6 +49,16 @@ pub enum Source {
     Function(usize),
 }
 
+impl Source {
+    /// The number of the generated function, if it is one.
+    pub fn function(&self) -> Option<usize> {
+        match self {
+            Source::Arena(_) => None,
+            Source::Function(function) => Some(*function),
+        }
+    }
+}
+
 /// Describes a product, appending the functions that it needs.
 pub fn describe(
     name: &str,

@@ -1,0 +1,91 @@
+//! Generated code: as text, and as data.
+
+use std::fmt::Write;
+
+use cygnet_compiler::codegen::{CodegenError, list_functions};
+use cygnet_compiler::compile::Compiled;
+use cygnet_compiler::kernel::KernelId;
+use serde::Serialize;
+
+use super::Stage;
+use super::place::{Places, SourceLine};
+
+/// A form of generated code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Code {
+    /// Cranelift's intermediate representation.
+    Clif,
+    /// Machine code, disassembled.
+    Assembly,
+}
+
+/// Generated code as data.
+#[derive(Serialize)]
+pub struct CodeView<'a> {
+    name: &'a str,
+    stage: Stage,
+    functions: Vec<FunctionView<'a>>,
+}
+
+#[derive(Serialize)]
+struct FunctionView<'a> {
+    name: &'a str,
+    kernels: Vec<usize>,
+    places: Vec<SourceLine>,
+    bytes: usize,
+    code: String,
+}
+
+/// The code of each function, with the kernels that run it and their source lines.
+pub fn view<'a>(
+    name: &'a str,
+    form: Code,
+    compiled: &'a Compiled,
+    places: &Places<'_>,
+) -> Result<CodeView<'a>, CodegenError> {
+    let functions = &compiled.schedule.functions;
+    let mut kernels: Vec<Vec<KernelId>> = vec![Vec::new(); functions.len()];
+    for task in compiled.schedule.phases.iter().flatten() {
+        for function in task.work.functions() {
+            kernels[function].push(task.kernel);
+        }
+    }
+    let listings = list_functions(functions)?;
+    let views = functions.iter().zip(listings).zip(kernels).enumerate();
+    let views = views.map(|(number, ((function, listing), kernels))| {
+        let graph = &compiled.schedule.kernels.kernels;
+        let nodes: Vec<_> =
+            kernels.iter().flat_map(|&id| graph[id].nodes.iter().copied()).collect();
+        FunctionView {
+            name: &function.name,
+            kernels: kernels.iter().map(|id| id.index()).collect(),
+            places: places.of_nodes(&compiled.optimized, &nodes),
+            bytes: compiled.code.code_bytes(number),
+            code: match form {
+                Code::Clif => listing.clif,
+                Code::Assembly => listing.assembly,
+            },
+        }
+    });
+    let stage = match form {
+        Code::Clif => Stage::Clif,
+        Code::Assembly => Stage::Asm,
+    };
+    Ok(CodeView { name, stage, functions: views.collect() })
+}
+
+/// The functions one after another, each below a comment that says what it is for.
+pub fn text(view: &CodeView<'_>) -> String {
+    let mut text = String::new();
+    for (number, function) in view.functions.iter().enumerate() {
+        let FunctionView { name, kernels, places, bytes, code } = function;
+        let kernels: Vec<String> = kernels.iter().map(|id| format!("kernel {id}")).collect();
+        let blank = if number == 0 { "" } else { "\n" };
+        let _ = writeln!(text, "{blank}; {name}: {bytes} bytes for {}", kernels.join(", "));
+        for place in places {
+            let _ = writeln!(text, "; {place}");
+        }
+        text.push_str(code);
+    }
+    text
+}

@@ -200,8 +200,11 @@ fn product_gradient(g: &mut dyn Emit, x: NodeId, dy: NodeId, axes: &[usize]) -> 
 /// doubling (Hillis and Steele, "Data parallel algorithms", 1986).
 fn product_of_others(g: &mut dyn Emit, matrix: NodeId, before: bool) -> NodeId {
     let [rows, columns] = g.type_of(matrix).shape[..] else { unreachable!("a matrix") };
+    if columns < 2 {
+        return g.constant_like(matrix, 1.0);
+    }
     let shifted = |g: &mut dyn Emit, matrix: NodeId, distance: usize| {
-        let left = columns.saturating_sub(distance);
+        let left = columns - distance;
         let (start, low, high) = match before {
             true => (0, columns - left, 0),
             false => (columns - left, 0, columns - left),

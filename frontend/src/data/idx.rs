@@ -274,6 +274,6 @@ mod tests {
         let whole = to_bytes(&Tensor::from_slice(&[3, 2, 2], &[0.5_f64; 12]));
         let empty = to_bytes(&Tensor::from_slice::<f64>(&[4, 0, 2], &[]));
         let seeds = [testing::gzip(&whole), whole, empty];
-        testing::fuzz(&seeds, |bytes| drop(parse(bytes)));
+        testing::fuzz(&seeds, |_| (), |bytes| drop(parse(bytes)));
     }
 }

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use super::dataset::{Dataset, Field};
 use super::error::{DataError, Fault};
+use super::hold_out::HoldOut;
 use super::input::Input;
-use super::order::HoldOut;
 use super::raw::RawField;
 use super::request::{Contents, Request};
 use super::scale::{self, Scale};

@@ -1,10 +1,10 @@
 //! The source `uniform`: inputs that need no file, for fitting a function.
 
 use cygnet_runtime::dtype::DType;
+use cygnet_runtime::random;
 use cygnet_runtime::tensor::Tensor;
 
 use super::error::{DataError, Fault};
-use super::random;
 use super::raw::{Origin, Places, RawField, element_count};
 use super::request::{Contents, Request};
 use super::source::{FieldSpec, OptionValue};
@@ -38,7 +38,8 @@ pub(super) fn open(request: &Request<'_>) -> Result<Contents, DataError> {
             shape(field, count).map_err(|fault| DataError::new(fault).for_field(&field.name))?;
         let mut tensor = Tensor::zeros(DType::F64, &shape);
         for (index, value) in (0..).zip(tensor.as_mut_slice::<f64>()) {
-            *value = low + (high - low) * random::unit(request.seed, stream, index);
+            *value =
+                low + (high - low) * f64::from(random::uniform(request.seed, stream, 0, index));
         }
         let origin = Origin { path: None, places: Places::Unknown };
         Ok(Some(RawField { tensor, classes: None, origin }))

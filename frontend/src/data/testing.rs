@@ -41,8 +41,11 @@ pub(super) fn tensors() -> impl Strategy<Value = Tensor> {
 
 /// Gives `parse` damaged copies of `seeds`, plain and compressed; the same ones in each run.
 ///
+/// Every other copy goes through `repair` first, which corrects the lengths that frame the file:
+/// otherwise most damage would be noticed there, and what lies behind would hardly be tested.
+///
 /// `CYGNET_FUZZ_SECONDS=300 cargo test -p cygnet damaged` goes on for longer.
-pub(super) fn fuzz(seeds: &[Vec<u8>], mut parse: impl FnMut(&[u8])) {
+pub(super) fn fuzz(seeds: &[Vec<u8>], repair: impl Fn(&mut Vec<u8>), mut parse: impl FnMut(&[u8])) {
     const CASES: u32 = 3000;
     let seconds = std::env::var("CYGNET_FUZZ_SECONDS").ok().and_then(|text| text.parse().ok());
     let deadline = seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
@@ -50,8 +53,11 @@ pub(super) fn fuzz(seeds: &[Vec<u8>], mut parse: impl FnMut(&[u8])) {
     let mut case = 0;
     while deadline.map_or(case < CASES, |deadline| Instant::now() < deadline) {
         let mut bytes = seeds[random.below(seeds.len())].clone();
-        for _ in 0..=random.below(4) {
+        for _ in 0..=random.below(3) {
             damage(&mut bytes, seeds, &mut random);
+        }
+        if case % 2 == 0 {
+            repair(&mut bytes);
         }
         parse(&bytes);
         if case % 8 == 0 {
@@ -67,7 +73,7 @@ pub(super) fn fuzz(seeds: &[Vec<u8>], mut parse: impl FnMut(&[u8])) {
 fn damage(bytes: &mut Vec<u8>, seeds: &[Vec<u8>], random: &mut XorShift) {
     let at = random.below(bytes.len() + 1);
     let length = random.below(9).min(bytes.len() - at);
-    match random.below(7) {
+    match random.below(10) {
         0 if at < bytes.len() => bytes[at] ^= 1 << random.below(8),
         1 if at < bytes.len() => bytes[at] = [0, 1, 0x7f, 0x80, 0xff, b'9', b'"'][random.below(7)],
         2 => drop(bytes.drain(at..at + length)),
@@ -82,8 +88,36 @@ fn damage(bytes: &mut Vec<u8>, seeds: &[Vec<u8>], random: &mut XorShift) {
             bytes.truncate(at);
             bytes.extend(&other[from..]);
         }
-        _ => bytes.truncate(at),
+        6 => bytes.truncate(at),
+        _ => replace_number(bytes, at, random),
     }
+}
+
+/// Replaces the first decimal number from `at` on by one at which arithmetic may go wrong.
+fn replace_number(bytes: &mut Vec<u8>, at: usize, random: &mut XorShift) {
+    const NUMBERS: [&str; 14] = [
+        "0",
+        "1",
+        "2",
+        "7",
+        "-1",
+        "1.5",
+        "255",
+        "2147483648",
+        "4294967296",
+        "1152921504606846976",
+        "2305843009213693952",
+        "9223372036854775808",
+        "18446744073709551615",
+        "99999999999999999999",
+    ];
+    let Some(start) = bytes[at..].iter().position(u8::is_ascii_digit).map(|found| at + found)
+    else {
+        return;
+    };
+    let digits = bytes[start..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let number = NUMBERS[random.below(NUMBERS.len())].bytes();
+    bytes.splice(start..start + digits, number);
 }
 
 /// Marsaglia's 64-bit xorshift generator; any sequence will do here.

@@ -1,8 +1,12 @@
-//! The order of samples: which are held out for testing, and how each epoch runs through the rest.
+//! Which samples are held out for testing.
+
+use cygnet_runtime::random::shuffle;
 
 use super::error::{DataError, Fault};
-use super::random::shuffle;
 use super::source::{OptionValue, Options};
+
+/// The epoch that the choice draws its random numbers for: none that a training reaches.
+const NO_EPOCH: u64 = u64::MAX;
 
 /// The part of the samples that is held out, as the option `test` states it.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -41,21 +45,12 @@ impl HoldOut {
         if test == 0 || test >= count {
             return Err(DataError::in_option("test", Fault::EmptySplit { count, test }));
         }
-        let mut held_out: Vec<u32> = (0..count as u32).collect();
-        shuffle(&mut held_out, seed, 0);
+        let mut held_out = shuffle(seed, NO_EPOCH, count as u32);
         let mut training = held_out.split_off(test);
         training.sort_unstable();
         held_out.sort_unstable();
         Ok((training, held_out))
     }
-}
-
-/// The order in which epoch `epoch` of a training with seed `seed` runs through `count` samples.
-/// The same arguments give the same order on every machine.
-pub fn epoch_order(count: u32, seed: u64, epoch: u64) -> Vec<u32> {
-    let mut order: Vec<u32> = (0..count).collect();
-    shuffle(&mut order, seed, epoch);
-    order
 }
 
 #[cfg(test)]
@@ -89,29 +84,5 @@ mod tests {
             let error = test.split(count, 0).unwrap_err();
             assert!(matches!(*error.fault, Fault::EmptySplit { .. }), "{error}");
         }
-    }
-
-    #[test]
-    fn each_epoch_has_an_order_of_its_own() {
-        let first = epoch_order(1000, 7, 0);
-        assert_eq!(first, epoch_order(1000, 7, 0));
-        assert_ne!(first, epoch_order(1000, 7, 1));
-        assert_ne!(first, epoch_order(1000, 8, 0));
-        let mut sorted = first;
-        sorted.sort_unstable();
-        assert!(sorted.into_iter().eq(0..1000));
-        assert!(epoch_order(0, 7, 0).is_empty());
-    }
-
-    #[test]
-    fn every_position_is_reached_equally_often() {
-        // 4000 epochs of 8 samples: each of the 64 cells expects 500, with deviation 21.
-        let mut counts = [[0_i32; 8]; 8];
-        for epoch in 0..4000 {
-            for (position, sample) in epoch_order(8, 1, epoch).into_iter().enumerate() {
-                counts[position][sample as usize] += 1;
-            }
-        }
-        assert!(counts.iter().flatten().all(|count| (count - 500).abs() < 100), "{counts:?}");
     }
 }

@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use cygnet_runtime::program::Outcome;
+use cygnet_runtime::random::shuffle;
 use serde::Serialize;
 
 use crate::data::load::{Loaded, load};
-use crate::data::order::epoch_order;
 use crate::error::Error;
 use crate::language::bindings::Bindings;
 use crate::language::package::Package;
@@ -229,7 +229,7 @@ impl<'a> Trainer<'a> {
     fn epoch(&mut self, epoch: usize, observe: &mut impl FnMut(&Event)) -> Result<Metrics, Error> {
         let start = Instant::now();
         let batch = self.schedule.batch;
-        let order = epoch_order(self.data.train.len() as u32, self.options.seed, epoch as u64);
+        let order = shuffle(self.options.seed, epoch as u64, self.data.train.len() as u32);
         let snapshot = non_finite::Snapshot::take(&self.session);
         let mut sums = Metrics::new();
         let steps = order.len() / batch;

@@ -1,5 +1,6 @@
 //! Capability tests: what a user can do with Cygnet, one module per capability.
 
+mod check;
 mod data;
 mod elaborate;
 mod format;

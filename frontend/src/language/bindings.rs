@@ -37,23 +37,33 @@ impl Bindings {
         set.or_else(|| self.dims.get(name).map(ToString::to_string))
     }
 
+    /// The size of the dim called `name`, if it is given.
+    pub(super) fn size(&self, name: &str) -> Option<usize> {
+        let set = || self.settings.get(name)?.trim().parse().ok();
+        self.dims.get(name).copied().or_else(set)
+    }
+
     /// Reports settings that nothing has the name of.
-    pub(super) fn unknown(&self, known: &[&str], place: &ast::Ident) -> Vec<Diagnostic> {
-        let unknown = self.settings.keys().filter(|name| !known.contains(&name.as_str()));
-        unknown
-            .map(|name| {
-                let diagnostic = Diagnostic::error(
-                    "unknown-setting",
-                    format!("`{}` has no parameter `{name}` to set", place.name),
-                )
-                .primary(place.span, "defined here");
-                match (closest(name, known.iter().copied()), known) {
-                    (Some(near), _) => diagnostic.help(format!("did you mean `{near}`?")),
-                    (None, []) => diagnostic.help("it has no parameters"),
-                    (None, known) => diagnostic.help(format!("it has {}", known.join(", "))),
-                }
-            })
-            .collect()
+    pub(super) fn unknown(&self, known: &[&str], place: &ast::Ident) -> Option<Diagnostic> {
+        let unknown: Vec<&str> =
+            self.settings.keys().map(String::as_str).filter(|name| !known.contains(name)).collect();
+        if unknown.is_empty() {
+            return None;
+        }
+        let mut diagnostic = Diagnostic::error(
+            "unknown-setting",
+            format!("`{}` has no parameter `{}` to set", place.name, unknown.join("`, `")),
+        )
+        .primary(place.span, "defined here");
+        for name in unknown {
+            if let Some(near) = closest(name, known.iter().copied()) {
+                diagnostic = diagnostic.help(format!("did you mean `{near}` by `{name}`?"));
+            }
+        }
+        Some(match known {
+            [] => diagnostic.help("it has no parameters"),
+            known => diagnostic.help(format!("it has {}", known.join(", "))),
+        })
     }
 }
 

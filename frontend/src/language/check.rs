@@ -70,6 +70,9 @@ pub fn check(package: &Package) -> Checked {
     reports.extend(package.diagnostics().to_vec());
     let mut models = Vec::new();
     let mut recipes = Vec::new();
+    if !package.is_readable() {
+        return Checked { diagnostics: reports.sorted(), models, recipes };
+    }
     for module in package.program() {
         for item in &package.module(module).ast.items {
             match item {
@@ -118,7 +121,10 @@ struct Reports {
 impl Reports {
     fn extend(&mut self, diagnostics: Vec<Diagnostic>) {
         for diagnostic in diagnostics {
-            if self.seen.insert((diagnostic.code, diagnostic.primary_span())) {
+            // Every use of a definition without end fails in another place.
+            let endless = diagnostic.code.starts_with("endless");
+            let place = if endless { None } else { diagnostic.primary_span() };
+            if self.seen.insert((diagnostic.code, place)) {
                 self.list.push(diagnostic);
             }
         }

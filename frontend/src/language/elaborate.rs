@@ -1,9 +1,11 @@
 //! Models as graphs.
 
+use std::collections::BTreeSet;
+
 use cygnet_compiler::graph::Output;
 
 use super::bindings::Bindings;
-use super::evaluate::{Evaluator, Stop};
+use super::evaluate::{Evaluator, Stop, is_input};
 use super::instance::{Activation, Root};
 use super::package::Package;
 use super::program::{
@@ -13,7 +15,7 @@ use super::scope::Scope;
 use super::signature::{Dims, Input, tensor_type};
 use super::value::{Tensor, Value};
 use crate::diagnostic::{Diagnostic, closest};
-use crate::syntax::ast::{Function, FunctionKind};
+use crate::syntax::ast::{self, Function, FunctionKind, TypeKind};
 
 /// Elaborates a model for the sizes in `bindings`.
 ///
@@ -27,24 +29,24 @@ pub fn elaborate_model(
     bindings: &Bindings,
     mode: Mode,
 ) -> Result<ModelGraph, Vec<Diagnostic>> {
-    package.syntax_errors()?;
+    package.errors_so_far()?;
     let models: Vec<&Function> = package.functions(FunctionKind::Model).collect();
     let function = choose("model", name, &models, |model| &model.name.name)
         .map_err(|diagnostic| vec![diagnostic])?;
     let mut evaluator = Evaluator::new(package, true, mode == Mode::Training);
     let activation = Activation::of_root("", Root::PROGRAM, 0);
     let mut dims = Dims { bindings, symbolic: false, missing: Vec::new() };
-    let mut known: Vec<&str> =
-        function.parameters.iter().map(|parameter| parameter.name.name.as_str()).collect();
-    known.sort_unstable();
-    for unknown in bindings.unknown(&known, &function.name) {
+    let types = function.parameters.iter().map(|parameter| parameter.ty.as_ref());
+    let statics = function.parameters.iter().filter(|parameter| !is_input(parameter));
+    let known = settable(statics.map(|parameter| parameter.name.name.as_str()), types.flatten());
+    if let Some(unknown) = bindings.unknown(&known, &function.name) {
         evaluator.report(unknown);
     }
     let (inputs, results) =
         evaluator.in_frame(&function.name.name, None, Some(activation), |evaluator| {
             let scope = Scope::of_function(package.root(), None);
             let inputs = evaluator.bind_signature(function, &scope, &mut dims);
-            evaluator.report_missing(&function.name, &dims);
+            evaluator.report_missing(&function.name, &dims, None);
             let value = match dims.missing.is_empty() {
                 true => evaluator.body(function, &scope),
                 false => Err(Stop),
@@ -58,6 +60,19 @@ pub fn elaborate_model(
     }
     let program = evaluator.program(inputs, outputs, Vec::new());
     Ok(ModelGraph { name: function.name.name.clone(), program })
+}
+
+/// What can be set: the names given, and the dims in types. Sorted.
+pub(super) fn settable<'p>(
+    names: impl Iterator<Item = &'p str>,
+    types: impl Iterator<Item = &'p ast::Type>,
+) -> Vec<&'p str> {
+    let dims = types.flat_map(|ty| match &ty.kind {
+        TypeKind::Tensor { shape, .. } => shape.names(),
+        _ => Vec::new(),
+    });
+    let all: BTreeSet<&str> = names.chain(dims.map(|(name, _)| name)).collect();
+    all.into_iter().collect()
 }
 
 /// The definition called `name` among `all`, or the only one.

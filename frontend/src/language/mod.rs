@@ -11,6 +11,7 @@ pub mod optimizer;
 pub mod package;
 pub mod program;
 pub mod recipe;
+mod resolve;
 pub mod scope;
 pub mod signature;
 pub mod size;

@@ -3,7 +3,7 @@
 use super::evaluate::{Eval, Evaluator, Stop, Updated};
 use super::instance::{Activation, Root};
 use super::scope::{BindingKind, Scope};
-use super::value::{Given, Settings, Tensor, Value};
+use super::value::{Settings, Tensor, Value};
 use crate::diagnostic::Diagnostic;
 use crate::syntax::ast::Body;
 
@@ -18,7 +18,8 @@ impl<'p> Evaluator<'p> {
     ) -> Eval<()> {
         let record = self.slots.record(slot).clone();
         let updated = self.run_optimizer(settings, &record.path, record.tensor(), gradient)?;
-        self.assign_state(slot, &updated).map(drop)
+        self.slots.update(slot, updated.node);
+        Ok(())
     }
 
     /// The new value of the tensor `value` at `path` with the gradient `gradient`.
@@ -28,7 +29,7 @@ impl<'p> Evaluator<'p> {
         path: &str,
         value: Tensor,
         gradient: Tensor,
-    ) -> Eval<Given<'p>> {
+    ) -> Eval<Tensor> {
         let function = settings.closure.function;
         let name = &function.name;
         let activation = Activation::of_root(path, Root::PROGRAM, 0);
@@ -36,6 +37,7 @@ impl<'p> Evaluator<'p> {
             path: path.to_owned(),
             tensor: value.clone(),
             optimizer: name.name.clone(),
+            declared: name.span,
         });
         let result = self.in_frame(&name.name, Some(settings.span), Some(activation), |this| {
             let scope = Scope::of_function(settings.closure.module, None);
@@ -61,12 +63,12 @@ impl<'p> Evaluator<'p> {
                     ));
                 }
             }
-            scope.lookup("value").map(|binding| binding.value).ok_or(Stop)
+            match scope.lookup("value").map(|binding| binding.value) {
+                Some(Value::Tensor(value)) => Ok(value),
+                _ => Err(Stop),
+            }
         });
         self.updated = None;
-        match result? {
-            Value::Unknown => Err(Stop),
-            value => Ok(Given { value, span: name.span }),
-        }
+        result
     }
 }

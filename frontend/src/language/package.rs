@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use petgraph::algo::tarjan_scc;
 use petgraph::graph::DiGraph;
 
+use super::resolve::resolve;
 use super::standard;
 use crate::diagnostic::Diagnostic;
 use crate::source::{FileId, SourceMap, Span};
@@ -55,6 +56,8 @@ pub struct Package {
     root: ModuleId,
     prelude: HashMap<String, Definition>,
     diagnostics: Vec<Diagnostic>,
+    /// Whether all of the text could be read.
+    readable: bool,
 }
 
 impl Package {
@@ -71,6 +74,7 @@ impl Package {
                 let missing = Diagnostic::error("unreadable-file", format!("`{name}` {reason}"))
                     .help("give the path of a `.cyg` file");
                 package.diagnostics = vec![missing.clone()];
+                package.readable = false;
                 (package, vec![missing])
             }
         }
@@ -84,6 +88,7 @@ impl Package {
             root: ModuleId(0),
             prelude: HashMap::new(),
             diagnostics: Vec::new(),
+            readable: true,
         };
         for (file, text) in standard::FILES {
             let module = package.parse(&format!("std/{file}"), text, PathBuf::new(), true);
@@ -96,6 +101,15 @@ impl Package {
         package.report_cycles();
         for module in package.root.0..package.modules.len() {
             package.define(ModuleId(module));
+        }
+        // With mistakes in the text, names may be missing that are there.
+        let stray =
+            |diagnostic: &Diagnostic| diagnostic.is_error() && diagnostic.code != "duplicate-name";
+        package.readable = !package.diagnostics.iter().any(stray);
+        if package.readable {
+            let names: Vec<Diagnostic> =
+                package.program().flat_map(|module| resolve(&package, module)).collect();
+            package.diagnostics.extend(names);
         }
         let diagnostics = package.diagnostics.clone();
         (package, diagnostics)
@@ -111,13 +125,18 @@ impl Package {
         &self.diagnostics
     }
 
-    /// An error if the text of the program has mistakes: its parts that could be read do not
-    /// make a program.
-    pub(super) fn syntax_errors(&self) -> Result<(), Vec<Diagnostic>> {
+    /// What was reported, if there are mistakes in it.
+    pub(super) fn errors_so_far(&self) -> Result<(), Vec<Diagnostic>> {
         match self.diagnostics.iter().any(Diagnostic::is_error) {
             true => Err(self.diagnostics.clone()),
             false => Ok(()),
         }
+    }
+
+    /// Whether the text of the program and of all files that it uses could be read without
+    /// mistakes. If not, definitions may be missing or cut short.
+    pub fn is_readable(&self) -> bool {
+        self.readable
     }
 
     /// The module of the program's own file.
@@ -224,7 +243,8 @@ impl Package {
                     let text = "the path of a used file is fixed text, without values";
                     self.diagnostics.push(
                         Diagnostic::error("use-path", text)
-                            .primary(item.path.span, "values in a path"),
+                            .primary(item.path.span, "values in a path")
+                            .help("write the path out"),
                     );
                     continue;
                 };

@@ -6,8 +6,8 @@ use std::rc::Rc;
 use cygnet_compiler::differentiate::gradient;
 
 use super::bindings::{Bindings, parse_setting};
-use super::elaborate::choose;
-use super::evaluate::{Eval, Evaluator, Number, Site, Stop};
+use super::elaborate::{choose, settable};
+use super::evaluate::{Arguments, Eval, Evaluator, Number, Site, Stop};
 use super::instance::{Activation, Root};
 use super::package::{Definition, Package};
 use super::program::{DataAxis, DataClause, DataField, RecipeGraph, RecipePlan, ScalarSetting};
@@ -78,7 +78,7 @@ fn recipe_called<'p>(
     package: &'p Package,
     name: Option<&str>,
 ) -> Result<&'p Recipe, Vec<Diagnostic>> {
-    package.syntax_errors()?;
+    package.errors_so_far()?;
     let recipes: Vec<&Recipe> = package.recipes().collect();
     choose("train", name, &recipes, |recipe| &recipe.name.name)
         .map_err(|diagnostic| vec![diagnostic])
@@ -103,10 +103,14 @@ pub(super) fn evaluate_recipe<'p>(
     evaluator.in_recipe = true;
     evaluator.single_model = uses_single_model(evaluator.package, recipe);
     let activation = Activation::of_root("", Root::PROGRAM, 0);
-    let mut known: Vec<&str> =
-        recipe.parameters.iter().map(|parameter| parameter.name.name.as_str()).collect();
-    known.extend(["batch", "epochs"]);
-    for unknown in bindings.unknown(&known, &recipe.name) {
+    let names = recipe.parameters.iter().map(|parameter| parameter.name.name.as_str());
+    let fields = recipe.clauses.iter().flat_map(|clause| match &clause.kind {
+        ClauseKind::Data { fields, .. } => fields.as_slice(),
+        _ => &[],
+    });
+    let types = fields.filter_map(|field| field.ty.as_ref());
+    let known = settable(names.chain(["batch", "epochs"]), types);
+    if let Some(unknown) = bindings.unknown(&known, &recipe.name) {
         evaluator.report(unknown);
     }
     evaluator.in_frame(&recipe.name.name, None, Some(activation), |evaluator| {
@@ -131,9 +135,8 @@ pub(super) fn evaluate_recipe<'p>(
             let before = run.evaluator.move_to(span);
             let evaluated = run.clause(clause);
             run.evaluator.move_to(before);
-            if evaluated.is_err() && matches!(clause.kind, ClauseKind::Data { .. }) && !symbolic {
-                // Without data nothing else is known either.
-                break;
+            if let (Err(Stop), ClauseKind::Data { fields, .. }) = (evaluated, &clause.kind) {
+                run.unknown_fields(fields);
             }
         }
         run.outcome
@@ -357,12 +360,40 @@ impl<'p> Run<'_, 'p> {
             self.outcome.inputs.extend(input);
         }
         self.outcome.plan.data = Some(clause);
+        if self.outcome.plan.batch.is_none() && self.says_batch() {
+            // What it says was refused.
+            missing.retain(|(name, _)| Some(name.as_str()) != batch_dim);
+        }
         let dims = Dims { bindings: &self.bindings, symbolic: self.symbolic, missing };
         if dims.missing.is_empty() {
             return Ok(());
         }
-        self.evaluator.report_missing(&self.recipe.name, &dims);
+        self.evaluator.report_missing(&self.recipe.name, &dims, batch_dim);
         Err(Stop)
+    }
+
+    /// Whether the number of samples in a step is given, rightly or wrongly.
+    fn says_batch(&self) -> bool {
+        let clauses = &self.recipe.clauses;
+        clauses.iter().any(|clause| matches!(clause.kind, ClauseKind::Batch(_)))
+            || self.bindings.settings.contains_key("batch")
+    }
+
+    /// Binds the names of fields that are not known.
+    fn unknown_fields(&mut self, fields: &'p [ast::Field]) {
+        for field in fields {
+            let dims = match field.ty.as_ref().map(|ty| &ty.kind) {
+                Some(TypeKind::Tensor { shape, .. }) => shape.names(),
+                _ => Vec::new(),
+            };
+            let names = field.pattern.names();
+            let names = names.into_iter().map(|name| (name.name.as_str(), name.span));
+            for (name, span) in names.chain(dims) {
+                if self.scope.own(name).is_none() {
+                    self.scope.fix(name, Value::Unknown, span);
+                }
+            }
+        }
     }
 
     /// The name and arguments of a data source.
@@ -418,7 +449,16 @@ impl<'p> Run<'_, 'p> {
                     let what = "a gradient transformation before an optimizer";
                     return Err(self.evaluator.unsupported(what, group.using.span));
                 }
-                self.evaluator.expr(&group.using, &self.scope)
+                let value = self.evaluator.expr(&group.using, &self.scope)?;
+                match &value {
+                    // An optimizer without settings need not be called: `using adam`.
+                    Value::Closure(closure) if closure.function.kind == FunctionKind::Optimizer => {
+                        let span = group.using.span;
+                        let arguments = Arguments { given: Vec::new(), placeholder: None, span };
+                        self.evaluator.call(&value, span, arguments, None)
+                    }
+                    _ => Ok(value),
+                }
             })
             .collect();
         let loss = self.scalar(&value?, objective, "what is minimized")?;

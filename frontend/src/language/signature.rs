@@ -39,8 +39,8 @@ pub struct Dims<'a> {
 
 impl Dims<'_> {
     fn size(&mut self, name: &str, span: Span) -> Option<Size> {
-        match self.bindings.dims.get(name) {
-            Some(&size) => Some(Size::from(size)),
+        match self.bindings.size(name) {
+            Some(size) => Some(Size::from(size)),
             None if self.symbolic => Some(Size::free(name)),
             None => {
                 if !self.missing.iter().any(|(known, _)| known == name) {
@@ -246,7 +246,9 @@ impl<'p> Evaluator<'p> {
     }
 
     /// Reports dims and parameters that have no value.
-    pub fn report_missing(&mut self, name: &ast::Ident, dims: &Dims<'_>) {
+    ///
+    /// `batch` is the dim of a recipe's samples.
+    pub fn report_missing(&mut self, name: &ast::Ident, dims: &Dims<'_>, batch: Option<&str>) {
         if dims.missing.is_empty() {
             return;
         }
@@ -259,6 +261,11 @@ impl<'p> Evaluator<'p> {
         );
         for (name, span) in &dims.missing {
             diagnostic = diagnostic.primary(*span, format!("`{name}` has no value"));
+        }
+        if let Some(batch) = batch.filter(|batch| dims.missing.iter().any(|(n, _)| n == batch)) {
+            let help = format!("say how many samples `{batch}` a step takes: `batch 64`");
+            self.report(diagnostic.help(help));
+            return;
         }
         self.report(diagnostic.help(format!("set a value: {}", settings.join(" "))));
     }

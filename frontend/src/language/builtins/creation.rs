@@ -88,7 +88,7 @@ pub(super) const ENTRIES: &[Entry] = &[
     },
     Entry {
         name: "arange",
-        parameters: &[],
+        parameters: &[("size", Kind::Optional)],
         doc: "with brackets, the positions 0, 1, ... along an axis, as i32",
         run: |evaluator, call| {
             Err(evaluator.report(

@@ -12,7 +12,7 @@ mod tensors;
 use cygnet_compiler::op::Elementwise;
 use cygnet_compiler::types::DType;
 
-use super::evaluate::{Arguments, Eval, Evaluator, Parameter, assign_arguments};
+use super::evaluate::{Arguments, Eval, Evaluator, Parameter, Signature, assign_arguments};
 use super::value::{Given, Value};
 use crate::source::Span;
 
@@ -97,10 +97,11 @@ impl Builtin {
     }
 
     /// The names of all functions, in table order.
-    pub fn names() -> impl Iterator<Item = &'static str> {
+    pub fn names() -> Vec<&'static str> {
         let entries = all().map(|entry| entry.name);
         let casts = DType::ALL.into_iter().map(DType::name);
-        entries.chain(casts).chain(Elementwise::all().map(|function| function.entry().name))
+        let functions = Elementwise::all().map(|function| function.entry().name);
+        entries.chain(casts).chain(functions).collect()
     }
 
     /// Its name.
@@ -129,6 +130,11 @@ impl Builtin {
                 })
                 .collect(),
         }
+    }
+
+    /// The function as a call sees it that can give `parameters`.
+    pub fn signature<'a>(self, parameters: &'a [Parameter<'a>]) -> Signature<'a> {
+        Signature { name: self.name(), declared: None, parameters, capturable: false }
     }
 
     /// Whether brackets after it count along an axis: `arange[t]`.
@@ -160,7 +166,7 @@ impl<'p> Evaluator<'p> {
             }
         };
         let order =
-            assign_arguments(builtin.name(), None, &parameters, &others.places(), arguments.span);
+            assign_arguments(builtin.signature(&parameters), &others.places(), arguments.span);
         let order = self.assigned(order)?;
         let given = others.in_order(&order);
         match builtin {

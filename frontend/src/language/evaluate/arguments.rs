@@ -18,6 +18,19 @@ pub struct Parameter<'a> {
     pub required: bool,
 }
 
+/// What a call knows of what it calls.
+#[derive(Clone, Copy, Debug)]
+pub struct Signature<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Where it is defined, if it is defined in the language.
+    pub declared: Option<Span>,
+    /// What can be given.
+    pub parameters: &'a [Parameter<'a>],
+    /// Whether it is a layer or model, of which `_` makes an instance.
+    pub capturable: bool,
+}
+
 /// Where an argument stands, and the name before its colon.
 #[derive(Clone, Copy, Debug)]
 pub struct Place<'a> {
@@ -59,12 +72,11 @@ impl<'p> Arguments<'p> {
 /// # Errors
 /// Arguments that no parameter takes, that are given twice, and parameters that lack one.
 pub fn assign_arguments(
-    callee: &str,
-    declared: Option<Span>,
-    parameters: &[Parameter<'_>],
+    signature: Signature<'_>,
     places: &[Place<'_>],
     call: Span,
 ) -> Result<Vec<Option<usize>>, Vec<Diagnostic>> {
+    let Signature { name: callee, declared, parameters, capturable } = signature;
     let mut assigned: Vec<Option<usize>> = vec![None; parameters.len()];
     let mut mistakes = Vec::new();
     let with_declaration = |diagnostic: Diagnostic| match declared {
@@ -137,14 +149,19 @@ pub fn assign_arguments(
         .collect();
     if !missing.is_empty() && mistakes.is_empty() {
         let example = missing[0].trim_matches('`');
-        mistakes.push(with_declaration(
-            Diagnostic::error(
-                "missing-argument",
-                format!("`{callee}` needs {}", missing.join(" and ")),
-            )
-            .primary(call, format!("{} not given", missing.join(", ")))
-            .help(format!("write `{example}: ...` among the arguments")),
-        ));
+        let mut diagnostic = Diagnostic::error(
+            "missing-argument",
+            format!("`{callee}` needs {}", missing.join(" and ")),
+        )
+        .primary(call, format!("{} not given", missing.join(", ")))
+        .help(format!("write `{example}: ...` among the arguments"));
+        if capturable {
+            let help = format!(
+                "to make an instance for later, `_` stands for its inputs: `{callee}(_, ...)`"
+            );
+            diagnostic = diagnostic.help(help);
+        }
+        mistakes.push(with_declaration(diagnostic));
     }
     if mistakes.is_empty() { Ok(assigned) } else { Err(mistakes) }
 }

@@ -95,7 +95,7 @@ impl<'p> Evaluator<'p> {
             "axes-differ",
             format!("{left} and {right} have no common axes: neither has all axes of the other"),
         )
-        .primary(self.here(), "combined here")
+        .primary(self.combination(), "combined here")
         .secondary(a.1, format!("this is {left}"))
         .secondary(b.1, format!("this is {right}"));
         let missing = (lacks(self, &a.0, &b.0), lacks(self, &b.0, &a.0));
@@ -130,16 +130,17 @@ impl<'p> Evaluator<'p> {
             "sizes-differ",
             format!("{left} and {right} cannot be combined: `{a}` against `{b}`"),
         )
-        .primary(self.here(), "combined here")
+        .primary(self.combination(), "combined here")
         .secondary(wide.1, format!("this is {left}"))
         .secondary(narrow.1, format!("this is {right}"));
         if self.axes.name(axis.id).is_none() {
             diagnostic = diagnostic.note("unnamed axes align from the right");
         }
         if axis.size.is(1) || wide.0.axes[place].size.is(1) {
-            diagnostic = diagnostic.help("a size of 1 is not stretched: drop the axis, `x[t: 0]`");
+            return self
+                .report(diagnostic.help("a size of 1 is not stretched: drop the axis, `x[t: 0]`"));
         }
-        self.report(diagnostic)
+        self.report(diagnostic.help("slice or reshape one of them, or name the axes with `as`"))
     }
 }
 

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use cygnet_compiler::types::DType;
 
-use super::arguments::{Arguments, Parameter, assign_arguments};
+use super::arguments::{Arguments, Parameter, Signature, assign_arguments};
 use super::{Eval, Evaluator, Number, Renaming, Site, Stop};
 use crate::diagnostic::Diagnostic;
 use crate::language::instance::{Activation, Root};
@@ -32,6 +32,32 @@ pub fn parameters_of(function: &Function) -> Vec<Parameter<'_>> {
         })
         .collect()
 }
+
+/// A definition as a call sees it that can give `parameters`.
+pub fn signature_of<'a>(function: &'a Function, parameters: &'a [Parameter<'a>]) -> Signature<'a> {
+    Signature {
+        name: &function.name.name,
+        declared: Some(function.name.span),
+        parameters,
+        capturable: matches!(function.kind, FunctionKind::Layer | FunctionKind::Model),
+    }
+}
+
+/// A use of a layer where nothing can own its parameters.
+pub fn layer_in_function(function: &Function, span: Span) -> Diagnostic {
+    let name = &function.name.name;
+    let keyword = function.kind.keyword();
+    Diagnostic::error(
+        "layer-in-function",
+        format!("the {keyword} `{name}` cannot be used in a `fn`"),
+    )
+    .primary(span, "its parameters would belong to nothing")
+    .secondary(function.name.span, format!("`{name}` is a {keyword}"))
+    .help("make the surrounding definition a `layer`, or pass an instance to it")
+}
+
+/// The types of static parameters.
+const STATIC_TYPES: [&str; 7] = ["dim", "int", "float", "bool", "str", "list", "init"];
 
 /// The parameters of a definition in the order in which they are bound: as written, but a static
 /// one that an input's sizes are computed from (`x: f32[n, 2*d]`) before that input.
@@ -91,13 +117,9 @@ impl<'p> Evaluator<'p> {
         label: Option<String>,
     ) -> Eval<Value<'p>> {
         let function = closure.function;
-        let order = assign_arguments(
-            &function.name.name,
-            Some(function.name.span),
-            &parameters_of(function),
-            &arguments.places(),
-            arguments.span,
-        );
+        let parameters = parameters_of(function);
+        let signature = signature_of(function, &parameters);
+        let order = assign_arguments(signature, &arguments.places(), arguments.span);
         let order = self.assigned(order)?;
         let given = arguments.in_order(&order);
         if function.kind == FunctionKind::Optimizer {
@@ -120,7 +142,7 @@ impl<'p> Evaluator<'p> {
         }
         let name = &function.name.name;
         let Some(parent) = self.activation() else {
-            return Err(self.report_no_instance(function, span));
+            return Err(self.report(layer_in_function(function, span)));
         };
         if self.in_recipe_body() && function.kind == FunctionKind::Model && label.is_none() {
             let path = self.model_path(name);
@@ -130,20 +152,6 @@ impl<'p> Evaluator<'p> {
         }
         let label = label.unwrap_or_else(|| parent.unlabelled(name));
         Ok(Some(parent.inner(&label)))
-    }
-
-    fn report_no_instance(&mut self, function: &Function, span: Span) -> Stop {
-        let name = &function.name.name;
-        let keyword = function.kind.keyword();
-        self.report(
-            Diagnostic::error(
-                "layer-in-function",
-                format!("the {keyword} `{name}` cannot be used in a `fn`"),
-            )
-            .primary(span, "its parameters would belong to nothing")
-            .secondary(function.name.span, format!("`{name}` is a {keyword}"))
-            .help("make the surrounding definition a `layer`, or pass an instance to it"),
-        )
     }
 
     /// The path of a model that a recipe uses: a single one needs no prefix.
@@ -292,6 +300,9 @@ impl<'p> Evaluator<'p> {
         mut renaming: Option<&mut Renaming>,
     ) -> Eval<Value<'p>> {
         match (&ty.kind, value) {
+            (TypeKind::Name(name), _) if !STATIC_TYPES.contains(&name.name.as_str()) => {
+                Err(self.report_unknown_type(name))
+            }
             (_, Value::Unknown) | (TypeKind::Error, _) => Err(Stop),
             (TypeKind::Tensor { element, shape }, Value::Tensor(tensor)) => {
                 self.match_tensor(tensor, element, shape, scope, site, renaming).map(Value::Tensor)
@@ -365,7 +376,7 @@ impl<'p> Evaluator<'p> {
             ("bool", _) => Err(self.unfit(value, span, what, "`true` or `false`")),
             ("str", _) => Err(self.unfit(value, span, what, "a text")),
             ("list", _) => Err(self.unfit(value, span, what, "a list")),
-            _ => Err(self.report_unknown_type(ty)),
+            _ => Err(Stop),
         }
     }
 
@@ -377,7 +388,7 @@ impl<'p> Evaluator<'p> {
                 "a tensor type has brackets: `{}[n, d]`, and `{}[]` for a scalar",
                 ty.name, ty.name
             )),
-            None => unknown.help("static types are dim, int, float, bool, str, list and init"),
+            None => unknown.help(format!("static types are {}", STATIC_TYPES.join(", "))),
         })
     }
 
@@ -413,13 +424,8 @@ impl<'p> Evaluator<'p> {
         let function = closure.function;
         let inputs = function.parameters.iter().take_while(|p| is_input(p)).count();
         let statics = &parameters_of(function)[inputs..];
-        let order = assign_arguments(
-            &function.name.name,
-            Some(function.name.span),
-            statics,
-            &arguments.places(),
-            arguments.span,
-        );
+        let signature = signature_of(function, statics);
+        let order = assign_arguments(signature, &arguments.places(), arguments.span);
         let order = self.assigned(order)?;
         let name = self.capture_name.take().map(str::to_owned);
         let mut capture = Capture {
@@ -431,7 +437,7 @@ impl<'p> Evaluator<'p> {
         };
         if function.kind != FunctionKind::Fn {
             let Some(parent) = self.activation() else {
-                return Err(self.report_no_instance(function, arguments.span));
+                return Err(self.report(layer_in_function(function, arguments.span)));
             };
             let name = label.or(name).unwrap_or_else(|| parent.unlabelled(&function.name.name));
             let model = self.in_recipe_body() && function.kind == FunctionKind::Model;
@@ -458,13 +464,12 @@ impl<'p> Evaluator<'p> {
         }
         let parameters = parameters_of(function);
         let inputs = parameters.len() - capture.statics.len();
-        let order = assign_arguments(
-            &function.name.name,
-            Some(capture.span),
-            &parameters[..inputs],
-            &arguments.places(),
-            arguments.span,
-        );
+        let signature = Signature {
+            declared: Some(capture.span),
+            capturable: false,
+            ..signature_of(function, &parameters[..inputs])
+        };
+        let order = assign_arguments(signature, &arguments.places(), arguments.span);
         let order = self.assigned(order)?;
         let mut given = arguments.in_order(&order);
         given.extend(capture.statics.iter().cloned());

@@ -10,7 +10,7 @@ use crate::diagnostic::Diagnostic;
 use crate::language::initializer::Initializer;
 use crate::language::instance::{Activation, Root};
 use crate::language::scope::{BindingKind, Scope};
-use crate::language::value::{Axis, Given, Value};
+use crate::language::value::{Axis, Given, Tensor, Value};
 use crate::source::Span;
 use crate::syntax::ast::{Declaration, DeclarationKind, TypeKind};
 
@@ -89,10 +89,16 @@ impl<'p> Evaluator<'p> {
         };
         let known = self.slots.record(number).clone();
         if before.is_some() || known.root != activation.root {
-            return Err(self.report(
+            let place = self.user_place();
+            let mut diagnostic =
                 Diagnostic::error("repeated-path", format!("two parameters are called `{path}`"))
-                    .primary(span, "this one")
-                    .secondary(known.span, "and this one")
+                    .primary(place, "one of this use")
+                    .secondary(span, "declared here");
+            if known.place != place {
+                diagnostic = diagnostic.secondary(known.place, "and one of this use");
+            }
+            return Err(self.report(
+                diagnostic
                     .note("each use of a layer has parameters of its own, named by its label")
                     .help(
                         "label the uses (`x |> conv1: conv2d(8)`), or share one instance: \
@@ -130,6 +136,7 @@ impl<'p> Evaluator<'p> {
         root: Root,
     ) -> usize {
         let ty = TensorType::new(dtype, &Evaluator::extents(&axes));
+        let place = self.user_place();
         let mut slot = None;
         let node = self.emit_nodes([], |graph, []| {
             let index = graph.declare_slot(&path, role, ty);
@@ -143,6 +150,7 @@ impl<'p> Evaluator<'p> {
             axes,
             initializer,
             span,
+            place,
             root,
             slot,
             current: node,
@@ -210,37 +218,48 @@ impl<'p> Evaluator<'p> {
     /// `state = value` inside a layer: the value that it has when the step ends.
     pub fn assign_state(&mut self, number: usize, given: &Given<'p>) -> Eval<Value<'p>> {
         let record = self.slots.record(number).clone();
-        let what = format!("the new value of `{}`", record.path);
+        let tensor = self.fit_tensor(&record.tensor(), &record.path, record.span, given)?;
+        self.slots.update(number, tensor.node);
+        Ok(Value::Tensor(tensor))
+    }
+
+    /// The new value of `old`, which keeps its element type and shape.
+    pub fn fit_tensor(
+        &mut self,
+        old: &Tensor,
+        name: &str,
+        declared: Span,
+        given: &Given<'p>,
+    ) -> Eval<Tensor> {
+        let what = format!("the new value of `{name}`");
         let tensor = match (&given.value, Number::of(&given.value)) {
             (Value::Tensor(tensor), _) => tensor.clone(),
-            (_, Some(number)) => self.spread(&number, record.dtype, &record.axes, given.span)?,
+            (_, Some(number)) => self.spread(&number, old.dtype, &old.axes, given.span)?,
             (other, None) => return Err(self.unfit(other, given.span, &what, "a tensor")),
         };
-        let places = (tensor.dtype == record.dtype && tensor.axes.len() == record.axes.len())
-            .then(|| self.places(&record.axes, &tensor.axes))
+        let places = (tensor.dtype == old.dtype && tensor.axes.len() == old.axes.len())
+            .then(|| self.places(&old.axes, &tensor.axes))
             .flatten();
         let agree = places.as_ref().is_some_and(|places| {
             tensor
                 .axes
                 .iter()
                 .zip(places)
-                .all(|(axis, &place)| self.sizes_agree(&record.axes[place].size, &axis.size))
+                .all(|(axis, &place)| self.sizes_agree(&old.axes[place].size, &axis.size))
         });
         let Some(places) = places.filter(|_| agree) else {
-            let (old, new) = (self.show(&record.tensor()), self.show(&tensor));
+            let (old, new) = (self.show(old), self.show(&tensor));
             return Err(self.report(
                 Diagnostic::error(
                     "state-type",
-                    format!("`{}` is {old} and cannot become {new}", record.path),
+                    format!("`{name}` is {old} and cannot become {new}"),
                 )
                 .primary(given.span, format!("this is {new}"))
-                .secondary(record.span, format!("declared as {old}"))
+                .secondary(declared, format!("declared as {old}"))
                 .help("a state keeps its element type and shape"),
             ));
         };
-        let tensor = self.repeat(&tensor, &record.axes, &places);
-        self.slots.update(number, tensor.node);
-        Ok(Value::Tensor(tensor))
+        Ok(self.repeat(&tensor, &old.axes, &places))
     }
 
     /// A float that the caller of the compiled program gives before a step: `step`, `epoch` or a

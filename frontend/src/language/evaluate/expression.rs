@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::{Eval, Evaluator, MAX_DEPTH, Stop};
+use super::{Eval, Evaluator, MAX_DEPTH, MAX_EXPRESSIONS, Stop};
 use crate::diagnostic::Diagnostic;
 use crate::language::builtins::Builtin;
 use crate::language::package::{Definition, ModuleId};
@@ -18,7 +18,11 @@ use crate::syntax::ast::{
 impl<'p> Evaluator<'p> {
     /// The value of an expression.
     pub fn expr(&mut self, expr: &'p Expr, scope: &Rc<Scope<'p>>) -> Eval<Value<'p>> {
+        if self.expressions >= MAX_EXPRESSIONS {
+            return Err(Stop);
+        }
         if self.depth >= MAX_DEPTH {
+            self.expressions = MAX_EXPRESSIONS;
             return Err(self.report(
                 Diagnostic::error("endless-recursion", "definitions call each other without end")
                     .primary(expr.span, "this is where it was given up")
@@ -26,6 +30,14 @@ impl<'p> Evaluator<'p> {
             ));
         }
         self.depth += 1;
+        self.expressions += 1;
+        if self.expressions == MAX_EXPRESSIONS {
+            self.report(
+                Diagnostic::error("endless-program", "the program takes too long to unroll")
+                    .primary(expr.span, "this is where it was given up")
+                    .help("use fewer iterations of `for`, or calls of definitions by themselves"),
+            );
+        }
         let value = self.at(expr.span, |this| this.expr_kind(expr, scope));
         self.depth -= 1;
         value
@@ -64,8 +76,8 @@ impl<'p> Evaluator<'p> {
                 let operand = self.given(operand, scope)?;
                 self.unary(*operator, operand)
             }
-            ExprKind::Binary { operator, left, right, .. } => {
-                self.binary_expr(*operator, left, right, scope)
+            ExprKind::Binary { operator, operator_span, left, right } => {
+                self.binary_expr(*operator, *operator_span, left, right, scope)
             }
             ExprKind::Call { callee, arguments } => {
                 let callee_value = self.expr(callee, scope)?;
@@ -108,7 +120,8 @@ impl<'p> Evaluator<'p> {
     pub fn unsupported(&mut self, what: &str, span: Span) -> Stop {
         self.report(
             Diagnostic::error("not-supported", format!("{what} is not yet supported"))
-                .primary(span, "this cannot be compiled yet"),
+                .primary(span, "this cannot be compiled yet")
+                .help("write the program without it for now"),
         )
     }
 
@@ -239,6 +252,7 @@ impl<'p> Evaluator<'p> {
     fn binary_expr(
         &mut self,
         operator: BinaryOperator,
+        operator_span: Span,
         left: &'p Expr,
         right: &'p Expr,
         scope: &Rc<Scope<'p>>,
@@ -253,7 +267,10 @@ impl<'p> Evaluator<'p> {
             return Ok(Value::Bool(*value));
         }
         let b = self.given(right, scope);
-        self.binary(operator, a?, b?)
+        self.operator = Some(operator_span);
+        let value = self.binary(operator, a?, b?);
+        self.operator = None;
+        value
     }
 
     fn pipe(
@@ -262,7 +279,10 @@ impl<'p> Evaluator<'p> {
         steps: &'p [PipeStep],
         scope: &Rc<Scope<'p>>,
     ) -> Eval<Value<'p>> {
-        let mut value = self.given(input, scope)?;
+        // Where a step fails the next ones go on with an unknown input: they may have mistakes of
+        // their own.
+        let unknown = |span| Given { value: Value::Unknown, span };
+        let mut value = self.given(input, scope).unwrap_or(unknown(input.span));
         for step in steps {
             let (span, result) = match step {
                 PipeStep::Stage(stage) => {
@@ -274,9 +294,12 @@ impl<'p> Evaluator<'p> {
                     (span, self.at(span, |this| this.movement(&value, movement, scope)))
                 }
             };
-            value = Given { value: result?, span };
+            value = result.map_or(unknown(span), |value| Given { value, span });
         }
-        Ok(value.value)
+        match value.value {
+            Value::Unknown => Err(Stop),
+            value => Ok(value),
+        }
     }
 
     fn stage(

@@ -172,7 +172,7 @@ impl<'p> Evaluator<'p> {
                 return Err(self.unsupported("an index that is a tensor", expr.span));
             }
             let index = self.expect_size(&value, expr.span, "an index")?;
-            let index = self.from_end(&index, axis);
+            let index = Self::counted_from_end(&index, axis);
             self.check_bound(&index, &axis.size.subtract(&Size::constant(1)), axis, expr.span)?;
             return Ok(Pick::Element(index));
         };
@@ -197,13 +197,13 @@ impl<'p> Evaluator<'p> {
     fn bound(&mut self, expr: &'p Expr, axis: &Axis, scope: &Rc<Scope<'p>>) -> Eval<Size> {
         let value = self.expr(expr, scope)?;
         let bound = self.expect_size(&value, expr.span, "the end of a slice")?;
-        let bound = self.from_end(&bound, axis);
+        let bound = Self::counted_from_end(&bound, axis);
         self.check_bound(&bound, &axis.size, axis, expr.span)?;
         Ok(bound)
     }
 
     /// A negative index counts from the end.
-    fn from_end(&self, index: &Size, axis: &Axis) -> Size {
+    fn counted_from_end(index: &Size, axis: &Axis) -> Size {
         match index.as_constant() {
             Some(number) if number < 0 => axis.size.add(index),
             _ => index.clone(),

@@ -29,7 +29,9 @@ use std::sync::Arc;
 
 use cygnet_compiler::graph::{Graph, NodeId, Origin};
 
-pub use arguments::{Arguments, Parameter, assign_arguments};
+pub use arguments::{Arguments, Parameter, Place, Signature, assign_arguments};
+pub use call::{is_input, layer_in_function, parameters_of, signature_of};
+pub use movement::unknown_axis;
 pub use number::Number;
 pub use report::{Constraint, Requirement};
 pub use shape::{Renaming, Site};
@@ -51,7 +53,10 @@ pub type Eval<T> = Result<T, Stop>;
 
 /// How deep definitions may call each other, counted in nested expressions. A definition that
 /// calls itself with a static condition ends before; one that does not is reported.
-const MAX_DEPTH: u32 = 1000;
+const MAX_DEPTH: u32 = 500;
+
+/// How many expressions are evaluated at most: a bound on the time that a program takes.
+const MAX_EXPRESSIONS: u32 = 1_000_000;
 
 /// A definition being evaluated.
 struct Frame<'p> {
@@ -74,6 +79,8 @@ pub struct Updated {
     pub tensor: Tensor,
     /// The optimizer's name.
     pub optimizer: String,
+    /// Where the optimizer is defined.
+    pub declared: Span,
 }
 
 /// Evaluates definitions of a package.
@@ -102,7 +109,11 @@ pub struct Evaluator<'p> {
     frames: Vec<Frame<'p>>,
     serial: u64,
     span: Span,
+    /// The operator being applied, for messages.
+    operator: Option<Span>,
     depth: u32,
+    /// How many expressions were evaluated.
+    expressions: u32,
     yields: Vec<Vec<Value<'p>>>,
     /// What a capture is called: the name that a `let` binds it to.
     capture_name: Option<&'p str>,
@@ -130,7 +141,9 @@ impl<'p> Evaluator<'p> {
             frames: Vec::new(),
             serial: 0,
             span: Span::default(),
+            operator: None,
             depth: 0,
+            expressions: 0,
             yields: Vec::new(),
             capture_name: None,
             globals: HashMap::new(),

@@ -16,6 +16,13 @@ use crate::language::value::{Axis, AxisId, Given, Int, Tensor, Value};
 use crate::source::Span;
 use crate::syntax::ast::{self, AxisValue, Expr, ExprKind, Movement};
 
+/// A name on the right side that stands for nothing.
+pub fn unknown_axis(name: &str, span: Span) -> Diagnostic {
+    Diagnostic::error("unknown-axis", format!("there is no axis or dim `{name}`"))
+        .primary(span, "neither read on the left nor bound before")
+        .help(format!("an axis that is repeated needs a size: `{name}: 8`"))
+}
+
 /// One part of a written entry.
 struct Part<'p> {
     /// What it is called, if it has a name.
@@ -292,11 +299,7 @@ impl<'p> Evaluator<'p> {
         }
         let Some(size) = part.size else {
             let (name, span) = part.name.unwrap_or(("_", part.span));
-            return Err(self.report(
-                Diagnostic::error("unknown-name", format!("there is no axis or dim `{name}`"))
-                    .primary(span, "neither read on the left nor bound before")
-                    .help("an axis that is repeated needs a size: `[n] -> [n, t: 8]`"),
-            ));
+            return Err(self.report(unknown_axis(name, span)));
         };
         let id = match (part.id, part.name) {
             (Some(id), _) => id,

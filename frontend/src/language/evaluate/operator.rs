@@ -108,7 +108,7 @@ impl<'p> Evaluator<'p> {
                         "wrong-kind",
                         format!("`{}` needs truth values, not numbers", operator.symbol()),
                     )
-                    .primary(self.here(), "both sides are numbers")
+                    .primary(self.combination(), "both sides are numbers")
                     .help("compare the numbers first: `a > 0`"),
                 ));
             }
@@ -208,7 +208,7 @@ impl<'p> Evaluator<'p> {
                             "dtypes-differ",
                             format!("{shown} and {other} have different element types"),
                         )
-                        .primary(self.here(), format!("`{name}` takes operands of one type"))
+                        .primary(self.combination(), format!("`{name}` takes operands of one type"))
                         .secondary(span, format!("this is {shown}"))
                         .secondary(operand.span, format!("this is {other}"))
                         .help("tensors are converted explicitly: `f32(x)`"),
@@ -312,7 +312,7 @@ impl<'p> Evaluator<'p> {
                     "wrong-dtype",
                     format!("`{}` takes {wanted}, not {dtype}", entry.name),
                 )
-                .primary(self.here(), format!("{} is not defined for {dtype}", entry.doc))
+                .primary(self.combination(), format!("`{}` is not defined for {dtype}", entry.doc))
                 .secondary(span, format!("this is {shown}"))
                 .help(help),
             ));

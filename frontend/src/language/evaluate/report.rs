@@ -42,9 +42,14 @@ pub struct Constraint {
 impl<'p> Evaluator<'p> {
     /// Reports a mistake, once per place and kind.
     pub fn report(&mut self, diagnostic: Diagnostic) -> Stop {
+        let inside = diagnostic.primary_span().is_some_and(|span| self.package.is_standard(span));
         let diagnostic = self.with_calls(diagnostic);
-        let place = (diagnostic.code, diagnostic.primary_span());
-        if !self.diagnostics.iter().any(|known| (known.code, known.primary_span()) == place) {
+        let known = self.diagnostics.iter().any(|known| {
+            // A use of the standard library is reported once, however much fails inside.
+            let code = inside || known.code == diagnostic.code;
+            code && known.primary_span() == diagnostic.primary_span()
+        });
+        if !known {
             self.diagnostics.push(diagnostic);
         }
         Stop
@@ -105,6 +110,18 @@ impl<'p> Evaluator<'p> {
         }
     }
 
+    /// Where operands are combined: the operator, or the whole call.
+    pub fn combination(&self) -> Span {
+        self.operator.unwrap_or(self.span)
+    }
+
+    /// The innermost place of the user's program: this one or a call that led here.
+    pub fn user_place(&self) -> Span {
+        let calls = self.frames.iter().rev().filter_map(|frame| frame.call);
+        let mut places = std::iter::once(self.span).chain(calls);
+        places.find(|span| !self.package.is_standard(*span)).unwrap_or(self.span)
+    }
+
     /// An axis as a type shows it: `n`, `n: 64` or `64`.
     pub fn show_axis(&self, axis: &Axis) -> String {
         match self.axes.name(axis.id) {
@@ -148,7 +165,8 @@ impl<'p> Evaluator<'p> {
         let found = self.describe(value);
         self.report(
             Diagnostic::error("wrong-kind", format!("{what} must be {wanted}, not {found}"))
-                .primary(span, format!("this is {found}")),
+                .primary(span, format!("this is {found}"))
+                .help(format!("write {wanted} here")),
         )
     }
 }

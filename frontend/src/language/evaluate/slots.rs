@@ -25,6 +25,8 @@ pub struct SlotRecord {
     pub initializer: Option<Initializer>,
     /// Where it is declared.
     pub span: Span,
+    /// The place of the user's program that uses the layer, or the declaration itself.
+    pub place: Span,
     /// The shared instance it belongs to.
     pub root: Root,
     /// Its number in the graph, in an elaboration.

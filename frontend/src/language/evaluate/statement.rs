@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::{Eval, Evaluator, Site, Stop};
+use super::{Eval, Evaluator, Site, Stop, Updated};
 use crate::diagnostic::Diagnostic;
 use crate::language::scope::{BindingKind, Scope};
 use crate::language::value::{Closure, Given, Value};
@@ -116,8 +116,12 @@ impl<'p> Evaluator<'p> {
         let value =
             Given { value: self.expr(value, scope).unwrap_or(Value::Unknown), span: value.span };
         let kind = scope.lookup(&name.name).map(|binding| binding.kind);
-        let value = match kind {
-            Some(BindingKind::State(slot)) => self.assign_state(slot, &value),
+        let value = match (kind, &self.updated) {
+            (Some(BindingKind::State(slot)), _) => self.assign_state(slot, &value),
+            (Some(_), Some(Updated { tensor, declared, .. })) if name.name == "value" => {
+                let (tensor, declared) = (tensor.clone(), *declared);
+                self.fit_tensor(&tensor, "value", declared, &value).map(Value::Tensor)
+            }
             _ => Ok(value.value),
         };
         let value = value.unwrap_or(Value::Unknown);

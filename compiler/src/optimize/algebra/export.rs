@@ -38,6 +38,7 @@ pub fn export(terms: &Terms, graph: &Graph, classes: &[Id]) -> Graph {
     let mut result = Graph::new();
     result.slots.clone_from(&graph.slots);
     let mut emitted: Vec<Option<NodeId>> = vec![None; ids.len()];
+    let mut again: FxHashMap<usize, NodeId> = FxHashMap::default();
     for &root in &choices.roots {
         let mut stack = vec![(root, 0)];
         while let Some((class, next)) = stack.pop() {
@@ -50,9 +51,25 @@ pub fn export(terms: &Terms, graph: &Graph, classes: &[Id]) -> Graph {
                 stack.push((number(child), 0));
                 continue;
             }
-            let operands: SmallVec<[NodeId; 3]> = (term.children.iter())
-                .map(|&child| emitted[number(child)].expect("children come first"))
-                .collect();
+            let mut operands: SmallVec<[NodeId; 3]> = SmallVec::new();
+            for &child in &term.children {
+                let child = number(child);
+                let other = from_kept(terms, ids[child], chosen[child], &kept);
+                let at_hand = |id: &Id| emitted[number(*id)];
+                let same = other.and_then(|other| {
+                    let operands: Option<SmallVec<[NodeId; 3]>> =
+                        other.children.iter().map(at_hand).collect();
+                    Some((other, operands?))
+                });
+                operands.push(match same {
+                    Some((other, operands)) => *again.entry(child).or_insert_with(|| {
+                        result.set_origin(origin(terms, graph, other, &terms[ids[child]].data));
+                        result
+                            .emit(terms.analysis.operations.get(other.operation).clone(), &operands)
+                    }),
+                    None => emitted[child].expect("children come first"),
+                });
+            }
             result.set_origin(origin(terms, graph, term, &terms[ids[class]].data));
             let op = terms.analysis.operations.get(term.operation).clone();
             emitted[class] = Some(result.emit(op, &operands));
@@ -102,6 +119,32 @@ fn kept_anyway(terms: &Terms) -> FxHashSet<Id> {
         }
     }
     kept
+}
+
+/// A cheap way to compute a class from tensors that are kept anyway, where the chosen way looks at
+/// something else. Where those tensors are at hand, it spares keeping the other one: a rectified
+/// value tells the sign of its argument.
+fn from_kept<'t>(
+    terms: &'t Terms,
+    class: Id,
+    chosen: usize,
+    kept: &FxHashSet<Id>,
+) -> Option<&'t Term> {
+    let nodes = &terms[class].nodes;
+    let looks_elsewhere = |term: &Term| {
+        term.children.iter().any(|&child| {
+            let child = terms.find(child);
+            terms[child].data.constant.is_none() && !kept.contains(&child)
+        })
+    };
+    let is_cheap = |term: &Term| match term.kind {
+        Kind::Function(function) => function.entry().cost <= cost::CHEAP,
+        _ => false,
+    };
+    if terms[class].data.constant.is_some() || !looks_elsewhere(&nodes[chosen]) {
+        return None;
+    }
+    nodes.iter().find(|term| is_cheap(term) && !looks_elsewhere(term))
 }
 
 /// Where a term comes from: the places of all nodes that its class stands for, or of the node

@@ -12,7 +12,7 @@ use super::product::Layout;
 use super::survey::Survey;
 use super::upstream::{self, Growth, Reach};
 use crate::graph::NodeId;
-use crate::index::IndexMap;
+use crate::index::{IndexMap, row_major_strides};
 use crate::op::{Emit, Op};
 use crate::types::{Axes, Shape};
 
@@ -145,10 +145,18 @@ impl Proposer<'_, '_> {
     /// Matrix products with what goes before and after.
     fn products(&mut self, node: NodeId) {
         let survey = self.survey;
-        let layout = Rc::new(Layout::new(survey.graph, node, false));
+        let lay_out = |swapped: bool| {
+            let layout = Rc::new(Layout::new(survey.graph, node, swapped));
+            let anchors = Places::from([(node, layout.result.clone())]);
+            let cone = downstream::grow(survey, &anchors, None);
+            (layout, anchors, cone)
+        };
+        let mut planned = lay_out(false);
+        if self.lies_across(&planned.2) {
+            planned = lay_out(true);
+        }
+        let (layout, anchors, cone) = planned;
         let frame = Frame::Product(Rc::clone(&layout));
-        let anchors = Places::from([(node, layout.result.clone())]);
-        let cone = downstream::grow(survey, &anchors, None);
         let mut ends: Vec<Places> = vec![anchors.clone()];
         let computed: BTreeSet<NodeId> = cone.keys().copied().collect();
         let stops = cone.iter().filter(|(id, _)| {
@@ -173,6 +181,22 @@ impl Proposer<'_, '_> {
                 }
             }
         }
+    }
+
+    /// Whether what a product computes mostly lies with its rows along memory, so that the
+    /// transposed product would write along memory.
+    fn lies_across(&self, cone: &Places) -> bool {
+        let strides = self.targets(cone).into_iter().map(|(node, place)| {
+            let offset = place.offset(&row_major_strides(&self.survey.graph.type_of(node).shape));
+            let axes = place.domain().len();
+            [axes - 2, axes - 1].map(|axis| offset.stride(axis))
+        });
+        let votes = strides.map(|[row, column]| match (row, column) {
+            (_, Some(1)) => -1,
+            (Some(1), _) => 1,
+            _ => 0,
+        });
+        votes.sum::<i32>() > 0
     }
 
     /// What may be computed while the operands of a product are packed: nothing but movement, or

@@ -92,33 +92,65 @@ pub(super) fn rules() -> Vec<Rule> {
     ]
 }
 
-/// `0 < z` equals `0 < max(z, 0)`, and `0 < (z where 0 < z, else 0)`: a gradient may look at the
-/// activation, which is kept anyway, instead of its argument. NaN is not above zero either way.
+/// A rectified `z` and what about it is the same as about `z`: whether it is above zero, and
+/// whether it is at most zero.
+struct Rectified {
+    argument: Id,
+    zero: Id,
+    /// Whether NaN stays NaN, so that `z <= 0` can be told from the rectified value too.
+    keeps_nan: bool,
+}
+
+/// `0 < z` equals `0 < a` for `a = max(z, 0)`, and `z <= 0` equals `a <= 0`; the same for
+/// selections that rectify. So a gradient may look at the activation, which is kept anyway,
+/// instead of its argument.
 ///
 /// The equation concerns the comparison, not the class that was found, so it is made here.
 fn rectified_sign(site: &mut Site<'_>, class: Id, term: &Term) -> Option<Id> {
-    let is_zero = |site: &Site<'_>, id: Id| site.constant(id) == Some(0.0);
-    let argument = match term.children[..] {
-        [a, b] if is_zero(site, b) => a,
-        [a, b] if is_zero(site, a) => b,
-        [condition, a, b] if is_zero(site, b) => {
-            let mut comparisons = site.applications(condition, "lt");
-            comparisons
-                .any(|sides| is_zero(site, sides[0]) && site.terms.find(sides[1]) == a)
-                .then_some(a)?
-        }
-        _ => return None,
+    let Rectified { argument, zero, keeps_nan } = rectified(site, term)?;
+    let is = |site: &Site<'_>, sides: &[Id], expected: [Id; 2]| {
+        let same = |(a, b): (&Id, &Id)| {
+            site.terms.find(*a) == site.terms.find(*b)
+                || (site.constant(*b) == Some(0.0) && site.constant(*a) == Some(0.0))
+        };
+        sides.iter().zip(&expected).all(same)
     };
-    let argument = site.terms.find(argument);
-    for comparison in site.users(argument, "lt") {
-        let zero = site
-            .applications(comparison, "lt")
-            .find(|sides| is_zero(site, sides[0]) && site.terms.find(sides[1]) == argument)
-            .map(|sides| sides[0]);
-        if let Some(zero) = zero {
-            let same = site.named("lt", &[zero, class]);
-            site.equate(comparison, same);
+    for (name, valid, expected, same) in [
+        ("lt", true, [zero, argument], [zero, class]),
+        ("le", keeps_nan, [argument, zero], [class, zero]),
+    ] {
+        for comparison in site.users(argument, name) {
+            let mut sides = site.applications(comparison, name);
+            let found = valid && sides.any(|sides| is(site, &sides, expected));
+            drop(sides);
+            if found {
+                let same = site.named(name, &same);
+                site.equate(comparison, same);
+            }
         }
     }
     None
+}
+
+fn rectified(site: &Site<'_>, term: &Term) -> Option<Rectified> {
+    let is_zero = |id: Id| site.constant(id) == Some(0.0);
+    let compares = |condition: Id, name: &str, value: Id, value_first: bool| {
+        let mut comparisons = site.applications(condition, name);
+        comparisons.any(|sides| {
+            let (x, zero) = if value_first { (sides[0], sides[1]) } else { (sides[1], sides[0]) };
+            is_zero(zero) && site.terms.find(x) == site.terms.find(value)
+        })
+    };
+    match term.children[..] {
+        [z, zero] | [zero, z] if is_zero(zero) => {
+            Some(Rectified { argument: z, zero, keeps_nan: true })
+        }
+        [condition, zero, z] if is_zero(zero) && compares(condition, "le", z, true) => {
+            Some(Rectified { argument: z, zero, keeps_nan: true })
+        }
+        [condition, z, zero] if is_zero(zero) && compares(condition, "lt", z, false) => {
+            Some(Rectified { argument: z, zero, keeps_nan: false })
+        }
+        _ => None,
+    }
 }

@@ -29,11 +29,14 @@ const SAMPLES: &[(&str, Sample)] = &[
         let x = input(g, &[5]);
         let zero = g.constant(DType::F64, &[5], 0.0);
         let positive = g.apply("lt", &[zero, x]);
-        let rectified = match draw.below(2) {
+        let not_positive = g.apply("le", &[x, zero]);
+        let rectified = match draw.below(3) {
             0 => g.apply("max", &[x, zero]),
-            _ => g.select(positive, x, zero),
+            1 => g.select(positive, x, zero),
+            _ => g.select(not_positive, zero, x),
         };
         g.select(positive, rectified, zero);
+        g.select(not_positive, zero, rectified);
     }),
     ("a conversion by way of a type that holds every value is direct", |g, draw| {
         let (from, between, to) = draw.choose(&[

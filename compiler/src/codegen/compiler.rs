@@ -1,7 +1,6 @@
 //! From kernel IR to the bytes of machine code.
 
 use cranelift::codegen::control::ControlPlane;
-use cranelift::codegen::ir::UserFuncName;
 use cranelift::codegen::isa::OwnedTargetIsa;
 use cranelift::codegen::settings::{self, Configurable};
 use cranelift::codegen::{CompiledCode, Context};
@@ -26,7 +25,7 @@ pub(super) enum Effort {
 impl Effort {
     /// Optimization costs about 0.1 ms more and gains about a third of the run time; that is worth
     /// it within some hundred steps for a function that executes this many instructions.
-    const HOT_INSTRUCTIONS: f64 = 2e4;
+    const HOT_INSTRUCTIONS: f64 = 2e3;
 
     /// The effort that suits a function.
     pub(super) fn for_function(function: &Function) -> Effort {
@@ -60,9 +59,15 @@ pub(super) struct Targets {
 
 impl Targets {
     pub(super) fn new() -> Result<Targets, CodegenError> {
+        Targets::with_blocks(false)
+    }
+
+    /// The same; compiled functions tell where their blocks begin if `blocks`.
+    pub(super) fn with_blocks(blocks: bool) -> Result<Targets, CodegenError> {
+        let blocks = ("machine_code_cfg_info", if blocks { "true" } else { "false" });
         Ok(Targets {
-            speed: target(&[("opt_level", "speed")])?,
-            quick: target(&[("opt_level", "none"), ("regalloc_algorithm", "single_pass")])?,
+            speed: target(&[blocks, ("opt_level", "speed")])?,
+            quick: target(&[blocks, ("opt_level", "none"), ("regalloc_algorithm", "single_pass")])?,
         })
     }
 
@@ -121,8 +126,8 @@ impl Compiler {
     ) -> Result<Compiled, CodegenError> {
         let scratch_bytes = self.translate(function, isa, imports);
         let compiled = self.generate(function, isa)?;
-        let (code, alignment) =
-            (compiled.code_buffer().to_vec(), u64::from(compiled.buffer.alignment));
+        let alignment = u64::from(compiled.buffer.alignment);
+        let code = compiled.code_buffer().to_vec();
         let relocations = compiled.buffer.relocs().to_vec();
         let relocations = relocations
             .iter()
@@ -131,37 +136,26 @@ impl Compiler {
         Ok(Compiled { code, alignment, relocations, scratch_bytes })
     }
 
-    /// Compiles a function to text: Cranelift's IR as it is handed over, and the machine code.
-    pub(super) fn list(
+    /// Puts a function into the context as CLIF; returns the bytes of scratch memory it uses.
+    pub(super) fn translate(
         &mut self,
         function: &Function,
         isa: &OwnedTargetIsa,
         imports: &Imports,
-    ) -> Result<(String, String), CodegenError> {
-        self.translate(function, isa, imports);
-        self.context.func.name = UserFuncName::testcase(&function.name);
-        let clif = self.context.func.display().to_string();
-        let parameters = self.context.func.params.clone();
-        let failure = |reason: String| CodegenError::Function {
-            function: function.name.clone(),
-            reason: format!("no disassembly: {reason}"),
-        };
-        let capstone = isa.to_capstone().map_err(|error| failure(error.to_string()))?;
-        let compiled = self.generate(function, isa)?;
-        let assembly = compiled.disassemble(Some(&parameters), &capstone);
-        Ok((clif, assembly.map_err(|error| failure(error.to_string()))?))
-    }
-
-    /// Makes Cranelift's IR of a function, and says how much scratch memory it uses.
-    fn translate(&mut self, function: &Function, isa: &OwnedTargetIsa, imports: &Imports) -> usize {
+    ) -> usize {
         self.context.clear();
         let target = &mut self.context.func;
         target.signature = abi::signature(function.convention, isa.default_call_conv());
         translate(function, target, &mut self.frontend, imports, isa.frontend_config())
     }
 
-    /// Makes machine code of what was translated last.
-    fn generate(
+    /// The CLIF in the context.
+    pub(super) fn clif(&self) -> String {
+        self.context.func.display().to_string()
+    }
+
+    /// Compiles the CLIF in the context.
+    pub(super) fn generate(
         &mut self,
         function: &Function,
         isa: &OwnedTargetIsa,

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use cranelift::codegen::ir::{self, BlockArg, InstBuilder, MemFlagsData, types};
+use cranelift::codegen::ir::{self, BlockArg, InstBuilder, MemFlagsData, SourceLoc, types};
 use cranelift::frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
 use cranelift::prelude::IntCC;
 
@@ -72,6 +72,8 @@ pub(super) struct Translator<'a> {
     /// Values of scalar instructions.
     pub(super) values: HashMap<LaneId, Lane>,
     pub(super) variables: Vec<Variable>,
+    /// Number of the next instruction of the listing.
+    next_mark: usize,
     /// Bytes of scratch memory that the function's buffers take.
     pub(super) buffer_scratch: usize,
     /// Bytes of scratch memory that buffers and tiles take together.
@@ -121,6 +123,7 @@ impl<'a> Translator<'a> {
             region,
             values: HashMap::new(),
             variables,
+            next_mark: 0,
             buffer_scratch: own_scratch,
             scratch_bytes: own_scratch,
         }
@@ -133,12 +136,32 @@ impl<'a> Translator<'a> {
                 Statement::Loop { axis, range, body } => self.axis_loop(*axis, *range, body),
                 Statement::Tiles { axis, range, body } => self.tiles(*axis, *range, body),
                 Statement::Scalar(body) => {
-                    for instruction in body {
+                    let first = self.marks(body);
+                    for (n, instruction) in body.iter().enumerate() {
+                        self.mark(first + n);
                         self.scalar(instruction);
                     }
+                    self.unmark();
                 }
             }
         }
+    }
+
+    /// Takes numbers for the instructions of a statement; returns the first. They count in the
+    /// order of the listing, so that machine code can be traced back to it.
+    pub(super) fn marks(&mut self, body: &[LoopInstruction]) -> usize {
+        self.next_mark += body.len();
+        self.next_mark - body.len()
+    }
+
+    /// Says which instruction the code that follows belongs to.
+    pub(super) fn mark(&mut self, instruction: usize) {
+        self.lanes.builder.set_srcloc(SourceLoc::new(instruction as u32));
+    }
+
+    /// Says that the code that follows belongs to no instruction.
+    pub(super) fn unmark(&mut self) {
+        self.lanes.builder.set_srcloc(SourceLoc::default());
     }
 
     /// Computes the parts of index expressions that are fixed here and needed inside.

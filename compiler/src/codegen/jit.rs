@@ -1,6 +1,6 @@
 //! Compiles functions on several threads and puts them into executable memory.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -139,11 +139,12 @@ pub fn compile_functions(
         let declared = module.declare_function(name, linkage, &signature);
         declared.map_err(|error| CodegenError::Memory(error.to_string()))
     };
-    let mut imports = Imports::new();
+    let mut imports = BTreeMap::new();
     for callee in called {
         let id = declare(&callee.symbol(), Linkage::Import, callee.signature(convention))?;
         imports.insert(callee, id.as_u32());
     }
+    let imports = Imports::Numbers(imports);
     let mut ids = Vec::with_capacity(functions.len());
     for (number, function) in functions.iter().enumerate() {
         let signature = abi::signature(function.convention, convention);

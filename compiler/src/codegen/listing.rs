@@ -3,23 +3,28 @@
 //! Text is made only when somebody asks for it, by generating the code once more: what runs
 //! carries no listings along.
 
-use std::collections::BTreeSet;
+use std::fmt::{self, Write};
+
+use capstone::{Capstone, Insn, Syntax};
+use cranelift::codegen::CompiledCode;
 
 use super::compiler::{Compiler, Effort, Targets};
 use super::jit::CodegenError;
-use super::runtime::{Imports, RuntimeFunction};
-use crate::kernel::loops::Function;
+use super::runtime::Imports;
+use crate::kernel::loops::{Function, LoopInstruction, Statement};
 
-/// The code of a function as text.
+/// A function's code at two stages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listing {
-    /// Cranelift's intermediate representation, before Cranelift optimizes it.
+    /// What Cranelift is given. `@000a` marks what belongs to instruction 10 of the kernel IR,
+    /// counted from 0 in the order of its listing.
     pub clif: String,
-    /// The machine code, disassembled.
+    /// Machine code of this machine, in Intel's syntax; comments tell which instruction of the
+    /// kernel IR the code that follows belongs to.
     pub assembly: String,
 }
 
-/// The code that [`compile_functions`](super::compile_functions) makes of these functions, as
+/// The code that [`compile_functions`](super::compile_functions) makes of verified functions, as
 /// text. It is the same for every [`Cpu`](cygnet_runtime::cpu::Cpu): only the addresses of the
 /// tile functions that it calls, shown by name, depend on that.
 ///
@@ -27,27 +32,122 @@ pub struct Listing {
 /// As [`compile_functions`](super::compile_functions); also where there is no disassembler for
 /// this machine.
 pub fn list_functions(functions: &[Function]) -> Result<Vec<Listing>, CodegenError> {
-    let targets = Targets::new()?;
-    let called: BTreeSet<RuntimeFunction> =
-        functions.iter().flat_map(RuntimeFunction::called).collect();
-    let imports: Imports = called.into_iter().zip(0..).collect();
+    let targets = Targets::with_blocks(true)?;
     let mut compiler = Compiler::new();
-    let listings = functions.iter().map(|function| {
-        let isa = targets.isa(Effort::for_function(function));
-        let (clif, assembly) = compiler.list(function, isa, &imports)?;
-        let clif = with_names(clif, &imports);
-        Ok(Listing { clif, assembly: with_names(assembly, &imports) })
-    });
-    listings.collect()
+    functions.iter().map(|function| list(function, &targets, &mut compiler)).collect()
 }
 
-/// Names of the runtime's functions in the place of their numbers.
-fn with_names(text: String, imports: &Imports) -> String {
-    // Larger numbers first: the text of a small one is the beginning of theirs.
-    let mut numbered: Vec<(u32, String)> =
-        imports.iter().map(|(callee, &number)| (number, callee.symbol())).collect();
-    numbered.sort_unstable_by(|a, b| b.cmp(a));
-    numbered
-        .iter()
-        .fold(text, |text, (number, symbol)| text.replace(&format!("u0:{number}"), symbol))
+fn list(
+    function: &Function,
+    targets: &Targets,
+    compiler: &mut Compiler,
+) -> Result<Listing, CodegenError> {
+    let isa = targets.isa(Effort::for_function(function));
+    compiler.translate(function, isa, &Imports::Symbols);
+    let clif = compiler.clif();
+    let mut disassembler =
+        isa.to_capstone().map_err(|error| CodegenError::Machine(error.to_string()))?;
+    if cfg!(target_arch = "x86_64") {
+        let syntax = disassembler.set_syntax(Syntax::Intel);
+        syntax.map_err(|error| CodegenError::Machine(error.to_string()))?;
+    }
+    let code = compiler.generate(function, isa)?;
+    let assembly = disassemble(function, code, &disassembler);
+    let assembly = assembly.map_err(|error| CodegenError::Function {
+        function: function.name.clone(),
+        reason: error.to_string(),
+    })?;
+    Ok(Listing { clif, assembly })
+}
+
+/// Instructions in the order of the listing.
+fn instructions<'f>(statements: &'f [Statement], found: &mut Vec<&'f LoopInstruction>) {
+    for statement in statements {
+        match statement {
+            Statement::Loop { body, .. } => instructions(body, found),
+            Statement::Tiles { body, .. } | Statement::Scalar(body) => found.extend(body),
+        }
+    }
+}
+
+fn disassemble(
+    function: &Function,
+    code: &CompiledCode,
+    disassembler: &Capstone,
+) -> Result<String, Box<dyn std::error::Error>> {
+    let mut sources = Vec::new();
+    instructions(&function.body, &mut sources);
+    let mut text = String::new();
+    let bytes = code.code_buffer();
+    let mut starts: Vec<usize> = code.bb_starts.iter().map(|&start| start as usize).collect();
+    starts.push(0);
+    starts.sort_unstable();
+    starts.dedup();
+    let ends = starts.iter().skip(1).copied().chain([bytes.len()]);
+    let mut known = None;
+    for (number, (&start, end)) in starts.iter().zip(ends).enumerate() {
+        writeln!(text, "block{number}:")?;
+        let block = disassembler.disasm_all(&bytes[start..end], start as u64)?;
+        let mut data = start;
+        for line in block.iter() {
+            let source = source_of(code, line.address());
+            if source != known {
+                match source.and_then(|source| sources.get(source)) {
+                    Some(instruction) => writeln!(text, "  ; {instruction}")?,
+                    None => writeln!(text, "  ; -")?,
+                }
+                known = source;
+            }
+            write_line(&mut text, code, &starts, line)?;
+            data = line.address() as usize + line.len();
+            // The last block ends where control leaves it; constants follow.
+            if end == bytes.len() && matches!(line.mnemonic(), Some("ret" | "jmp")) {
+                break;
+            }
+        }
+        for row in bytes[data..end].chunks(16) {
+            write!(text, "  {data:4x}: .byte")?;
+            for (place, byte) in row.iter().enumerate() {
+                write!(text, "{} {byte:#04x}", if place == 0 { "" } else { "," })?;
+            }
+            writeln!(text)?;
+            data += row.len();
+        }
+    }
+    Ok(text)
+}
+
+/// The number of the instruction of kernel IR that the code at an offset belongs to.
+fn source_of(code: &CompiledCode, offset: u64) -> Option<usize> {
+    let ranges = code.buffer.get_srclocs_sorted();
+    let holds = |range: &&cranelift::codegen::MachSrcLoc<_>| {
+        (u64::from(range.start)..u64::from(range.end)).contains(&offset)
+    };
+    let range = ranges.iter().find(holds)?;
+    (!range.loc.is_default()).then(|| range.loc.bits() as usize)
+}
+
+fn write_line(
+    text: &mut String,
+    code: &CompiledCode,
+    blocks: &[usize],
+    line: &Insn<'_>,
+) -> fmt::Result {
+    let mnemonic = line.mnemonic().unwrap_or("?");
+    write!(text, "  {:4x}: {mnemonic}", line.address())?;
+    let operands = line.op_str().unwrap_or_default();
+    // The target of a jump is an address; blocks have names.
+    let target = operands.strip_prefix("0x").and_then(|hex| usize::from_str_radix(hex, 16).ok());
+    match target.and_then(|target| blocks.binary_search(&target).ok()) {
+        Some(block) if mnemonic.starts_with('j') => write!(text, " block{block}")?,
+        _ if operands.is_empty() => {}
+        _ => write!(text, " {operands}")?,
+    }
+    let bytes = line.address()..line.address() + line.len() as u64;
+    for relocation in code.buffer.relocs() {
+        if bytes.contains(&u64::from(relocation.offset)) {
+            write!(text, "  ; {}", relocation.target.display(None))?;
+        }
+    }
+    writeln!(text)
 }

@@ -88,23 +88,27 @@ fn visit(statements: &[Statement], seen: &mut impl FnMut(&LoopInstruction)) {
     }
 }
 
-/// Numbers of runtime functions in the module that code is made for.
-pub(super) type Imports = BTreeMap<RuntimeFunction, u32>;
+/// How code refers to runtime functions.
+pub(super) enum Imports {
+    /// By their numbers in the module that the code is for.
+    Numbers(BTreeMap<RuntimeFunction, u32>),
+    /// By their symbols, for listings.
+    Symbols,
+}
 
-/// Makes a runtime function callable from `function`.
-pub(super) fn import(
-    function: &mut Function,
-    imports: &Imports,
-    callee: RuntimeFunction,
-) -> FuncRef {
-    let signature = callee.signature(function.signature.call_conv);
-    let signature = function.import_signature(signature);
-    let name = UserExternalName::new(0, imports[&callee]);
-    let name = function.declare_imported_user_function(name);
-    function.import_function(ExtFuncData {
-        name: ExternalName::user(name),
-        signature,
-        colocated: false,
-        patchable: false,
-    })
+impl Imports {
+    /// Makes a runtime function callable from `function`.
+    pub(super) fn import(&self, function: &mut Function, callee: RuntimeFunction) -> FuncRef {
+        let signature = callee.signature(function.signature.call_conv);
+        let signature = function.import_signature(signature);
+        let name = match self {
+            Imports::Numbers(numbers) => {
+                let name = UserExternalName::new(0, numbers[&callee]);
+                ExternalName::user(function.declare_imported_user_function(name))
+            }
+            Imports::Symbols => ExternalName::testcase(callee.symbol()),
+        };
+        let data = ExtFuncData { name, signature, colocated: false, patchable: false };
+        function.import_function(data)
+    }
 }

@@ -1,6 +1,7 @@
 //! Loops, tiles, ranges and reductions, one at a time.
 
-use super::harness::{Draft, Memory, affine, compare, sample};
+use super::harness::{Draft, Memory, affine, compare, compare_exactly, sample};
+use crate::codegen::list_functions;
 use crate::kernel::loops::{LoopInstructionKind, Range, Statement};
 use crate::op::{RandomKind, ReduceKind};
 use crate::types::DType;
@@ -132,4 +133,44 @@ fn pieces_along_two_axes_cover_every_element_once() {
     memory.fill(&draft.function, count, |_| 0.0);
     let mut found = compare(&draft.function, memory, 12, 0.0);
     assert!(found.elements(&draft.function, count).iter().all(|&n| n == 1.0));
+}
+
+#[test]
+fn listings_trace_machine_code_back_to_instructions() {
+    let Draft { function, .. } = softmax(4, 1000);
+    let listing = &list_functions(&[function]).unwrap()[0];
+    let assembly = &listing.assembly;
+    assert_eq!(assembly.matches("; %exp_f32\n").count(), 1, "{assembly}");
+    for comment in ["; %2: f32 = load b0[1000*i0 + i1]\n", "; %6: f32 = exp %5\n", "; -\n"] {
+        assert!(assembly.contains(comment), "{comment}{assembly}");
+    }
+    let clif = &listing.clif;
+    assert!(clif.contains("%exp_f32") && clif.contains("fsub"), "{clif}");
+}
+
+#[test]
+fn a_result_may_take_the_place_of_an_operand() {
+    for length in [3, 16, 100, 1000] {
+        // Whether the operand is needed again after its place has been taken.
+        for again in [false, true] {
+            let mut draft = Draft::new(&[length]);
+            let index = affine(0, &[(0, 1)]);
+            let x = draft.buffer(DType::F32, length);
+            let other = draft.buffer(DType::F32, length);
+            let mut place = draft.function.buffers[x].clone();
+            place.name = "result".into();
+            draft.function.buffers.push(place);
+            let result = draft.function.buffers.len() - 1;
+            let mut body = Vec::new();
+            let value = draft.load(&mut body, x, index.clone());
+            let exp = draft.apply(&mut body, "exp", DType::F32, &[value]);
+            draft.store(&mut body, result, index.clone(), exp);
+            let second = if again { value } else { exp };
+            let sum = draft.apply(&mut body, "add", DType::F32, &[exp, second]);
+            draft.store(&mut body, other, index, sum);
+            let range = Range::Fixed { start: 0, end: length };
+            draft.function.body = vec![Statement::Tiles { axis: 0, range, body }];
+            compare_exactly(&draft.function, Memory::for_function(&draft.function), 1, |_| 0.0);
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use cranelift::codegen::ir::{self, InstBuilder};
 
 use super::TilesCode;
-use super::plan::slot_size;
+use super::plan::{Home, slot_size};
 use super::segment::{Cut, Group};
 use crate::codegen::function::Translator;
 use crate::codegen::indices::{add_constant, multiply};
@@ -37,6 +37,21 @@ impl Translator<'_> {
         Element { pointer: builder.ins().iadd(row.pointer, bytes), ..row }
     }
 
+    /// The element at the first index of a group, in a row whose index 0 is `row`.
+    fn at_group(&mut self, row: Element, stride: Stride, size: usize, group: &Group) -> Element {
+        match stride {
+            Stride::Fixed(elements) => {
+                let first = self.at(row, stride, size, group.index);
+                let distance = group.offset * elements * size as i64;
+                self.displaced(first.pointer, i64::from(first.displacement) + distance)
+            }
+            _ => {
+                let index = self.index_at(group, 0);
+                self.at(row, stride, size, index)
+            }
+        }
+    }
+
     /// The addresses of an instruction's elements, one for each of the group.
     fn elements(
         &mut self,
@@ -57,7 +72,7 @@ impl Translator<'_> {
                     element
                 }
                 (Stride::Fixed(elements), _) => {
-                    let first = self.at(row, stride, size, group.index);
+                    let first = self.at_group(row, stride, size, group);
                     let distance = place as i64 * elements * size as i64;
                     self.displaced(first.pointer, i64::from(first.displacement) + distance)
                 }
@@ -70,14 +85,14 @@ impl Translator<'_> {
     }
 
     fn index_at(&mut self, group: &Group, place: usize) -> ir::Value {
-        add_constant(&mut self.lanes.builder, group.index, place as i64)
+        add_constant(&mut self.lanes.builder, group.index, group.offset + place as i64)
     }
 
     /// The address of the whole group, if its elements lie side by side.
     fn vector(&mut self, code: &TilesCode<'_>, group: &Group, n: usize) -> Option<Element> {
         let (row, stride) = code.rows[&n];
         let contiguous = self.lanes.width == Width::Four && matches!(stride, Stride::Fixed(1));
-        contiguous.then(|| self.at(row, stride, code.body[n].dtype.size(), group.index))
+        contiguous.then(|| self.at_group(row, stride, code.body[n].dtype.size(), group))
     }
 
     /// Emits a load without constraints.
@@ -117,7 +132,7 @@ impl Translator<'_> {
         let lanes: Vec<Lane> = (0..width.elements())
             .map(|element| {
                 let index = self.index_at(group, element);
-                let single = Group::new(index, 0);
+                let single = Group::new(index);
                 self.lanes.width = Width::One;
                 let guard = self.guard_at(code, group, element, constraints);
                 let lane = self.guarded(dtype, Some((guard, fill)), |this| {
@@ -270,21 +285,22 @@ impl Translator<'_> {
     ) -> Element {
         let size = slot_size(dtype);
         let row = Element { pointer: code.slot_base(size), displacement: code.slot(slot) };
-        self.at(row, Stride::Fixed(1), size, group.index)
+        self.at_group(row, Stride::Fixed(1), size, group)
     }
 
-    /// Loads a value that an earlier step left in a slot.
-    pub(super) fn load_slot(
-        &mut self,
-        code: &TilesCode<'_>,
-        slot: usize,
-        dtype: DType,
-        group: &Group,
-    ) -> Lane {
-        let element = self.slot_element(code, slot, dtype, group);
+    /// Loads a value that an earlier step left in memory.
+    pub(super) fn load_home(&mut self, code: &TilesCode<'_>, n: usize, group: &Group) -> Lane {
+        let dtype = code.body[n].dtype;
+        let (element, held) = match code.plan.homes[&n] {
+            Home::Slot(slot) => (self.slot_element(code, slot, dtype, group), dtype_in_slot(dtype)),
+            Home::Stored(store) => {
+                let (row, stride) = code.rows[&store];
+                (self.at_group(row, stride, dtype.size(), group), dtype)
+            }
+        };
         let lane = match self.lanes.width {
-            Width::One => self.lanes.load_one(dtype_in_slot(dtype), element),
-            Width::Four => self.lanes.load_four(dtype_in_slot(dtype), element),
+            Width::One => self.lanes.load_one(held, element),
+            Width::Four => self.lanes.load_four(held, element),
         };
         self.lanes.cast(lane, dtype)
     }

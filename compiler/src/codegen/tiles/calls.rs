@@ -3,13 +3,13 @@
 use cranelift::codegen::ir::{self, InstBuilder, types};
 
 use super::TilesCode;
-use super::plan::slot_size;
+use super::plan::{Home, slot_size};
 use super::segment::Group;
 use crate::codegen::abi;
 use crate::codegen::function::{Bounds, MEMORY, Translator};
 use crate::codegen::indices::{add_constant, multiply};
 use crate::codegen::memory::Element;
-use crate::codegen::runtime::{RuntimeFunction, import};
+use crate::codegen::runtime::RuntimeFunction;
 use crate::index::Expression;
 use crate::kernel::loops::{LaneId, LoopInstruction, LoopInstructionKind};
 use crate::op::lowering::Lane;
@@ -17,33 +17,50 @@ use crate::op::lowering::Lane;
 impl Translator<'_> {
     /// Emits the call of a tile function for a tile.
     pub(super) fn call(&mut self, code: &TilesCode<'_>, n: usize, bounds: Bounds) {
+        self.mark(code.first_mark + n);
         let instruction = &code.body[n];
-        let out = self.slot(code, code.plan.slots[&n]);
-        let out = self.address(out);
-        let length = self.lanes.ins().isub(bounds.end, bounds.start);
         if let LoopInstructionKind::Random { stream, index, .. } = &instruction.kind {
             self.random(code, n, bounds, (*stream, index));
+            self.unmark();
             return;
         }
+        let out = self.home(code, n, bounds);
+        let length = self.lanes.ins().isub(bounds.end, bounds.start);
         let operands = instruction.kind.operands();
         let mut arguments = vec![out];
         arguments.extend(operands.iter().map(|&id| self.tile_operand(code, id, bounds)));
         arguments.push(length);
         self.call_runtime(instruction, &arguments);
+        self.unmark();
     }
 
     /// The address of an operand's values for the tile.
     fn tile_operand(&mut self, code: &TilesCode<'_>, id: LaneId, bounds: Bounds) -> ir::Value {
-        let element = match code.plan.varying(id) {
-            None => self.slot(code, code.plan.rows[&id]),
-            Some(n) => match code.plan.slots.get(&n) {
-                Some(&slot) => self.slot(code, slot),
-                None => {
-                    let (row, stride) = code.rows[&n];
-                    self.at(row, stride, code.body[n].dtype.size(), bounds.start)
-                }
-            },
-        };
+        match code.plan.varying(id) {
+            None => {
+                let element = self.slot(code, code.plan.rows[&id]);
+                self.address(element)
+            }
+            Some(n) if code.plan.homes.contains_key(&n) => self.home(code, n, bounds),
+            Some(n) => self.row_start(code, n, bounds),
+        }
+    }
+
+    /// The address of a value that lies in memory.
+    fn home(&mut self, code: &TilesCode<'_>, n: usize, bounds: Bounds) -> ir::Value {
+        match code.plan.homes[&n] {
+            Home::Slot(slot) => {
+                let element = self.slot(code, slot);
+                self.address(element)
+            }
+            Home::Stored(store) => self.row_start(code, store, bounds),
+        }
+    }
+
+    /// The address of the tile's first element in the row that an instruction accesses.
+    fn row_start(&mut self, code: &TilesCode<'_>, n: usize, bounds: Bounds) -> ir::Value {
+        let (row, stride) = code.rows[&n];
+        let element = self.at(row, stride, code.body[n].dtype.size(), bounds.start);
         self.address(element)
     }
 
@@ -57,17 +74,16 @@ impl Translator<'_> {
         (stream, position): (u64, &Expression),
     ) {
         let instruction = &code.body[n];
-        let out = self.slot(code, code.plan.slots[&n]);
-        let out = self.address(out);
+        let out = self.home(code, n, bounds);
         if position.stride(code.axis) == Some(1) {
-            let first = Group::new(bounds.start, 0);
+            let first = Group::new(bounds.start);
             let first = self.expression_at(code, &first, 0, position);
             let length = self.lanes.ins().isub(bounds.end, bounds.start);
             self.call_random(instruction, out, stream, first, length);
             return;
         }
         self.counted_loop(bounds.start, bounds.end, 1, |this, index| {
-            let number = this.expression_at(code, &Group::new(index, 0), 0, position);
+            let number = this.expression_at(code, &Group::new(index), 0, position);
             let builder = &mut this.lanes.builder;
             let place = builder.ins().isub(index, bounds.start);
             let bytes = multiply(builder, place, slot_size(instruction.dtype) as i64);
@@ -96,7 +112,7 @@ impl Translator<'_> {
     /// Calls the runtime function that computes an instruction.
     fn call_runtime(&mut self, instruction: &LoopInstruction, arguments: &[ir::Value]) {
         let callee = RuntimeFunction::of(instruction).expect("only such functions are called");
-        let callee = import(self.lanes.builder.func, self.imports, callee);
+        let callee = self.imports.import(self.lanes.builder.func, callee);
         self.lanes.ins().call(callee, arguments);
     }
 

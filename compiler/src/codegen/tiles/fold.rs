@@ -12,7 +12,8 @@ use cranelift::frontend::Variable;
 use cranelift::prelude::FloatCC;
 
 use super::TilesCode;
-use super::plan::{Plan, Step};
+use super::plan::Plan;
+use super::segment::LoopShape;
 use crate::codegen::function::Translator;
 use crate::codegen::lanes::{LaneBuilder, Width};
 use crate::kernel::loops::{LoopInstruction, LoopInstructionKind, VariableId};
@@ -26,10 +27,10 @@ pub(super) struct LaneFold {
     kind: ReduceKind,
     dtype: DType,
     variable: VariableId,
-    /// One lane of four for each copy of the body in an unrolled loop.
+    /// One lane of four for each copy of the body in a loop by vectors.
     chains: Vec<[Variable; 2]>,
     /// For elements that are left over.
-    rest: Variable,
+    rest: Option<Variable>,
 }
 
 /// Copies of the body in the main loop: a short body waits for its accumulators otherwise.
@@ -71,7 +72,11 @@ impl LaneBuilder<'_> {
                 if !self.dtype(value).is_float() {
                     return larger;
                 }
-                let number = self.equal(value, value);
+                let dtype = self.dtype(value);
+                let number = self.map(dtype, [value], |builder, [value]| {
+                    builder.ins().fcmp(FloatCC::Ordered, value, value)
+                });
+                let number = self.masked(number);
                 self.select(number, larger, value)
             }
         }
@@ -83,12 +88,12 @@ impl Translator<'_> {
     pub(super) fn folds(
         &mut self,
         plan: &Plan,
+        shapes: &[LoopShape],
         body: &[LoopInstruction],
     ) -> HashMap<usize, LaneFold> {
         let mut folds = HashMap::new();
-        for step in &plan.steps {
-            let Step::Segment(members) = step else { continue };
-            for &n in members {
+        for (step, shape) in plan.steps.iter().zip(shapes) {
+            for &n in step.members() {
                 let LoopInstructionKind::Fold { variable, kind, .. } = body[n].kind else {
                     continue;
                 };
@@ -99,10 +104,11 @@ impl Translator<'_> {
                 };
                 let builder = &mut self.lanes.builder;
                 let vector = Width::Four.part_type(dtype);
-                let chains = (0..unrolling(body, members))
+                let chains = if shape.vectors || shape.copies > 1 { shape.copies } else { 0 };
+                let chains = (0..chains)
                     .map(|_| [builder.declare_var(vector), builder.declare_var(vector)])
                     .collect();
-                let rest = builder.declare_var(Width::One.part_type(dtype));
+                let rest = shape.rest.then(|| builder.declare_var(Width::One.part_type(dtype)));
                 folds.insert(n, LaneFold { kind, dtype, variable, chains, rest });
             }
         }
@@ -119,9 +125,11 @@ impl Translator<'_> {
                 self.set_chain(fold.dtype, chain, neutral);
             }
             self.lanes.width = Width::One;
-            let neutral = self.lanes.constant(fold.dtype, value);
-            let neutral = self.lanes.value(neutral);
-            self.lanes.builder.def_var(fold.rest, neutral);
+            if let Some(rest) = fold.rest {
+                let neutral = self.lanes.constant(fold.dtype, value);
+                let neutral = self.lanes.value(neutral);
+                self.lanes.builder.def_var(rest, neutral);
+            }
         }
     }
 
@@ -134,9 +142,8 @@ impl Translator<'_> {
 
     fn chain(&mut self, dtype: DType, chain: [Variable; 2]) -> Lane {
         let parts = Width::Four.parts(dtype);
-        let values = chain.map(|variable| variable).to_vec();
         let values: Vec<ir::Value> =
-            values[..parts].iter().map(|&v| self.lanes.builder.use_var(v)).collect();
+            chain[..parts].iter().map(|&v| self.lanes.builder.use_var(v)).collect();
         self.lanes.hold_parts(dtype, Width::Four, [values[0], values[parts - 1]])
     }
 
@@ -151,11 +158,12 @@ impl Translator<'_> {
                 self.set_chain(fold.dtype, chain, combined);
             }
             Width::One => {
-                let known = self.lanes.builder.use_var(fold.rest);
+                let rest = fold.rest.expect("a loop by elements has an accumulator");
+                let known = self.lanes.builder.use_var(rest);
                 let known = self.lanes.hold(fold.dtype, Width::One, known);
                 let combined = self.lanes.combine(fold.kind, known, value);
                 let combined = self.lanes.value(combined);
-                self.lanes.builder.def_var(fold.rest, combined);
+                self.lanes.builder.def_var(rest, combined);
             }
         }
     }
@@ -163,27 +171,35 @@ impl Translator<'_> {
     /// Combines the accumulators of a tile into the variables.
     pub(super) fn finish_folds(&mut self, code: &TilesCode<'_>) {
         for fold in code.sorted_folds() {
-            let mut chains: Vec<Lane> =
+            let chains: Vec<Lane> =
                 fold.chains.iter().map(|&chain| self.chain(fold.dtype, chain)).collect();
-            while chains.len() > 1 {
-                chains = chains
-                    .chunks(2)
-                    .map(|pair| match pair {
-                        [a, b] => self.lanes.combine(fold.kind, *a, *b),
-                        _ => pair[0],
-                    })
-                    .collect();
-            }
             self.lanes.width = Width::One;
-            let elements = [0, 1, 2, 3].map(|place| self.lanes.extract(chains[0], place));
-            let low = self.lanes.combine(fold.kind, elements[0], elements[1]);
-            let high = self.lanes.combine(fold.kind, elements[2], elements[3]);
-            let vectors = self.lanes.combine(fold.kind, low, high);
-            let rest = self.lanes.builder.use_var(fold.rest);
-            let rest = self.lanes.hold(fold.dtype, Width::One, rest);
-            let tile = self.lanes.combine(fold.kind, vectors, rest);
+            let mut shares = Vec::new();
+            if let Some(chains) = self.tree(fold.kind, chains) {
+                let elements = [0, 1, 2, 3].map(|place| self.lanes.extract(chains, place));
+                shares.extend(self.tree(fold.kind, elements.to_vec()));
+            }
+            if let Some(rest) = fold.rest {
+                let rest = self.lanes.builder.use_var(rest);
+                shares.push(self.lanes.hold(fold.dtype, Width::One, rest));
+            }
+            let tile = self.tree(fold.kind, shares).expect("some loop folds");
             self.fold_scalar(fold.variable, fold.kind, tile);
         }
+    }
+
+    /// Combines neighbours, then neighbouring results, and so on; `None` of nothing.
+    fn tree(&mut self, kind: ReduceKind, mut lanes: Vec<Lane>) -> Option<Lane> {
+        while lanes.len() > 1 {
+            let pairs = lanes.chunks(2);
+            lanes = pairs
+                .map(|pair| match *pair {
+                    [a, b] => self.lanes.combine(kind, a, b),
+                    _ => pair[0],
+                })
+                .collect();
+        }
+        lanes.first().copied()
     }
 
     /// Combines one value into a variable, in the variable's type.

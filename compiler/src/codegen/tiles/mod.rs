@@ -18,6 +18,7 @@ use cranelift::codegen::ir::{self, InstBuilder, types};
 use self::fold::LaneFold;
 use self::guard::Guards;
 use self::plan::{Plan, Step, TILE, slot_size};
+use self::segment::LoopShape;
 use super::function::{Bounds, Translator, greatest_divisor};
 use super::indices::{add_constant, multiply};
 use super::memory::{Element, Stride};
@@ -28,10 +29,14 @@ use crate::types::DType;
 struct TilesCode<'s> {
     axis: AxisId,
     body: &'s [LoopInstruction],
+    /// Number of the first instruction in the listing.
+    first_mark: usize,
     plan: Plan,
     /// Where the accesses of varying instructions begin, and how they go on.
     rows: HashMap<usize, (Element, Stride)>,
     guards: Guards,
+    /// The loops of each step.
+    shapes: Vec<LoopShape>,
     folds: HashMap<usize, LaneFold>,
     /// Byte offset of the first slot in scratch memory.
     slots: usize,
@@ -61,26 +66,33 @@ impl Translator<'_> {
     /// Emits a `Tiles` statement.
     pub(super) fn tiles(&mut self, axis: AxisId, range: Range, body: &[LoopInstruction]) {
         let bounds = self.bounds(range);
+        let first_mark = self.marks(body);
         match bounds.length {
             Some(0) => {}
             Some(1) => {
                 self.indices.enter(Some((axis, bounds.start)));
-                body.iter().for_each(|instruction| self.scalar(instruction));
+                for (n, instruction) in body.iter().enumerate() {
+                    self.mark(first_mark + n);
+                    self.scalar(instruction);
+                }
+                self.unmark();
                 self.indices.leave();
             }
             _ => {
                 self.indices.enter(None);
-                self.many(axis, bounds, body);
+                self.many(axis, bounds, body, first_mark);
                 self.indices.leave();
             }
         }
     }
 
-    fn many(&mut self, axis: AxisId, bounds: Bounds, body: &[LoopInstruction]) {
+    fn many(&mut self, axis: AxisId, bounds: Bounds, body: &[LoopInstruction], first_mark: usize) {
         let plan = Plan::new(self.function, axis, body);
         for &n in &plan.uniform {
+            self.mark(first_mark + n);
             self.scalar(&body[n]);
         }
+        self.unmark();
         let mut rows = HashMap::new();
         for (n, instruction) in body.iter().enumerate() {
             if let Some((buffer, address)) = instruction.kind.access()
@@ -90,20 +102,41 @@ impl Translator<'_> {
             }
         }
         let guards = self.guards(axis, &plan, body);
-        let folds = self.folds(&plan, body);
+        let shapes: Vec<LoopShape> = plan
+            .steps
+            .iter()
+            .map(|step| {
+                let members = step.members();
+                let is_cut = !guards.intervals_of(members).is_empty();
+                LoopShape::new(body, members, bounds, is_cut)
+            })
+            .collect();
+        let folds = self.folds(&plan, &shapes, body);
         let slots = self.buffer_scratch.next_multiple_of(64);
         let tile = bounds.length.map_or(TILE, |length| length.next_multiple_of(4).min(TILE));
-        let wide = plan.slots.keys().any(|&n| slot_size(body[n].dtype) == 8)
+        let wide = plan.homes.keys().any(|&n| slot_size(body[n].dtype) == 8)
             || plan.rows.keys().any(|id| slot_size(self.dtype_of(*id)) == 8);
         let slot_bytes = tile * if wide { 8 } else { 4 };
         if plan.slot_count > 0 {
             self.reserve_scratch(slots + plan.slot_count * slot_bytes);
         }
         let slot_bases = [self.scratch; 2];
-        let mut code =
-            TilesCode { axis, body, plan, rows, guards, folds, slots, slot_bytes, slot_bases };
+        let mut code = TilesCode {
+            axis,
+            body,
+            first_mark,
+            plan,
+            rows,
+            guards,
+            shapes,
+            folds,
+            slots,
+            slot_bytes,
+            slot_bases,
+        };
         self.fill_rows(&code, tile);
-        let tiled = code.plan.slot_count > 0 || !code.folds.is_empty();
+        let calls = code.plan.steps.iter().any(|step| matches!(step, Step::Call(_)));
+        let tiled = calls || !code.folds.is_empty();
         if !tiled || bounds.length.is_some_and(|length| length <= TILE) {
             self.tile(&mut code, bounds);
             return;
@@ -140,9 +173,9 @@ impl Translator<'_> {
         }
         let code = &*code;
         self.start_folds(code);
-        for step in &code.plan.steps {
+        for (step, shape) in code.plan.steps.iter().zip(&code.shapes) {
             match step {
-                Step::Segment(members) => self.segment(code, members, bounds),
+                Step::Segment(members) => self.segment(code, members, *shape, bounds),
                 Step::Call(n) => self.call(code, *n, bounds),
             }
         }

@@ -3,12 +3,13 @@
 //! Tile functions work on whole tiles in memory, everything else on one vector at a time. The
 //! instructions between two calls form a *segment*: one loop over the tile that computes them all
 //! in registers. What a later segment or a call needs is kept in a *slot*, a tile-sized piece of
-//! scratch memory; loads and indices are rather repeated.
+//! scratch memory; loads and indices are rather repeated. A call writes its result right to where
+//! it is stored in the end, if it can.
 
 use std::collections::HashMap;
 
 use crate::kernel::loops::{
-    Address, AxisId, Function, LaneId, LoopInstruction, LoopInstructionKind,
+    Address, AxisId, BufferId, Convention, Function, LaneId, LoopInstruction, LoopInstructionKind,
 };
 use crate::op::lowering::Lowering;
 use crate::types::DType;
@@ -26,6 +27,25 @@ pub(super) enum Step {
     Call(usize),
 }
 
+impl Step {
+    /// The instructions of a segment.
+    pub(super) fn members(&self) -> &[usize] {
+        match self {
+            Step::Segment(members) => members,
+            Step::Call(_) => &[],
+        }
+    }
+}
+
+/// Where a tile of values lies in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Home {
+    /// In the slot of this number.
+    Slot(usize),
+    /// Where this store instruction puts it: a tile function writes its result right there.
+    Stored(usize),
+}
+
 /// A plan for a body; instructions go by their position.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Plan {
@@ -33,8 +53,8 @@ pub(super) struct Plan {
     pub(super) uniform: Vec<usize>,
     /// What happens to each tile.
     pub(super) steps: Vec<Step>,
-    /// Slots of values that lie in memory between steps: slot numbers.
-    pub(super) slots: HashMap<usize, usize>,
+    /// Where values lie between steps, if they do not stay in registers.
+    pub(super) homes: HashMap<usize, Home>,
     /// Number of slots.
     pub(super) slot_count: usize,
     /// Slots filled once with a uniform operand of a call.
@@ -127,9 +147,10 @@ impl<'b> Planner<'b> {
 
     fn plan(mut self) -> Plan {
         let last = self.assign_levels();
-        let (steps, places) = self.steps(last);
+        let direct = self.direct_stores();
+        let (steps, places) = self.steps(last, &direct);
         let uniform = (0..self.body.len()).filter(|&n| self.roles[n] == Role::Uniform).collect();
-        let (slots, mut slot_count) = self.slots(&steps, &places);
+        let (homes, mut slot_count) = self.homes(&steps, &places, &direct);
         let mut rows = HashMap::new();
         for operand in self.uniform_operands_of_calls() {
             rows.entry(operand).or_insert_with(|| {
@@ -137,7 +158,7 @@ impl<'b> Planner<'b> {
                 slot_count - 1
             });
         }
-        Plan { uniform, steps, slots, slot_count, rows, definitions: self.definitions }
+        Plan { uniform, steps, homes, slot_count, rows, definitions: self.definitions }
     }
 
     /// The first segment in which a value is at hand.
@@ -198,14 +219,74 @@ impl<'b> Planner<'b> {
         instruction.dtype.is_float()
             && matches!(
                 &instruction.kind,
-                LoopInstructionKind::Load { address: Address::Offset(e), constraints, .. }
-                    if constraints.is_empty() && e.stride(self.axis) == Some(1)
+                LoopInstructionKind::Load { address, constraints, .. }
+                    if constraints.is_empty() && self.is_row(address)
             )
+    }
+
+    /// Calls whose result a store takes as it is, so that they can write it where it goes.
+    fn direct_stores(&self) -> HashMap<usize, usize> {
+        let mut direct = HashMap::new();
+        for store in 0..self.body.len() {
+            if let LoopInstructionKind::Store { buffer, address, .. } = &self.body[store].kind
+                && let [call] = self.operands[store][..]
+                && self.roles[call] == Role::Call
+                && self.is_row(address)
+                && !direct.contains_key(&call)
+                && self.may_write_early(call, store, (*buffer, address))
+            {
+                direct.insert(call, store);
+            }
+        }
+        direct
+    }
+
+    /// Whether neighbours along the axis are neighbours in memory.
+    fn is_row(&self, address: &Address) -> bool {
+        match (address, self.function.convention) {
+            (Address::Offset(expression), _) => expression.stride(self.axis) == Some(1),
+            (Address::Tile, Convention::Region { batch_axes }) => self.axis == batch_axes + 1,
+            (Address::Tile, Convention::Pieces) => false,
+        }
+    }
+
+    /// Whether nothing after a call reads, and nothing else writes, what a store will write.
+    fn may_write_early(
+        &self,
+        call: usize,
+        store: usize,
+        (buffer, address): (BufferId, &Address),
+    ) -> bool {
+        let buffers = &self.function.buffers;
+        let before_call = |user: usize, place: (BufferId, &Address)| {
+            if user == call {
+                // Read and written by one call: the same elements or none.
+                place.1 == address && buffers[place.0].place == buffers[buffer].place
+            } else if self.roles[user] == Role::Call {
+                (self.levels[user], user) < (self.levels[call], call)
+            } else {
+                self.levels[user] <= self.levels[call]
+            }
+        };
+        (0..self.body.len()).filter(|&n| n != store).all(|n| {
+            let Some(place) = self.body[n].kind.access() else { return true };
+            if !buffers[place.0].overlaps(&buffers[buffer]) || self.roles[n] == Role::Uniform {
+                return true;
+            }
+            self.roles[n] == Role::Leaf
+                && (0..self.body.len())
+                    .filter(|&user| self.operands[user].contains(&n))
+                    .all(|user| before_call(user, place))
+        })
     }
 
     /// The steps, and for each instruction the first step that stores its value to memory, if any
     /// has to.
-    fn steps(&self, last: usize) -> (Vec<Step>, Vec<Option<usize>>) {
+    fn steps(
+        &self,
+        last: usize,
+        direct: &HashMap<usize, usize>,
+    ) -> (Vec<Step>, Vec<Option<usize>>) {
         let count = self.body.len();
         let mut stored = vec![false; count];
         for n in 0..count {
@@ -221,6 +302,7 @@ impl<'b> Planner<'b> {
                 }
             }
         }
+        let done: Vec<usize> = direct.values().copied().collect();
         let mut steps = Vec::new();
         let mut places = vec![None; count];
         for level in 0..=last {
@@ -229,7 +311,8 @@ impl<'b> Planner<'b> {
                 let here = self.levels[n] == level;
                 let member = match self.roles[n] {
                     Role::Uniform | Role::Call => false,
-                    Role::Inline | Role::Effect => here,
+                    Role::Effect => here && !done.contains(&n),
+                    Role::Inline => here,
                     Role::Leaf => (here && stored[n]) || (!stored[n] && self.used_in(n, level)),
                 };
                 if member {
@@ -262,9 +345,14 @@ impl<'b> Planner<'b> {
         })
     }
 
-    /// Assigns slots to stored values: a slot is free again after the last step that reads it;
-    /// a call may write where it reads.
-    fn slots(&self, steps: &[Step], places: &[Option<usize>]) -> (HashMap<usize, usize>, usize) {
+    /// Assigns homes to stored values. A slot is free again after the last step that reads it; a
+    /// call may write where it reads.
+    fn homes(
+        &self,
+        steps: &[Step],
+        places: &[Option<usize>],
+        direct: &HashMap<usize, usize>,
+    ) -> (HashMap<usize, Home>, usize) {
         let mut last_use: Vec<usize> = places.iter().map(|place| place.unwrap_or(0)).collect();
         for (step, work) in steps.iter().enumerate() {
             let users = match work {
@@ -275,7 +363,7 @@ impl<'b> Planner<'b> {
                 last_use[operand] = last_use[operand].max(step);
             }
         }
-        let mut slots: HashMap<usize, usize> = HashMap::new();
+        let mut homes: HashMap<usize, Home> = HashMap::new();
         let mut holders: Vec<Option<usize>> = Vec::new();
         for (step, work) in steps.iter().enumerate() {
             let in_place = matches!(work, Step::Call(_));
@@ -286,15 +374,19 @@ impl<'b> Planner<'b> {
                 }
             }
             for n in (0..self.body.len()).filter(|&n| places[n] == Some(step)) {
+                if let Some(&store) = direct.get(&n) {
+                    homes.insert(n, Home::Stored(store));
+                    continue;
+                }
                 let slot = holders.iter().position(Option::is_none).unwrap_or_else(|| {
                     holders.push(None);
                     holders.len() - 1
                 });
                 holders[slot] = Some(n);
-                slots.insert(n, slot);
+                homes.insert(n, Home::Slot(slot));
             }
         }
-        (slots, holders.len())
+        (homes, holders.len())
     }
 }
 

@@ -6,8 +6,8 @@ use cranelift::codegen::ir;
 
 use super::TilesCode;
 use super::fold::unrolling;
+use super::plan::Home;
 use crate::codegen::function::{Bounds, Translator};
-use crate::codegen::indices::add_constant;
 use crate::codegen::lanes::Width;
 use crate::kernel::loops::{LaneId, LoopInstruction, LoopInstructionKind};
 use crate::op::lowering::{Lane, Lanes, Lowering};
@@ -22,8 +22,10 @@ pub(super) struct Cut {
 
 /// The elements being computed.
 pub(super) struct Group {
-    /// The first index.
+    /// The first index is this one...
     pub(super) index: ir::Value,
+    /// ... plus this many.
+    pub(super) offset: i64,
     /// Which copy of the body in an unrolled loop.
     copy: usize,
     /// Values computed so far, by instruction.
@@ -31,48 +33,84 @@ pub(super) struct Group {
 }
 
 impl Group {
-    pub(super) fn new(index: ir::Value, copy: usize) -> Group {
-        Group { index, copy, lanes: HashMap::new() }
+    pub(super) fn new(index: ir::Value) -> Group {
+        Group { index, offset: 0, copy: 0, lanes: HashMap::new() }
+    }
+}
+
+/// Which loops a segment consists of: an unrolled one, one by vectors, one by elements.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LoopShape {
+    /// Copies of the body in the unrolled loop; there is none if this is 1.
+    pub(super) copies: usize,
+    /// Whether there is a loop by vectors.
+    pub(super) vectors: bool,
+    /// Whether there is a loop by elements.
+    pub(super) rest: bool,
+}
+
+impl LoopShape {
+    /// The loops for a segment. The bounds are those of the whole range; it may be cut
+    /// (`is_cut`) at places that are known when the code runs.
+    pub(super) fn new(
+        body: &[LoopInstruction],
+        members: &[usize],
+        bounds: Bounds,
+        is_cut: bool,
+    ) -> LoopShape {
+        let length = bounds.length.unwrap_or(usize::MAX);
+        let mut copies = unrolling(body, members);
+        while 4 * copies > length && copies > 1 {
+            copies /= 2;
+        }
+        let divides = |elements: usize| !is_cut && bounds.multiple % elements == 0;
+        LoopShape {
+            copies,
+            vectors: length >= 4 && (copies == 1 || !divides(4 * copies)),
+            rest: !divides(4),
+        }
     }
 }
 
 impl Translator<'_> {
     /// Emits a segment over a range.
-    pub(super) fn segment(&mut self, code: &TilesCode<'_>, members: &[usize], bounds: Bounds) {
+    pub(super) fn segment(
+        &mut self,
+        code: &TilesCode<'_>,
+        members: &[usize],
+        shape: LoopShape,
+        bounds: Bounds,
+    ) {
         let intervals = code.guards.intervals_of(members);
         self.cuts(&code.guards, &intervals, bounds, |this, bounds| {
-            this.cut(code, members, bounds);
+            this.cut(code, members, shape, bounds);
         });
     }
 
-    /// Emits the loops of a segment within a cut: an unrolled one, one by vectors, one by
-    /// elements, as far as they are needed.
-    fn cut(&mut self, code: &TilesCode<'_>, members: &[usize], bounds: Bounds) {
+    /// Emits the loops of a segment within a cut.
+    fn cut(&mut self, code: &TilesCode<'_>, members: &[usize], shape: LoopShape, bounds: Bounds) {
         let cut = self.prepare_cut(code, members, bounds);
-        let copies = unrolling(code.body, members);
         let mut start = bounds.start;
-        let may_hold = |elements: usize| bounds.length.is_none_or(|length| length >= elements);
-        if copies > 1 && may_hold(4 * copies) {
-            let step = 4 * copies as i64;
+        if shape.copies > 1 {
+            let step = 4 * shape.copies as i64;
             start = self.counted_loop(start, bounds.end, step, |this, index| {
                 this.lanes.width = Width::Four;
-                for copy in 0..copies {
-                    let index = add_constant(&mut this.lanes.builder, index, 4 * copy as i64);
-                    this.group(code, members, &cut, index, copy);
+                for copy in 0..shape.copies {
+                    let offset = 4 * copy as i64;
+                    this.group(code, members, &cut, Group { offset, copy, ..Group::new(index) });
                 }
             });
         }
-        let unrolled = copies > 1 && bounds.multiple % (4 * copies) == 0;
-        if may_hold(4) && !unrolled {
+        if shape.vectors {
             start = self.counted_loop(start, bounds.end, 4, |this, index| {
                 this.lanes.width = Width::Four;
-                this.group(code, members, &cut, index, 0);
+                this.group(code, members, &cut, Group::new(index));
             });
         }
-        if bounds.multiple % 4 != 0 {
+        if shape.rest {
             self.counted_loop(start, bounds.end, 1, |this, index| {
                 this.lanes.width = Width::One;
-                this.group(code, members, &cut, index, 0);
+                this.group(code, members, &cut, Group::new(index));
             });
         }
         self.lanes.width = Width::One;
@@ -94,28 +132,24 @@ impl Translator<'_> {
         cut
     }
 
-    /// Emits the segment's instructions for the elements from an index on.
-    fn group(
-        &mut self,
-        code: &TilesCode<'_>,
-        members: &[usize],
-        cut: &Cut,
-        index: ir::Value,
-        copy: usize,
-    ) {
-        let mut group = Group::new(index, copy);
+    /// Emits the segment's instructions for a group.
+    fn group(&mut self, code: &TilesCode<'_>, members: &[usize], cut: &Cut, mut group: Group) {
+        let group = &mut group;
         self.indices.enter(None);
         for &n in members {
-            let Some(lane) = self.member(code, cut, &group, n) else { continue };
+            self.mark(code.first_mark + n);
+            let Some(lane) = self.member(code, cut, group, n) else { continue };
             group.lanes.insert(n, lane);
-            if let Some(&slot) = code.plan.slots.get(&n) {
-                self.store_slot(code, slot, lane, &group);
+            if let Some(&Home::Slot(slot)) = code.plan.homes.get(&n) {
+                self.store_slot(code, slot, lane, group);
             }
         }
+        self.unmark();
         self.indices.leave();
     }
 
-    fn operand(&mut self, code: &TilesCode<'_>, cut: &Cut, group: &Group, id: LaneId) -> Lane {
+    /// The value of an operand for the group.
+    fn operand(&mut self, code: &TilesCode<'_>, cut: &Cut, group: &mut Group, id: LaneId) -> Lane {
         match code.plan.varying(id) {
             None => match self.lanes.width {
                 Width::One => self.values[&id],
@@ -123,13 +157,23 @@ impl Translator<'_> {
             },
             Some(n) => match group.lanes.get(&n) {
                 Some(&lane) => lane,
-                None => self.load_slot(code, code.plan.slots[&n], code.body[n].dtype, group),
+                None => {
+                    let lane = self.load_home(code, n, group);
+                    group.lanes.insert(n, lane);
+                    lane
+                }
             },
         }
     }
 
     /// Emits one instruction; the result is a lane of the current width.
-    fn member(&mut self, code: &TilesCode<'_>, cut: &Cut, group: &Group, n: usize) -> Option<Lane> {
+    fn member(
+        &mut self,
+        code: &TilesCode<'_>,
+        cut: &Cut,
+        group: &mut Group,
+        n: usize,
+    ) -> Option<Lane> {
         let LoopInstruction { dtype, kind, .. } = &code.body[n];
         let dtype = *dtype;
         match kind {

@@ -65,7 +65,7 @@ fn decision_distance(sample: &RandomGraph) -> f64 {
 }
 
 proptest! {
-    #![proptest_config(arbitrary::config(64))]
+    #![proptest_config(arbitrary::config(48))]
 
     #[test]
     fn native_training_steps_compute_what_the_reference_computes(forward in arbitrary::graph()) {

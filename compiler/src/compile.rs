@@ -136,6 +136,3 @@ fn slots(schedule: &Schedule) -> Vec<Slot> {
     let outputs = kernels.outputs.iter().map(|(name, value)| place(name, *value));
     slots.chain(outputs).collect()
 }
-
-#[cfg(test)]
-mod tests;

@@ -53,12 +53,18 @@ fn expected(graph: &Graph, slots: &[Array]) -> Vec<Array> {
     results.updates.into_iter().map(|(_, value)| value).chain(results.outputs).collect()
 }
 
-fn check(random: &RandomGraph, options: &CompileOptions) -> Result<(), TestCaseError> {
+/// Rejects a forward graph near a kink, where rounding decides which side is taken. (The gradient
+/// of a maximum compares equal numbers, so a training step must not be asked.)
+fn assume_no_kink(random: &RandomGraph) -> Result<(), TestCaseError> {
     let RandomGraph { graph, slots, .. } = random;
-    // Near a kink, rounding decides which side is taken.
     let values = Evaluator::new(slots).values(graph);
     let sources: Vec<_> = graph.iter().map(|(id, _)| id).collect();
     prop_assume!(kink_distance(graph, &values, &sources) > 1e-3);
+    Ok(())
+}
+
+fn check(random: &RandomGraph, options: &CompileOptions) -> Result<(), TestCaseError> {
+    let RandomGraph { graph, slots, .. } = random;
     let executor = execute(graph, slots, options, 1);
     for (tensor, array) in results(graph, &executor).iter().zip(expected(graph, slots)) {
         let scale = array.values.iter().fold(1.0f64, |most, value| most.max(value.abs()));
@@ -89,17 +95,20 @@ proptest! {
 
     #[test]
     fn fused_graphs_compute_what_the_evaluator_does(random in arbitrary::graph()) {
+        assume_no_kink(&random)?;
         check(&random, &options(Cpu::detect(), true))?;
     }
 
     #[test]
     fn separate_kernels_compute_what_the_evaluator_does(random in arbitrary::graph()) {
+        assume_no_kink(&random)?;
         check(&random, &options(Cpu::Portable, false))?;
     }
 
     #[test]
-    fn training_steps_compute_what_the_evaluator_does(random in arbitrary::training_step()) {
-        check(&random, &options(Cpu::detect(), true))?;
+    fn training_steps_compute_what_the_evaluator_does(random in arbitrary::graph()) {
+        assume_no_kink(&random)?;
+        check(&random.training_step(), &options(Cpu::detect(), true))?;
     }
 }
 

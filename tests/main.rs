@@ -6,6 +6,7 @@ mod elaborate;
 mod format;
 mod language;
 mod reference;
+mod semantics;
 mod syntax;
 mod syntax_errors;
 mod syntax_fuzz;

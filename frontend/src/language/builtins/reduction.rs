@@ -126,12 +126,9 @@ fn mean<'p>(evaluator: &mut Evaluator<'p>, call: &Call<'p>) -> Eval<Value<'p>> {
     let count =
         places.iter().fold(Size::constant(1), |n, &place| n.multiply(&tensor.axes[place].size));
     let sum = evaluator.reduce(ReduceKind::Sum, &tensor, &places);
-    let share = Value::Float(count.as_constant().map(|count| 1.0 / count as f64));
     let span = call.span;
-    evaluator.elementwise(
-        "mul",
-        vec![Given { value: Value::Tensor(sum), span }, Given { value: share, span }],
-    )
+    let operands = [Value::Tensor(sum), Value::int(count)];
+    evaluator.elementwise("div", operands.map(|value| Given { value, span }).to_vec())
 }
 
 fn extreme<'p>(

@@ -20,6 +20,12 @@ impl<'p> Evaluator<'p> {
 
     /// The value of a block whose names are bound in `scope` itself.
     pub fn block_in(&mut self, block: &'p Block, scope: &Rc<Scope<'p>>) -> Eval<Value<'p>> {
+        // Functions can be used before they stand there.
+        for statement in &block.statements {
+            if let Statement::Function(function) = statement {
+                self.bind_function(function, scope);
+            }
+        }
         let last = block.statements.len().saturating_sub(1);
         let mut result = Ok(Value::Unit);
         for (position, statement) in block.statements.iter().enumerate() {

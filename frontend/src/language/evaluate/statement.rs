@@ -6,7 +6,7 @@ use super::{Eval, Evaluator, Site, Stop, Updated};
 use crate::diagnostic::Diagnostic;
 use crate::language::scope::{BindingKind, Scope};
 use crate::language::value::{Closure, Given, Value};
-use crate::syntax::ast::{Assignment, Binding, Expr, Pattern, Statement};
+use crate::syntax::ast::{Assignment, Binding, Expr, Function, Pattern, Statement};
 
 impl<'p> Evaluator<'p> {
     /// Runs a statement. Its value is that of an expression, or nothing.
@@ -20,15 +20,8 @@ impl<'p> Evaluator<'p> {
             Statement::Binding(binding) => self.bind(binding, scope),
             Statement::Declaration(declaration) => self.declare(declaration, scope),
             Statement::Assignment(assignment) => self.assign(assignment, scope),
-            Statement::Function(function) => {
-                let closure = Closure {
-                    function,
-                    module: scope.module,
-                    scope: Some(Rc::clone(scope)),
-                    activation: self.activation(),
-                };
-                scope.fix(&function.name.name, Value::Closure(closure), function.name.span);
-            }
+            // Functions are bound when their block begins.
+            Statement::Function(_) => {}
             Statement::Yield(statement) => {
                 let value = self.expr(&statement.value, scope).unwrap_or(Value::Unknown);
                 match self.yields.last_mut() {
@@ -45,6 +38,17 @@ impl<'p> Evaluator<'p> {
             Statement::Error(_) => return Err(Stop),
         }
         Ok(Value::Unit)
+    }
+
+    /// A function inside a definition.
+    pub fn bind_function(&mut self, function: &'p Function, scope: &Rc<Scope<'p>>) {
+        let closure = Closure {
+            function,
+            module: scope.module,
+            scope: Some(Rc::clone(scope)),
+            activation: self.activation(),
+        };
+        scope.fix(&function.name.name, Value::Closure(closure), function.name.span);
     }
 
     /// `let` and `var`.

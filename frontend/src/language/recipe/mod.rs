@@ -1,0 +1,338 @@
+//! Recipes: data, objectives and optimizers as a training step and an evaluation.
+
+mod data;
+mod objective;
+
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+use super::bindings::{Bindings, parse_setting};
+use super::elaborate::{choose, settable};
+use super::evaluate::{Eval, Evaluator, Site, Stop};
+use super::instance::{Activation, Root};
+use super::package::{Definition, Package};
+use super::program::{RecipeGraph, RecipePlan, ScalarSetting};
+use super::scope::Scope;
+use super::signature::Input;
+use super::value::{Tensor, Value};
+use crate::diagnostic::Diagnostic;
+use crate::source::Span;
+use crate::syntax::ast::{
+    self, Clause, ClauseKind, Expr, ExprKind, FunctionKind, Item, PipeStep, Recipe, TypeKind,
+};
+
+/// Elaborates a recipe for the sizes in `bindings`. The dim of the samples is what `batch` says
+/// unless it is bound, too.
+///
+/// Without a name, the program's only recipe is taken.
+///
+/// # Errors
+/// Everything that is wrong with the program, or with the bindings.
+pub fn elaborate_recipe(
+    package: &Package,
+    name: Option<&str>,
+    bindings: &Bindings,
+) -> Result<RecipeGraph, Vec<Diagnostic>> {
+    let recipe = recipe_called(package, name)?;
+    let build = |training: bool| {
+        let mut evaluator = Evaluator::new(package, true, training);
+        let outcome = evaluate_recipe(&mut evaluator, recipe, bindings, false);
+        if evaluator.has_errors() {
+            return Err(evaluator.finish().0);
+        }
+        let outputs = outcome.objectives.iter().chain(&outcome.reports).cloned().collect();
+        let scalars = outcome.plan.scalars.iter();
+        let scalars = scalars.map(|scalar| (scalar.name.clone(), scalar.value)).collect();
+        let mut program = evaluator.program(outcome.inputs, outputs, scalars);
+        if training {
+            let guards = outcome.objectives.iter().filter_map(|(_, tensor)| tensor.node);
+            program.graph.guards.extend(guards);
+        }
+        let names = |list: &[(String, Tensor)]| list.iter().map(|(name, _)| name.clone()).collect();
+        let objectives: Vec<String> = names(&outcome.objectives);
+        let reports: Vec<String> = names(&outcome.reports);
+        Ok((program, outcome.plan, objectives, reports))
+    };
+    let (training, plan, objectives, reports) = build(true)?;
+    let (evaluation, ..) = build(false)?;
+    Ok(RecipeGraph { plan, evaluation, training, objectives, reports })
+}
+
+/// What a recipe says besides its graphs. Free dims need no numbers.
+///
+/// # Errors
+/// Everything that is wrong with the program, or with the settings.
+pub fn plan_recipe(
+    package: &Package,
+    name: Option<&str>,
+    bindings: &Bindings,
+) -> Result<RecipePlan, Vec<Diagnostic>> {
+    let recipe = recipe_called(package, name)?;
+    let mut evaluator = Evaluator::new(package, false, true);
+    let outcome = evaluate_recipe(&mut evaluator, recipe, bindings, true);
+    if evaluator.has_errors() { Err(evaluator.finish().0) } else { Ok(outcome.plan) }
+}
+
+fn recipe_called<'p>(
+    package: &'p Package,
+    name: Option<&str>,
+) -> Result<&'p Recipe, Vec<Diagnostic>> {
+    package.errors_so_far()?;
+    let recipes: Vec<&Recipe> = package.recipes().collect();
+    choose("train", name, &recipes, |recipe| &recipe.name.name)
+        .map_err(|diagnostic| vec![diagnostic])
+}
+
+/// What the evaluation of a recipe gives.
+pub(super) struct Outcome {
+    /// What it says besides its graphs.
+    pub plan: RecipePlan,
+    inputs: Vec<Input>,
+    objectives: Vec<(String, Tensor)>,
+    reports: Vec<(String, Tensor)>,
+}
+
+/// Evaluates a recipe. With `symbolic`, free dims are symbols.
+pub(super) fn evaluate_recipe<'p>(
+    evaluator: &mut Evaluator<'p>,
+    recipe: &'p Recipe,
+    bindings: &Bindings,
+    symbolic: bool,
+) -> Outcome {
+    evaluator.in_recipe = true;
+    evaluator.single_model = uses_single_model(evaluator.package, recipe);
+    let activation = Activation::of_root("", Root::PROGRAM, 0);
+    let names = recipe.parameters.iter().map(|parameter| parameter.name.name.as_str());
+    let fields = recipe.clauses.iter().flat_map(|clause| match &clause.kind {
+        ClauseKind::Data { fields, .. } => fields.as_slice(),
+        _ => &[],
+    });
+    let types = fields.filter_map(|field| field.ty.as_ref());
+    let known = settable(names.chain(["batch", "epochs"]), types);
+    if let Some(unknown) = bindings.unknown(&known, &recipe.name) {
+        evaluator.report(unknown);
+    }
+    evaluator.in_frame(&recipe.name.name, None, Some(activation), |evaluator| {
+        let scope = Scope::of_function(evaluator.package.root(), None);
+        let mut run = Run {
+            evaluator,
+            recipe,
+            scope,
+            bindings: bindings.clone(),
+            symbolic,
+            outcome: Outcome {
+                plan: RecipePlan { name: recipe.name.name.clone(), ..RecipePlan::default() },
+                inputs: Vec::new(),
+                objectives: Vec::new(),
+                reports: Vec::new(),
+            },
+        };
+        run.parameters();
+        run.counts();
+        for clause in &recipe.clauses {
+            let span = clause.span;
+            let before = run.evaluator.move_to(span);
+            let evaluated = run.clause(clause);
+            run.evaluator.move_to(before);
+            if let (Err(Stop), ClauseKind::Data { fields, .. }) = (evaluated, &clause.kind) {
+                run.unknown_fields(fields);
+            }
+        }
+        run.outcome
+    })
+}
+
+/// Whether a recipe uses one instance of a model and no layer of its own: its parameters then
+/// need no prefix.
+fn uses_single_model(package: &Package, recipe: &Recipe) -> bool {
+    let kind_of = |callee: &Expr| {
+        let ExprKind::Name(name) = &callee.kind else { return None };
+        let definition: Definition = package.definition(package.root(), name)?;
+        match package.item(definition)? {
+            Item::Function(function) => Some(function.kind),
+            _ => None,
+        }
+    };
+    let mut instances: BTreeSet<(String, u32)> = BTreeSet::new();
+    let mut layers = false;
+    let mut count = |callee: &Expr, own: bool, place: u32| match kind_of(callee) {
+        Some(FunctionKind::Model) => {
+            let ExprKind::Name(name) = &callee.kind else { return };
+            instances.insert((name.clone(), if own { place } else { 0 }));
+        }
+        Some(FunctionKind::Layer) => layers = true,
+        _ => {}
+    };
+    for clause in &recipe.clauses {
+        clause.each(&mut |expr| match &expr.kind {
+            ExprKind::Call { callee, arguments } => {
+                let capture = arguments
+                    .iter()
+                    .any(|argument| matches!(argument.value.kind, ExprKind::Placeholder));
+                count(callee, capture, expr.span.end);
+            }
+            ExprKind::Pipe { steps, .. } => {
+                for step in steps {
+                    if let PipeStep::Stage(stage) = step {
+                        count(&stage.callee, stage.label.is_some(), stage.span.end);
+                    }
+                }
+            }
+            _ => {}
+        });
+    }
+    instances.len() == 1 && !layers
+}
+
+/// A recipe being evaluated.
+struct Run<'a, 'p> {
+    evaluator: &'a mut Evaluator<'p>,
+    recipe: &'p Recipe,
+    scope: Rc<Scope<'p>>,
+    bindings: Bindings,
+    symbolic: bool,
+    outcome: Outcome,
+}
+
+impl<'p> Run<'_, 'p> {
+    /// Binds the recipe's parameters: floats are run-time scalars, everything else is static.
+    fn parameters(&mut self) {
+        for parameter in &self.recipe.parameters {
+            let name = &parameter.name;
+            let ty = match &parameter.ty {
+                Some(ast::Type { kind: TypeKind::Name(ty), .. }) => ty,
+                _ => {
+                    self.evaluator.report(
+                        Diagnostic::error(
+                            "recipe-parameter",
+                            format!("the recipe's parameter `{}` is not static", name.name),
+                        )
+                        .primary(parameter.span, "needs a static type")
+                        .help("types are float, dim, int, bool, str and list"),
+                    );
+                    self.scope.fix(&name.name, Value::Unknown, name.span);
+                    continue;
+                }
+            };
+            let default = parameter.default.as_ref();
+            let default = default.map(|expr| self.evaluator.expr(expr, &self.scope));
+            let value = match self.bindings.text(&name.name) {
+                Some(text) => self.setting(&text, &ty.name, parameter.span, &name.name),
+                None => default.unwrap_or_else(|| {
+                    Err(self.evaluator.report(
+                        Diagnostic::error("missing-size", format!("`{}` has no value", name.name))
+                            .primary(parameter.span, "no default")
+                            .help(format!("set it: --set {}=..., or give a default", name.name)),
+                    ))
+                }),
+            };
+            let value = value.and_then(|value| {
+                let span = default_span(parameter);
+                if ty.name != "float" {
+                    let what = format!("the parameter `{}`", name.name);
+                    return self.evaluator.match_static(
+                        &value,
+                        ty,
+                        &Site { what: &what, value: span },
+                    );
+                }
+                let what = format!("the default of `{}`", name.name);
+                let number = self.evaluator.expect_float(&value, span, &what)?;
+                let setting = ScalarSetting { name: name.name.clone(), value: number };
+                self.outcome.plan.scalars.push(setting);
+                Ok(self.evaluator.run_scalar(&name.name))
+            });
+            self.scope.fix(&name.name, value.unwrap_or(Value::Unknown), name.span);
+        }
+    }
+
+    fn setting(&mut self, text: &str, ty: &str, span: Span, name: &str) -> Eval<Value<'p>> {
+        parse_setting(text, ty).map_err(|wanted| {
+            self.evaluator.report(
+                Diagnostic::error(
+                    "bad-setting",
+                    format!("`{name}` was set to `{text}`, which is not {wanted}"),
+                )
+                .primary(span, format!("`{name}` is {wanted}"))
+                .help(format!("set it to {wanted}")),
+            )
+        })
+    }
+
+    /// `batch` and `epochs`, which other clauses may need wherever they stand.
+    fn counts(&mut self) {
+        for clause in &self.recipe.clauses {
+            let (name, expr) = match &clause.kind {
+                ClauseKind::Batch(expr) => ("batch", expr),
+                ClauseKind::Epochs(expr) => ("epochs", expr),
+                _ => continue,
+            };
+            let count = self.count(name, expr).ok();
+            match name {
+                "batch" => self.outcome.plan.batch = count,
+                _ => self.outcome.plan.epochs = count,
+            }
+        }
+        for name in ["batch", "epochs"] {
+            if let Some(text) = self.bindings.settings.get(name).cloned() {
+                let span = self.recipe.name.span;
+                let value = self.setting(&text, "int", span, name);
+                let count = value.and_then(|value| self.positive(name, &value, span)).ok();
+                match name {
+                    "batch" => self.outcome.plan.batch = count,
+                    _ => self.outcome.plan.epochs = count,
+                }
+            }
+        }
+    }
+
+    fn count(&mut self, name: &str, expr: &'p Expr) -> Eval<usize> {
+        let value = self.evaluator.expr(expr, &self.scope)?;
+        self.positive(name, &value, expr.span)
+    }
+
+    fn positive(&mut self, name: &str, value: &Value<'p>, span: Span) -> Eval<usize> {
+        let number = self.evaluator.expect_integer(value, span, &format!("`{name}`"))?;
+        match usize::try_from(number) {
+            Ok(number) if number > 0 => Ok(number),
+            _ => Err(self.evaluator.report(
+                Diagnostic::error("bad-count", format!("`{name}` cannot be {number}"))
+                    .primary(span, format!("this is {number}"))
+                    .help("use a whole number from 1"),
+            )),
+        }
+    }
+
+    fn clause(&mut self, clause: &'p Clause) -> Eval<()> {
+        match &clause.kind {
+            ClauseKind::Binding(binding) => self.evaluator.bind(binding, &self.scope),
+            ClauseKind::Declaration(declaration) => {
+                self.evaluator.declare(declaration, &self.scope);
+            }
+            ClauseKind::Assignment(assignment) => self.evaluator.assign(assignment, &self.scope),
+            ClauseKind::Data { fields, source } => return self.data(fields, source),
+            ClauseKind::Minimize { name, objective, groups } => {
+                return self.minimize(name.as_ref(), objective, groups);
+            }
+            ClauseKind::Report(exprs) => {
+                for expr in exprs {
+                    // The others can still be reported.
+                    let _ = self.report(expr);
+                }
+            }
+            ClauseKind::Load { .. } => return Err(self.unsupported("`load`", clause)),
+            ClauseKind::Freeze { .. } => return Err(self.unsupported("`freeze`", clause)),
+            ClauseKind::Show(_) => return Err(self.unsupported("`show`", clause)),
+            ClauseKind::Batch(_) | ClauseKind::Epochs(_) | ClauseKind::Error => {}
+        }
+        Ok(())
+    }
+
+    fn unsupported(&mut self, what: &str, clause: &Clause) -> Stop {
+        self.evaluator.unsupported(what, clause.span)
+    }
+}
+
+fn default_span(parameter: &ast::Parameter) -> Span {
+    parameter.default.as_ref().map_or(parameter.span, |default| default.span)
+}

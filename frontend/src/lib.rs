@@ -6,6 +6,7 @@ pub mod data;
 pub mod diagnostic;
 pub mod error;
 pub mod format;
+pub mod gradcheck;
 pub mod highlight;
 pub mod inspect;
 pub mod language;

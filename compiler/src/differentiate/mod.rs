@@ -116,6 +116,22 @@ impl<'a> Differentiator<'a> {
         result
     }
 
+    /// Emits the cotangents of the wanted operands of one application of `op`, one by one.
+    ///
+    /// # Errors
+    /// A sentence on why the operation has no gradient.
+    pub fn operand_cotangents(
+        &self,
+        graph: &mut Graph,
+        op: &Op,
+        at: &Application<'_>,
+    ) -> Result<Cotangents, String> {
+        match self.rules.get(op.primitive().name()) {
+            Some(rule) => Ok(rule(op, graph, at)),
+            None => op.primitive().gradient(graph, at),
+        }
+    }
+
     fn reverse(
         &self,
         graph: &mut Graph,
@@ -142,16 +158,9 @@ impl<'a> Differentiator<'a> {
             graph.set_origin(gradient_origin(graph, id));
             let at =
                 Application { operands: &node.operands, result: id, cotangent, wanted: &wanted };
-            let parts = match self.rules.get(primitive.name()) {
-                Some(rule) => rule(&node.op, graph, &at),
-                None => primitive.gradient(graph, &at).map_err(|reason| {
-                    DifferentiationError::Operation {
-                        node: id,
-                        operation: primitive.name(),
-                        reason,
-                    }
-                })?,
-            };
+            let parts = self.operand_cotangents(graph, &node.op, &at).map_err(|reason| {
+                DifferentiationError::Operation { node: id, operation: primitive.name(), reason }
+            })?;
             for ((&operand, part), wanted) in node.operands.iter().zip(parts).zip(&wanted) {
                 let Some(part) = part.filter(|_| *wanted) else { continue };
                 cotangents[operand.index()] = Some(match cotangents[operand.index()] {

@@ -71,8 +71,9 @@ impl Session {
         let names = |range: std::ops::Range<usize>| {
             range.map(|index| (program.slots[index].name.clone(), index)).collect()
         };
-        let (slots, outputs) =
-            (names(0..graph.slots.len()), names(graph.slots.len()..program.slots.len()));
+        // Slots that nothing reads have no place in the program.
+        let count = program.slots.len() - graph.outputs.len();
+        let (slots, outputs) = (names(0..count), names(count..program.slots.len()));
         // SAFETY: the program was compiled for this machine's instructions from a verified graph,
         // and its functions access the arena and scratch memory only.
         let executor = unsafe { Executor::new(program, options.thread_count()) };

@@ -8,6 +8,7 @@ mod console;
 mod eval;
 mod feed;
 mod fmt;
+mod gradcheck;
 mod progress;
 mod run;
 mod train;
@@ -38,6 +39,8 @@ enum Task {
     Run(run::Arguments),
     /// Measure the time of a training step or of inference
     Bench(bench::Arguments),
+    /// Check gradients against finite differences, on random sizes and values
+    Gradcheck(gradcheck::Arguments),
     /// Format files
     Fmt(fmt::Arguments),
 }
@@ -52,6 +55,7 @@ pub fn main() -> ExitCode {
         Task::Eval(arguments) => eval::run(arguments, &console),
         Task::Run(arguments) => run::run(arguments, &console),
         Task::Bench(arguments) => bench::run(arguments, &console),
+        Task::Gradcheck(arguments) => gradcheck::run(arguments, &console),
         Task::Fmt(arguments) => fmt::run(arguments, &console),
     };
     match outcome {

@@ -366,7 +366,7 @@ fn index_of(mut element: usize, shape: &[usize]) -> String {
 }
 
 fn is_finite_in_f32(graph: &Graph, nodes: &[NodeId], context: Context<'_>) -> bool {
-    let evaluator = Evaluator { context, precision: Precision::Single };
+    let evaluator = Evaluator { context, precision: Precision::Single, ..Evaluator::new(&[]) };
     let values = evaluator.values(graph);
     nodes.iter().all(|node| values[node.index()].values.iter().all(|value| value.is_finite()))
 }

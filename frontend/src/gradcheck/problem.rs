@@ -1,7 +1,5 @@
 //! What is checked: a scalar of a graph, and the slots that are varied.
 
-use std::collections::BTreeSet;
-
 use cygnet_compiler::graph::{Graph, NodeId, Output, SlotInfo, SlotRole};
 use cygnet_compiler::op::Op;
 use cygnet_compiler::types::DType;
@@ -132,32 +130,4 @@ impl Problem {
     pub fn variables(&self) -> &[Variable] {
         &self.variables
     }
-}
-
-/// The slots of whole numbers that a graph compares with positions along an axis, with the extent
-/// of the axis: labels, and the number of classes.
-pub fn label_slots(graph: &Graph) -> Vec<(u32, usize)> {
-    let source = |mut node: NodeId| loop {
-        match &graph.node(node).op {
-            Op::Cast(_) | Op::Reshape(_) | Op::Permute(_) | Op::Broadcast(_) | Op::Slice(_) => {
-                node = graph.node(node).operands[0];
-            }
-            op => break op,
-        }
-    };
-    let mut labels = BTreeSet::new();
-    for (_, node) in graph.iter() {
-        if node.op.primitive().name() != "eq" {
-            continue;
-        }
-        match (source(node.operands[0]), source(node.operands[1])) {
-            (Op::Slot(slot), Op::Iota(iota)) | (Op::Iota(iota), Op::Slot(slot))
-                if !slot.ty.dtype.is_float() =>
-            {
-                labels.insert((slot.index, iota.shape[iota.axis]));
-            }
-            _ => {}
-        }
-    }
-    labels.into_iter().collect()
 }

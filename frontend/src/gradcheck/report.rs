@@ -13,11 +13,11 @@ use super::sample::Detail;
 use super::{CheckError, Failure};
 
 impl Failure {
-    /// The failure of the check of what is called `name`, with the places of the operation that is
+    /// The failure of the check of `what` ("the model `m`"), with the places of the operation that is
     /// wrong.
-    pub fn diagnostic(&self, name: &str) -> Diagnostic {
+    pub fn diagnostic(&self, what: &str) -> Diagnostic {
         let link = self.mismatch.link;
-        let what = match link {
+        let part = match link {
             Link::GradientRules => "gradient",
             Link::Optimizer => "optimized gradient",
             Link::NativeCode => "compiled gradient",
@@ -26,22 +26,22 @@ impl Failure {
             Some(culprit) => {
                 let Culprit { operation, origin, .. } = culprit;
                 let message = match (link, origin.gradient) {
-                    (Link::GradientRules, _) => format!("the {what} of `{operation}` is wrong"),
-                    (_, false) => format!("the value of `{operation}` is wrong in the {what}"),
-                    (_, true) => format!("`{operation}` is wrong in the {what}"),
+                    (Link::GradientRules, _) => format!("the {part} of `{operation}` is wrong"),
+                    (_, false) => format!("the value of `{operation}` is wrong in the {part}"),
+                    (_, true) => format!("`{operation}` is wrong in the {part}"),
                 };
                 let diagnostic = Diagnostic::error("wrong-gradient", message);
                 at_origin(diagnostic, origin, &culprit.application)
                     .note(numbers(&culprit.mismatch, &format!("of `{operation}` alone")))
             }
             None => {
-                let message = format!("the {what} of `{name}` is wrong");
+                let message = format!("the {part} of {what} is wrong");
                 Diagnostic::error("wrong-gradient", message)
                     .note("each operation is right on its own; their combination is not")
             }
         };
         diagnostic
-            .note(numbers(&self.mismatch, &format!("of `{name}`")))
+            .note(numbers(&self.mismatch, &format!("of {what}")))
             .note(self.smallest_case())
             .help(format!(
                 "this is a defect of Cygnet ({}), not of the program; please report it",
@@ -96,13 +96,13 @@ fn at_origin(diagnostic: Diagnostic, origin: &Origin, application: &str) -> Diag
 }
 
 impl CheckError {
-    /// The error of the check of what is called `name`, as diagnostics.
-    pub fn diagnostics(&self, name: &str) -> Vec<Diagnostic> {
+    /// The error of the check of `what` ("the model `m`"), as diagnostics.
+    pub fn diagnostics(&self, what: &str) -> Vec<Diagnostic> {
         match self {
             CheckError::Program(diagnostics) => diagnostics.clone(),
             CheckError::Case { error, problem } => {
                 let diagnostic =
-                    Diagnostic::error("gradcheck", format!("`{name}` cannot be checked: {error}"));
+                    Diagnostic::error("gradcheck", format!("{what} cannot be checked: {error}"));
                 let node = match error {
                     CaseError::Differentiation(
                         DifferentiationError::Operation { node, .. }
@@ -117,7 +117,7 @@ impl CheckError {
                 }]
             }
             CheckError::NothingChecked(_) => {
-                let message = format!("`{name}`: {self}");
+                let message = format!("{what}: {self}");
                 vec![
                     Diagnostic::error("gradcheck", message)
                         .help("try another --seed, or check a part of the model on its own"),

@@ -167,8 +167,8 @@ fn a_gradient_that_is_no_number_is_found() {
 #[test]
 fn failures_are_diagnostics_with_the_place() {
     let differentiator = Differentiator::default()
-        .with_rule("tanh", |_, at| [Some(at.cotangent)].into_iter().collect());
-    let diagnostic = failure(&subject(), &differentiator).diagnostic("network");
+        .with_rule("tanh", |_, _, at| [Some(at.cotangent)].into_iter().collect());
+    let diagnostic = failure(&subject(), &differentiator).diagnostic("the network");
     assert_eq!(diagnostic.message, "the gradient of `tanh` is wrong");
     assert_eq!(diagnostic.primary_span().map(|span| span.start), Some(40));
     let notes = diagnostic.notes.join("\n");
@@ -210,7 +210,7 @@ fn the_link_that_fails_is_told() {
         let Verdict::Failed(failure) = verdict else { panic!("not found") };
         assert_eq!(failure.mismatch.link, link);
         assert_eq!(failure.culprit.as_ref().map(|culprit| culprit.operation), Some("mul"));
-        assert!(failure.diagnostic("network").message.contains("`mul`"));
+        assert!(failure.diagnostic("the network").message.contains("`mul`"));
     }
 }
 

@@ -4,6 +4,7 @@ mod check;
 mod data;
 mod elaborate;
 mod format;
+mod gradcheck;
 mod language;
 mod reference;
 mod semantics;

@@ -9,7 +9,8 @@ use cygnet_compiler::op::{Application, Context, Op};
 use super::execute::Execute;
 use super::function::{Function, Slope};
 use super::links::{
-    CaseError, GradientGraph, Link, Methods, Mismatch, inner_product, run_both, tolerance,
+    CaseError, GradientGraph, Link, Methods, Mismatch, SMALLEST_DIFFERENCE, inner_product,
+    run_both, sum_of_sizes, tolerance,
 };
 use super::precise::array_in_f64;
 use super::problem::Problem;
@@ -153,15 +154,15 @@ impl Rule<'_> {
                 }
             };
             let part = parts.get(place).copied().flatten();
-            let actual = part.map_or(0.0, |part| {
-                inner_product(&[values[part.index()].clone()], std::slice::from_ref(&steps))
-            });
+            let parts: Vec<Array> =
+                part.map(|part| values[part.index()].clone()).into_iter().collect();
+            let steps = std::slice::from_ref(&steps);
             let mismatch = Mismatch {
                 link: Link::GradientRules,
                 derivative: format!("along a random direction of its operand {}", place + 1),
                 expected: value,
-                actual,
-                tolerance: error,
+                actual: inner_product(&parts, steps),
+                tolerance: error + SMALLEST_DIFFERENCE * sum_of_sizes(&parts, steps),
             };
             if mismatch.is_real() {
                 return Ok(Some(mismatch));
@@ -209,15 +210,15 @@ fn wrong_sum(
         let steps = case.direction(FIRST_DIRECTION + 2, id.index(), graph.type_of(id).elements());
         let slope = function.slope(&[(id, &steps)], rounding);
         let Slope::Smooth { value, error } = slope else { continue };
+        let parts: Vec<Array> =
+            cotangent.map(|cotangent| all[cotangent.index()].clone()).into_iter().collect();
+        let steps = std::slice::from_ref(&steps);
         let mismatch = Mismatch {
             link: Link::GradientRules,
             derivative: "along a random direction of its result".to_owned(),
             expected: value,
-            actual: cotangent.map_or(0.0, |cotangent| {
-                let cotangent = all[cotangent.index()].clone();
-                inner_product(&[cotangent], std::slice::from_ref(&steps))
-            }),
-            tolerance: error,
+            actual: inner_product(&parts, steps),
+            tolerance: error + SMALLEST_DIFFERENCE * sum_of_sizes(&parts, steps),
         };
         if mismatch.is_real() {
             return Ok(Some(culprit(graph, id, mismatch)));

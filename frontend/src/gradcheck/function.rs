@@ -177,8 +177,8 @@ impl<'a> Function<'a> {
             }
             let movement = |operand: &NodeId| far.map(|changed| self.movement(changed, *operand));
             let movement = node.operands.iter().flat_map(movement).fold(0.0, f64::max);
-            let is_near = !(self.kinks[id.index()] >= KINK_MARGIN * movement);
-            movement != 0.0 && is_near && self.bends(id, moved)
+            let is_far = self.kinks[id.index()] >= KINK_MARGIN * movement;
+            movement != 0.0 && !is_far && self.bends(id, moved)
         })
     }
 
@@ -209,7 +209,8 @@ impl<'a> Function<'a> {
                 .max((far_below - 2.0 * below).abs())
                 .max((far_above - 2.0 * above).abs());
             let rounding = ROUNDOFFS * f64::EPSILON * here.abs();
-            !(bend <= SMALLEST_BEND * farthest + rounding)
+            let is_straight = bend <= SMALLEST_BEND * farthest + rounding;
+            !is_straight
         })
     }
 }

@@ -63,7 +63,8 @@ impl Projection {
             let product = graph.sum(product, &axes);
             sum = graph.add(sum, product);
         }
-        let is_rounded = |op: &Op| !matches!(op, Op::Slot(_) | Op::Constant(_) | Op::Iota(_));
+        // Slots count, too: differences move them.
+        let is_rounded = |op: &Op| !matches!(op, Op::Constant(_) | Op::Iota(_));
         let rounded: Vec<NodeId> = (graph.iter().take(fixed))
             .filter(|(_, node)| node.ty.dtype.is_float() && is_rounded(&node.op))
             .map(|(id, _)| id)

@@ -1,0 +1,154 @@
+//! Gradient checks of whole programs.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use cygnet::gradcheck::links::{Link, Methods};
+use cygnet::gradcheck::native::NativeCode;
+use cygnet::gradcheck::program::{Kind, targets};
+use cygnet::gradcheck::{Failure, Options, Verdict, check};
+use cygnet::language::package::Package;
+use cygnet_compiler::differentiate::Differentiator;
+
+use crate::elaborate::package;
+
+const PROGRAM: &str = "\
+model small(x: f32[n, t, d], width: dim) {
+    let hidden = x |> norm: layer_norm |> hidden: linear(width) |> gelu
+    let gate = hidden |> gate: linear(width) |> tanh
+    hidden * gate |> dropout(0.2) |> softmax
+}
+
+model classes(x: f32[n, 3]) -> f32[n, 4] {
+    x |> out: linear(4)
+}
+
+train fit() {
+    data x: f32[n, 3], label: i32[n] from csv(\"none.csv\", target: \"label\")
+    minimize cross_entropy(relu(classes(x)), label) using sgd(lr: 0.1)
+    batch 32
+    epochs 1
+}
+";
+
+fn examples() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
+    let entries = std::fs::read_dir(folder).expect("the examples");
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "cyg"));
+    files.sort();
+    files
+}
+
+#[test]
+fn gradients_of_the_examples_are_right() {
+    let files = examples();
+    assert!(!files.is_empty());
+    let native = NativeCode::default();
+    let differentiator = Differentiator::default();
+    let methods = Methods { differentiator: &differentiator, executor: Some(&native) };
+    for file in files {
+        let (package, diagnostics) = Package::load(&file);
+        assert!(diagnostics.is_empty(), "{diagnostics:?}");
+        for target in targets(&package, None).expect("something to check") {
+            let options = Options { cases: 3, seed: 1 };
+            match check(&target, &methods, options, |_| {}) {
+                Ok(Verdict::Passed(summary)) => assert_eq!(summary.passed, 3, "{summary:?}"),
+                Ok(Verdict::Failed(failure)) => {
+                    panic!("{}: {failure:?}", file.display())
+                }
+                Err(error) => panic!("{}: {:?}", file.display(), error.diagnostics("it")),
+            }
+        }
+    }
+}
+
+/// Checks the model `small` with these gradient rules; the failure with the program's sources.
+fn failure_of_small(differentiator: &Differentiator<'_>) -> (Package, Failure) {
+    let package = package(PROGRAM);
+    let native = NativeCode::default();
+    let methods = Methods { differentiator, executor: Some(&native) };
+    let verdict = {
+        let [target] = &targets(&package, Some("small")).expect("the model")[..] else {
+            panic!("one model has the name")
+        };
+        assert_eq!(target.kind(), Kind::Model);
+        check(target, &methods, Options { cases: 8, seed: 3 }, |_| {})
+    };
+    match verdict.expect("a verdict") {
+        Verdict::Failed(failure) => (package, *failure),
+        Verdict::Passed(summary) => panic!("nothing was found: {summary:?}"),
+    }
+}
+
+#[test]
+fn a_wrong_gradient_is_named_with_its_source_line() {
+    // The derivative of tanh as 1 - y instead of 1 - y^2.
+    let differentiator = Differentiator::default().with_rule("tanh", |_, graph, at| {
+        let one = graph.constant_like(at.result, 1.0);
+        let slope = graph.sub(one, at.result);
+        [Some(graph.mul(at.cotangent, slope))].into_iter().collect()
+    });
+    let (package, failure) = failure_of_small(&differentiator);
+    assert_eq!(failure.mismatch.link, Link::GradientRules);
+    let culprit = failure.culprit.as_ref().expect("an operation to blame");
+    assert_eq!(culprit.operation, "tanh");
+    // A softmax of one element does not depend on it; two are enough.
+    let sizes: Vec<(&str, usize)> =
+        failure.sizes.iter().map(|(name, size)| (name.as_str(), *size)).collect();
+    assert_eq!(sizes, [("d", 1), ("n", 1), ("t", 1), ("width", 2)]);
+
+    let diagnostic = failure.diagnostic("the model `small`");
+    let span = diagnostic.primary_span().expect("a place");
+    assert_eq!(package.sources().slice(span), "tanh");
+    let file = package.sources().file_of(span).expect("a file");
+    assert_eq!(file.line_and_column(span.start).0, 3);
+}
+
+/// The command `gradcheck` on a program, in a folder of its own.
+fn gradcheck(program: &str, arguments: &[&str]) -> Output {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("program.cyg");
+    std::fs::write(&file, program).expect("a file");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cygnet"));
+    command.arg("gradcheck").arg(&file).args(arguments).output().expect("the command runs")
+}
+
+#[test]
+fn the_command_prints_one_object_per_case() {
+    let output = gradcheck(PROGRAM, &["fit", "--cases", "2", "--seed", "5", "--json"]);
+    let text = String::from_utf8(output.stdout).expect("text");
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let lines: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(lines.len(), 3, "{text}");
+    for (number, line) in lines[..2].iter().enumerate() {
+        assert_eq!(line["event"], "case");
+        assert_eq!(line["case"], number + 1);
+        assert_eq!(line["result"], "passed");
+        // The data need not be there: samples are drawn at random, and few of them.
+        assert!((1..=4).contains(&line["sizes"]["n"].as_u64().expect("a size")), "{line}");
+        assert!(line["derivatives"].as_u64().expect("a number") >= 2, "{line}");
+    }
+    assert_eq!(lines[2]["event"], "finished");
+    assert_eq!(lines[2]["passed"], 2);
+
+    let again = gradcheck(PROGRAM, &["fit", "--cases", "2", "--seed", "5", "--json"]);
+    assert_eq!(String::from_utf8(again.stdout).expect("text"), text);
+}
+
+#[test]
+fn the_command_refuses_what_it_cannot_check() {
+    let refused = |program: &str, arguments: &[&str], code: i32, message: &str| {
+        let output = gradcheck(program, arguments);
+        let text = String::from_utf8(output.stderr).expect("text");
+        assert!(text.contains(message), "{text}");
+        assert_eq!(output.status.code(), Some(code), "{text}");
+        assert!(output.stdout.is_empty());
+    };
+    refused(PROGRAM, &["smal"], 1, "did you mean `small`?");
+    refused("fn f(x) = x", &[], 1, "neither a model nor a recipe");
+    refused(PROGRAM, &["--cases", "0"], 2, "--cases");
+    refused("model m(x: f32[n]) { x + y }", &[], 1, "there is no `y`");
+    refused("model m(x: f32[n]) { log(-1 - x * x) }", &[], 1, "nothing could be checked");
+}

@@ -87,7 +87,11 @@ fn config(cases: u32) -> Config {
 }
 
 fn options(cpu: Cpu, fusion: bool) -> CompileOptions {
-    CompileOptions { cpu, optimize: OptimizeOptions { fusion, ..OptimizeOptions::default() }, threads: 1 }
+    CompileOptions {
+        cpu,
+        optimize: OptimizeOptions { fusion, ..OptimizeOptions::default() },
+        threads: 1,
+    }
 }
 
 proptest! {

@@ -11,7 +11,7 @@ use crate::graph::Graph;
 /// An e-graph without terms.
 pub fn empty() -> Terms {
     Terms::new(Algebra {
-        operations: Operations::new(),
+        operations: Operations::default(),
         provenance: Provenance::default(),
         applied: vec![0; RULES.rules.len()],
     })

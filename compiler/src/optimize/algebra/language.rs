@@ -21,16 +21,18 @@ pub struct Operations {
     numbers: HashMap<Op, OperationId>,
 }
 
-impl Operations {
+impl Default for Operations {
     /// The elementwise functions.
-    pub fn new() -> Operations {
+    fn default() -> Operations {
         let mut operations = Operations { operations: Vec::new(), numbers: HashMap::new() };
         for function in Elementwise::all() {
             operations.number(function.into());
         }
         operations
     }
+}
 
+impl Operations {
     /// The number of an operation.
     pub fn number(&mut self, op: Op) -> OperationId {
         if let Some(&known) = self.numbers.get(&op) {

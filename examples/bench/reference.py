@@ -1,0 +1,67 @@
+#!/usr/bin/env python3
+"""Holds the workloads in this folder against reference values.
+
+    python reference.py ARRAYS_DIR [--binary target/release/cygnet] [NAME...]
+
+ARRAYS_DIR holds NAME.npz with the parameters (`param.PATH`) and inputs (`data.NAME`) of each
+workload. The values expected are losses of the first three training steps, each before its
+update, or mean |output|, as PyTorch and JAX compute them. Needs numpy and safetensors.
+"""
+
+import argparse
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+from safetensors.numpy import save_file
+
+EXPECTED = {
+    "mlp": ("train", [2.304575, 2.275279, 2.246802]),
+    "mlp_b1": ("infer", [0.059205]),
+}
+LIMIT = 1e-5
+
+
+def run(binary, program, mode, arrays):
+    """What `cygnet bench` reports for these arrays."""
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        weights = {key.removeprefix("param."): np.ascontiguousarray(arrays[key])
+                   for key in arrays.files if key.startswith("param.")}
+        save_file(weights, folder / "weights.safetensors")
+        command = [binary, "bench", program, "--mode", mode, "--seconds", "0", "--json",
+                   "--weights", folder / "weights.safetensors"]
+        for key in arrays.files:
+            if key.startswith("data."):
+                field = key.removeprefix("data.")
+                np.save(folder / f"{field}.npy", arrays[key])
+                command += ["--input", f"{field}={folder / field}.npy"]
+        done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(done.stderr)
+    report = json.loads(done.stdout.splitlines()[-1])
+    return report["first_losses"] if mode == "train" else [report["checksum"]]
+
+
+def main():
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("arrays", type=pathlib.Path)
+    arguments.add_argument("--binary", default="target/release/cygnet")
+    arguments.add_argument("names", nargs="*")
+    options = arguments.parse_args()
+    here = pathlib.Path(__file__).resolve().parent
+    failed = False
+    for name in options.names or EXPECTED:
+        mode, expected = EXPECTED[name]
+        arrays = np.load(options.arrays / f"{name}.npz")
+        ours = run(options.binary, here / f"{name}.cyg", mode, arrays)
+        difference = max(abs(a - b) / abs(b) for a, b in zip(ours, expected, strict=True))
+        failed |= difference > LIMIT
+        print(f"{name}: ours {ours}, reference {expected}, relative difference {difference:.1e}")
+    sys.exit(failed)
+
+
+main()

@@ -31,7 +31,10 @@ fn main() -> Result<(), Error> {
             println!("epoch {epoch}: loss {:.3}", train["loss"]);
         }
     })?;
-    println!("test accuracy {:.4}", summary.metrics.test.expect("the recipe keeps some")["accuracy"]);
+    println!(
+        "test accuracy {:.4}",
+        summary.metrics.test.expect("the recipe keeps some")["accuracy"]
+    );
 
     // The trained weights, in a model compiled for one image.
     let mut model = Model::compile(&package, None, &[("n", 1)], &SessionOptions::default())?;

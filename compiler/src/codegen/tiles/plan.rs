@@ -306,19 +306,16 @@ impl<'b> Planner<'b> {
         let mut steps = Vec::new();
         let mut places = vec![None; count];
         for level in 0..=last {
-            let mut segment: Vec<usize> = Vec::new();
-            for n in 0..count {
+            let is_member = |&n: &usize| {
                 let here = self.levels[n] == level;
-                let member = match self.roles[n] {
+                match self.roles[n] {
                     Role::Uniform | Role::Call => false,
                     Role::Effect => here && !done.contains(&n),
                     Role::Inline => here,
                     Role::Leaf => (here && stored[n]) || (!stored[n] && self.used_in(n, level)),
-                };
-                if member {
-                    segment.push(n);
                 }
-            }
+            };
+            let mut segment: Vec<usize> = (0..count).filter(is_member).collect();
             segment.sort_by_key(|&n| (self.roles[n] == Role::Effect, n));
             for &n in segment.iter().filter(|&&n| stored[n] && self.levels[n] == level) {
                 places[n] = Some(steps.len());
@@ -326,9 +323,9 @@ impl<'b> Planner<'b> {
             if !segment.is_empty() {
                 steps.push(Step::Segment(segment));
             }
-            for n in 0..count {
+            for (n, place) in places.iter_mut().enumerate() {
                 if self.roles[n] == Role::Call && self.levels[n] == level {
-                    places[n] = Some(steps.len());
+                    *place = Some(steps.len());
                     steps.push(Step::Call(n));
                 }
             }

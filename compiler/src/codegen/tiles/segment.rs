@@ -63,7 +63,7 @@ impl LoopShape {
         while 4 * copies > length && copies > 1 {
             copies /= 2;
         }
-        let divides = |elements: usize| !is_cut && bounds.multiple % elements == 0;
+        let divides = |elements: usize| !is_cut && bounds.multiple.is_multiple_of(elements);
         LoopShape {
             copies,
             vectors: length >= 4 && (copies == 1 || !divides(4 * copies)),

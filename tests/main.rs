@@ -5,6 +5,7 @@ mod data;
 mod elaborate;
 mod format;
 mod gradcheck;
+mod inspect;
 mod language;
 mod reference;
 mod semantics;

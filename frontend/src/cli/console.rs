@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::diagnostic::{Diagnostic, RenderOptions, render_all};
 use crate::error::Error;
+use crate::highlight::{Language, highlight};
 use crate::source::SourceMap;
 use crate::terminal::ColorChoice;
 
@@ -73,6 +74,13 @@ impl Console {
     /// Prints a line of result to stdout. A reader that has gone away is no error.
     pub fn print(&self, line: &str) {
         let _ = writeln!(std::io::stdout().lock(), "{line}");
+    }
+
+    /// Prints a document that ends with a line break to stdout, in colours on a terminal.
+    pub fn print_document(&self, text: &str, language: Language) {
+        let mut stdout = std::io::stdout().lock();
+        let color = ColorChoice::Auto.for_stream(&stdout);
+        let _ = stdout.write_all(highlight(text, language, color).as_bytes());
     }
 
     /// Prints an object as a line of JSON to stdout.

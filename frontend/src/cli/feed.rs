@@ -46,7 +46,7 @@ pub fn dims(
 
 /// Per tensor input of a model (of all models, without a name): the dim that names each axis, if
 /// one does.
-fn input_axes(package: &Package, model: Option<&str>) -> Vec<(String, Vec<Option<String>>)> {
+pub fn input_axes(package: &Package, model: Option<&str>) -> Vec<(String, Vec<Option<String>>)> {
     let models = package
         .functions(FunctionKind::Model)
         .filter(|function| model.is_none_or(|name| function.name.name == name));

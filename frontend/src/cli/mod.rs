@@ -9,6 +9,7 @@ mod eval;
 mod feed;
 mod fmt;
 mod gradcheck;
+mod inspect;
 mod progress;
 mod run;
 mod train;
@@ -41,6 +42,8 @@ enum Task {
     Bench(bench::Arguments),
     /// Check gradients against finite differences, on random sizes and values
     Gradcheck(gradcheck::Arguments),
+    /// Show a stage of compilation: source, graphs, kernels, memory, machine code
+    Inspect(inspect::Arguments),
     /// Format files
     Fmt(fmt::Arguments),
 }
@@ -56,6 +59,7 @@ pub fn main() -> ExitCode {
         Task::Run(arguments) => run::run(arguments, &console),
         Task::Bench(arguments) => bench::run(arguments, &console),
         Task::Gradcheck(arguments) => gradcheck::run(arguments, &console),
+        Task::Inspect(arguments) => inspect::run(arguments, &console),
         Task::Fmt(arguments) => fmt::run(arguments, &console),
     };
     match outcome {

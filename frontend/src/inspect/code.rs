@@ -31,7 +31,7 @@ pub struct CodeView<'a> {
 struct FunctionView<'a> {
     name: &'a str,
     kernels: Vec<usize>,
-    places: Vec<SourceLine>,
+    lines: Vec<SourceLine>,
     bytes: usize,
     code: String,
 }
@@ -59,7 +59,7 @@ pub fn view<'a>(
         FunctionView {
             name: &function.name,
             kernels: kernels.iter().map(|id| id.index()).collect(),
-            places: places.of_nodes(&compiled.optimized, &nodes),
+            lines: places.lines(&compiled.optimized, &nodes),
             bytes: compiled.code.code_bytes(number),
             code: match form {
                 Code::Clif => listing.clif,
@@ -78,12 +78,12 @@ pub fn view<'a>(
 pub fn text(view: &CodeView<'_>) -> String {
     let mut text = String::new();
     for (number, function) in view.functions.iter().enumerate() {
-        let FunctionView { name, kernels, places, bytes, code } = function;
+        let FunctionView { name, kernels, lines, bytes, code } = function;
         let kernels: Vec<String> = kernels.iter().map(|id| format!("kernel {id}")).collect();
         let blank = if number == 0 { "" } else { "\n" };
         let _ = writeln!(text, "{blank}; {name}: {bytes} bytes for {}", kernels.join(", "));
-        for place in places {
-            let _ = writeln!(text, "; {place}");
+        for line in lines {
+            let _ = writeln!(text, "; {line}");
         }
         text.push_str(code);
     }

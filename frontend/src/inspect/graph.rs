@@ -1,8 +1,11 @@
 //! Graphs of operations: as text, drawn, and as data.
 
+use std::fmt::Write;
+
 use cygnet_compiler::graph::{
     Graph, GraphView, NodeId, NodeView, OutputView, SlotView, UpdateView,
 };
+use cygnet_compiler::optimize::OptimizeReport;
 use serde::Serialize;
 
 use super::place::{Place, Places};
@@ -39,6 +42,18 @@ pub fn show(name: &str, stage: Stage, graph: &Graph, places: &Places<'_>, format
         Format::Dot => Shown { text: graph.to_dot(), language: Language::Listing },
         Format::Json => json(&view(name, stage, graph, places)),
     }
+}
+
+/// What algebra did, as comments at the head of the optimized graph.
+pub fn rules_applied(report: &OptimizeReport) -> String {
+    let mut text = format!(
+        "; {} nodes of {}, {} arithmetic operations of {}\n",
+        report.nodes_after, report.nodes_before, report.flops_after, report.flops_before
+    );
+    for (sentence, count) in &report.algebra.rules {
+        let _ = writeln!(text, "; {count} times: {sentence}");
+    }
+    text + "\n"
 }
 
 fn view<'a>(name: &'a str, stage: Stage, graph: &'a Graph, places: &Places<'_>) -> PlacedGraph<'a> {

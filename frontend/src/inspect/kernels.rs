@@ -48,8 +48,8 @@ pub struct KernelView {
     pub reads: Vec<u32>,
     /// Values that it writes.
     pub writes: Vec<u32>,
-    /// Where what it computes is written.
-    pub places: Vec<SourceLine>,
+    /// The source lines that it computes.
+    pub lines: Vec<SourceLine>,
     /// Why it was chosen.
     pub reasons: Vec<String>,
     /// Predicted cost.
@@ -108,7 +108,7 @@ pub fn kernel_view(compiled: &Compiled, id: KernelId, places: &Places<'_>) -> Ke
         nodes: nodes.iter().map(|node| node.0).collect(),
         reads: kernel.loaded().iter().map(|value| value.0).collect(),
         writes: kernel.stored().map(|value| value.0).collect(),
-        places: places.of_nodes(&compiled.optimized, nodes),
+        lines: places.lines(&compiled.optimized, nodes),
         reasons: reasons.clone(),
         cost: CostView { nanoseconds: cost.nanoseconds, flops: cost.flops, bytes: cost.bytes },
         listing: kernel.to_string(),
@@ -119,7 +119,7 @@ fn text(compiled: &Compiled, places: &Places<'_>) -> String {
     let Schedule { kernels, functions, phases, .. } = &compiled.schedule;
     let notes = |id: KernelId| {
         let kernel = &kernels.kernels[id];
-        let lines = places.of_nodes(&compiled.optimized, &kernel.nodes);
+        let lines = places.lines(&compiled.optimized, &kernel.nodes);
         let mut notes: Vec<String> = lines.iter().map(SourceLine::to_string).collect();
         notes.push(kernel.cost.to_string());
         notes

@@ -27,6 +27,7 @@ use crate::highlight::Language;
 use crate::source::{SourceMap, Span};
 
 pub use error::InspectError;
+pub use source::definitions_used;
 
 use code::Code;
 use place::Places;
@@ -102,7 +103,9 @@ pub struct Subject<'a> {
     pub name: &'a str,
     /// The files that spans refer to.
     pub sources: &'a SourceMap,
-    /// The text of its definition and of those that it uses.
+    /// How many of the files, the first ones, are the standard library.
+    pub standard_files: usize,
+    /// The text of its definition and of those that it uses; see [`definitions_used`].
     pub definitions: Vec<Span>,
     /// A model's graph, or what a recipe evaluates.
     pub forward: &'a Graph,
@@ -132,7 +135,7 @@ impl<'a> Inspector<'a> {
             return Err(InspectError::NotAGraph { stage });
         }
         let Subject { name, sources, .. } = self.subject;
-        let places = Places::new(sources);
+        let places = self.places();
         match stage {
             Stage::Source => {
                 let view = source::view(name, &self.subject.definitions, sources);
@@ -145,7 +148,11 @@ impl<'a> Inspector<'a> {
             },
             Stage::Optimized => {
                 let compiled = self.compiled()?;
-                Ok(graph::show(name, stage, &compiled.optimized, &places, format))
+                let mut shown = graph::show(name, stage, &compiled.optimized, &places, format);
+                if format == Format::Text {
+                    shown.text.insert_str(0, &graph::rules_applied(&compiled.report));
+                }
+                Ok(shown)
             }
             Stage::Kernels => Ok(kernels::show(name, self.compiled()?, &places, format)),
             Stage::Memory => {
@@ -178,8 +185,12 @@ impl<'a> Inspector<'a> {
         if node as usize >= count {
             return Err(InspectError::NoNode { node, count });
         }
-        let view = why::view(self.subject.name, node, compiled, &Places::new(self.subject.sources));
+        let view = why::view(self.subject.name, node, compiled, &self.places());
         Ok(shown(format, &view, why::text, Language::Listing))
+    }
+
+    fn places(&self) -> Places<'a> {
+        Places::new(self.subject.sources, self.subject.standard_files)
     }
 
     fn compiled(&self) -> Result<&Compiled, InspectError> {

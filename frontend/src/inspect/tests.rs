@@ -8,6 +8,8 @@ use cygnet_compiler::graph::{Emit, Graph, NodeId, Origin, Output, SlotRole, Upda
 use cygnet_compiler::types::{DType, TensorType};
 
 use super::*;
+use crate::language::package::Package;
+use crate::source::SourceFile;
 
 const SOURCE: &str = "\
 # Two numbers in, three out.
@@ -19,6 +21,8 @@ train fit() {
 }
 ";
 
+const LIBRARY: &str = "layer linear(x, out: dim) = dot(x, weight)\n";
+
 /// A recipe as elaboration leaves it.
 struct Fit {
     sources: SourceMap,
@@ -29,6 +33,7 @@ struct Fit {
 impl Fit {
     fn new() -> Fit {
         let mut sources = SourceMap::new();
+        sources.add("std/layers.cyg", LIBRARY);
         sources.add("fit.cyg", SOURCE);
         let mut fit = Fit { sources, forward: Graph::new(), training: Graph::new() };
         fit.forward = fit.build(false);
@@ -37,8 +42,9 @@ impl Fit {
     }
 
     fn span(&self, text: &str) -> Span {
-        let start = SOURCE.find(text).unwrap();
-        self.sources.files()[0].span(start as u32, (start + text.len()) as u32)
+        let find = |file: &SourceFile| Some((file.clone(), file.text().find(text)?));
+        let (file, start) = self.sources.files().iter().find_map(find).unwrap();
+        file.span(start as u32, (start + text.len()) as u32)
     }
 
     /// Marks the nodes that follow as made by these expressions, innermost first.
@@ -62,7 +68,7 @@ impl Fit {
         let x = g.read_slot(x);
         self.at(g, &["linear(3)", "line(x)"], "linear", Some("weight"));
         let weight_before = g.read_slot(weight);
-        self.at(g, &["linear(3)", "line(x)"], "linear", None);
+        self.at(g, &["dot(x, weight)", "linear(3)", "line(x)"], "linear", None);
         let y = g.contract(x, weight_before, &[], &[(1, 1)]);
         self.at(g, &["tanh", "line(x)"], "", None);
         let y = g.apply("tanh", &[y]);
@@ -84,11 +90,12 @@ impl Fit {
     }
 
     fn inspector(&self) -> Inspector<'_> {
-        let definitions = vec![self.span(&SOURCE[SOURCE.find("train").unwrap()..].trim_end())];
+        let definitions = vec![self.span(SOURCE[SOURCE.find("train").unwrap()..].trim_end())];
         Inspector::new(
             Subject {
                 name: "fit",
                 sources: &self.sources,
+                standard_files: 1,
                 definitions,
                 forward: &self.forward,
                 training: Some(&self.training),
@@ -140,6 +147,27 @@ fn comments_above_a_definition_belong_to_it() {
     let model = Span { end: SOURCE.find("train").unwrap() as u32 - 1, ..fit.span("model line") };
     let view = source::view("line", &[model], &fit.sources);
     assert!(source::text(&view).starts_with("# fit.cyg:1\n# Two numbers in, three out.\nmodel"));
+}
+
+#[test]
+fn definitions_are_followed_through_files_and_pipes() {
+    let text = "fn relu6(x) = min(relu(x), cap)
+let cap = 6.0
+fn unused(x) = tanh(x)
+layer block(x, tanh: float) {
+    fn inner(y) = y |> relu6
+    inner(x) * tanh
+}
+model net(x: f32[n, 2]) = x |> a: block(tanh: 2.0)
+";
+    let (package, _) = Package::from_source("net.cyg", text);
+    let items = &package.module(package.root()).ast.items;
+    let used = definitions_used(&package, items.last().unwrap());
+    let names = used.iter().map(|&span| {
+        let text = package.sources().slice(span);
+        text.split(|c: char| " (".contains(c)).nth(1).unwrap()
+    });
+    assert_eq!(names.collect::<Vec<_>>(), ["net", "block", "relu6", "relu", "cap"]);
 }
 
 #[test]
@@ -200,8 +228,15 @@ fn generated_code() {
         assert!(clif.contains(&format!("function %{}(i64, i64", function.name)), "{clif}");
     }
     assert!(clif.contains("= tanh_f32 "), "the runtime's functions are named: {clif}");
-    assert!(clif.contains("; fit.cyg:3:10 linear(3), from fit.cyg:6:19"), "{clif}");
-    assert!(assembly.contains("; fit.cyg:3:10 linear(3), from fit.cyg:6:19"), "{assembly}");
+    assert!(
+        clif.contains("; std/layers.cyg:1 layer linear(x, out: dim) = dot(x, weight) <- fit.cyg:3"),
+        "{clif}"
+    );
+    assert!(
+        assembly
+            .contains("; std/layers.cyg:1 layer linear(x, out: dim) = dot(x, weight) <- fit.cyg:3"),
+        "{assembly}"
+    );
     assert_eq!(assembly.matches("  ret").count(), functions.len(), "{assembly}");
 }
 

@@ -72,7 +72,7 @@ pub fn text(view: &WhyView<'_>) -> String {
         let _ = writeln!(text, "{}", format!("{what:<10}{words}").trim_end());
     };
     for (number, place) in view.places.iter().enumerate() {
-        let what = if number == 0 { "source" } else { "called at" };
+        let what = if number == 0 { "source" } else { "led to by" };
         line(what, &format!("{place}  {}", place.text));
     }
     if view.places.is_empty() {

@@ -17,7 +17,7 @@ use crate::data::load::{Loaded, load};
 use crate::error::Error;
 use crate::language::bindings::Bindings;
 use crate::language::package::Package;
-use crate::language::program::RecipeGraph;
+use crate::language::program::{RecipeGraph, RecipePlan};
 use crate::language::recipe::{elaborate_recipe, plan_recipe};
 use crate::session::{Session, SessionOptions};
 
@@ -102,6 +102,38 @@ pub struct TrainAndTest {
     pub test: Option<Metrics>,
 }
 
+/// A recipe's data, and what they say about it.
+#[derive(Debug)]
+pub struct RecipeData {
+    /// What the recipe says besides its graphs.
+    pub plan: RecipePlan,
+    /// The settings, and the dims that the data give.
+    pub bindings: Bindings,
+    /// The samples.
+    pub data: Loaded,
+}
+
+/// Loads the data of a recipe. Without a name, the program's only recipe is taken. Paths of the
+/// recipe are relative to `base`.
+///
+/// # Errors
+/// If the program, the data or a setting is wrong.
+pub fn load_data(
+    package: &Package,
+    recipe: Option<&str>,
+    base: &Path,
+    settings: BTreeMap<String, String>,
+) -> Result<RecipeData, Error> {
+    let mut bindings = Bindings { settings, ..Bindings::default() };
+    let plan = plan_recipe(package, recipe, &bindings)?;
+    let clause = batches::data_clause(&plan)?;
+    let fields = batches::fields(package, &plan, clause, &bindings);
+    let data = load(&clause.source, &fields, base)
+        .map_err(|error| Error::Data { error, span: Some(clause.span) })?;
+    bindings.dims = plan.dims(&batches::shapes(clause, &data.train));
+    Ok(RecipeData { plan, bindings, data })
+}
+
 /// A recipe, compiled, with its data.
 pub struct Trainer<'a> {
     package: &'a Package,
@@ -126,13 +158,8 @@ impl<'a> Trainer<'a> {
         base: &Path,
         options: TrainOptions,
     ) -> Result<Trainer<'a>, Error> {
-        let mut bindings = Bindings { settings: options.settings.clone(), ..Bindings::default() };
-        let plan = plan_recipe(package, recipe, &bindings)?;
-        let clause = batches::data_clause(&plan)?;
-        let fields = batches::fields(package, &plan, clause, &bindings);
-        let data = load(&clause.source, &fields, base)
-            .map_err(|error| Error::Data { error, span: Some(clause.span) })?;
-        bindings.dims = plan.dims(&batches::shapes(clause, &data.train));
+        let RecipeData { plan, bindings, data } =
+            load_data(package, recipe, base, options.settings.clone())?;
         let start = Instant::now();
         let recipe = elaborate_recipe(package, Some(&plan.name), &bindings)?;
         let schedule = batches::Batches::of(&recipe.plan, data.train.len())?;

@@ -1,0 +1,210 @@
+//! `cygnet inspect`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use clap::Args;
+use cygnet_compiler::graph::Graph;
+
+use crate::diagnostic::closest;
+use crate::error::Error;
+use crate::inspect::{Format, InspectError, Inspector, Stage, Subject, definitions_used};
+use crate::language::bindings::Bindings;
+use crate::language::elaborate::elaborate_model;
+use crate::language::package::Package;
+use crate::language::program::Mode;
+use crate::language::recipe::{elaborate_recipe, plan_recipe};
+use crate::syntax::ast::{Function, FunctionKind, Recipe};
+use crate::train::load_data;
+
+use super::common::{Execution, Settings, base_of, load_package};
+use super::console::{Console, Failure};
+use super::feed;
+
+/// Arguments of `cygnet inspect`.
+#[derive(Args)]
+pub struct Arguments {
+    /// The .cyg file
+    file: PathBuf,
+    /// The recipe or model; may be left out if the file has one recipe, or none and one model
+    name: Option<String>,
+    /// What to show; the kernels if not given
+    #[arg(long, value_enum)]
+    stage: Option<Stage>,
+    /// How to show it
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    /// Tell where this node of the optimized graph comes from and what became of it
+    #[arg(long, value_name = "NODE", value_parser = node_number)]
+    why: Option<u32>,
+    /// Look for a model only, where a recipe has the same name
+    #[arg(long)]
+    model: bool,
+    #[command(flatten)]
+    settings: Settings,
+    #[command(flatten)]
+    execution: Execution,
+}
+
+/// `17` or `%17`.
+fn node_number(text: &str) -> Result<u32, String> {
+    let number = text.strip_prefix('%').unwrap_or(text);
+    number.parse().map_err(|_| "give the number of a node, like 17 or %17".to_owned())
+}
+
+/// The definition that is looked into.
+enum Chosen<'p> {
+    Model(&'p Function),
+    Recipe(&'p Recipe),
+}
+
+/// Its graphs.
+struct Graphs {
+    forward: Graph,
+    training: Option<Graph>,
+}
+
+/// Shows a stage, or the history of a node.
+pub fn run(arguments: &Arguments, console: &Console) -> Result<(), Failure> {
+    let options = arguments.execution.options()?;
+    if let (Some(_), Some(stage)) = (arguments.why, arguments.stage)
+        && stage != Stage::Optimized
+    {
+        return Err(Failure::usage(
+            format!("--why is about the optimized graph, not the stage `{}`", stage.name()),
+            "leave out --stage",
+        ));
+    }
+    let package = load_package(&arguments.file, console)?;
+    let chosen = choose(&package, arguments)?;
+    let graphs = elaborate(&package, &chosen, arguments)
+        .map_err(|error| Failure::new(&error, package.sources()))?;
+    let (name, span) = match chosen {
+        Chosen::Model(model) => (&model.name.name, model.span),
+        Chosen::Recipe(recipe) => (&recipe.name.name, recipe.span),
+    };
+    let item = package.module(package.root()).ast.items.iter().find(|item| item.span() == span);
+    let subject = Subject {
+        name,
+        sources: package.sources(),
+        standard_files: package.standard().count(),
+        definitions: item.map_or_else(Vec::new, |item| definitions_used(&package, item)),
+        forward: &graphs.forward,
+        training: graphs.training.as_ref(),
+    };
+    let inspector = Inspector::new(subject, options.compile);
+    let shown = match (arguments.why, arguments.stage) {
+        (Some(node), _) => inspector.why(node, arguments.format),
+        (None, stage) => inspector.show(stage.unwrap_or(Stage::Kernels), arguments.format),
+    };
+    let shown = shown.map_err(|error| failure(&error))?;
+    console.print_document(&shown.text, shown.language);
+    Ok(())
+}
+
+fn failure(error: &InspectError) -> Failure {
+    match error.is_usage() {
+        true => Failure::usage(error.to_string(), error.remedy()),
+        false => Error::request(error.to_string(), error.remedy()).into(),
+    }
+}
+
+/// The definition of the given name, recipes first; without one the only recipe or model.
+fn choose<'p>(package: &'p Package, arguments: &Arguments) -> Result<Chosen<'p>, Failure> {
+    let recipes = package.recipes().filter(|_| !arguments.model);
+    let recipes: Vec<&Recipe> = recipes.collect();
+    let models: Vec<&Function> = package.functions(FunctionKind::Model).collect();
+    if let Some(name) = &arguments.name {
+        let recipe = recipes.iter().find(|recipe| recipe.name.name == *name);
+        let model = models.iter().find(|model| model.name.name == *name);
+        match (recipe, model) {
+            (Some(recipe), _) => return Ok(Chosen::Recipe(recipe)),
+            (None, Some(model)) => return Ok(Chosen::Model(model)),
+            (None, None) => {}
+        }
+    } else {
+        match (recipes.as_slice(), models.as_slice()) {
+            ([recipe], _) => return Ok(Chosen::Recipe(recipe)),
+            ([], [model]) => return Ok(Chosen::Model(model)),
+            _ => {}
+        }
+    }
+    let kinds = if arguments.model { "model" } else { "recipe or model" };
+    let names = recipes.iter().map(|recipe| recipe.name.name.as_str());
+    let mut names: Vec<&str> =
+        names.chain(models.iter().map(|model| model.name.name.as_str())).collect();
+    names.dedup();
+    let listed = match names.as_slice() {
+        [] => format!("the file has no {kinds}: add one, or give another file"),
+        names => format!("name one of {}", names.join(", ")),
+    };
+    Err(match &arguments.name {
+        Some(name) => {
+            let near = closest(name, names.iter().copied());
+            let remedy = near.map_or(listed, |near| format!("did you mean `{near}`?"));
+            Failure::usage(format!("there is no {kinds} `{name}`"), remedy)
+        }
+        None => Failure::usage(format!("which {kinds} is meant?"), listed),
+    })
+}
+
+fn elaborate(
+    package: &Package,
+    chosen: &Chosen<'_>,
+    arguments: &Arguments,
+) -> Result<Graphs, Error> {
+    let settings = arguments.settings.to_map();
+    match chosen {
+        Chosen::Model(model) => {
+            let bindings = model_bindings(package, model, settings)?;
+            let name = Some(model.name.name.as_str());
+            let model = elaborate_model(package, name, &bindings, Mode::Inference)?;
+            Ok(Graphs { forward: model.program.graph, training: None })
+        }
+        Chosen::Recipe(recipe) => {
+            let name = Some(recipe.name.name.as_str());
+            let mut bindings = Bindings { settings, ..Bindings::default() };
+            let plan = plan_recipe(package, name, &bindings)?;
+            let fields = plan.data.iter().flat_map(|data| &data.fields);
+            let mut axes = fields.flat_map(|field| field.axes.iter().skip(1));
+            bindings.dims = if axes.any(|axis| axis.size.is_none()) {
+                let base = base_of(&arguments.file);
+                load_data(package, name, &base, bindings.settings.clone())?.bindings.dims
+            } else {
+                plan.dims(&[])
+            };
+            let recipe = elaborate_recipe(package, name, &bindings)?;
+            let training = Some(recipe.training.graph);
+            Ok(Graphs { forward: recipe.evaluation.graph, training })
+        }
+    }
+}
+
+/// Settings of a model's parameters, and of the dims that its inputs leave free.
+fn model_bindings(
+    package: &Package,
+    model: &Function,
+    settings: BTreeMap<String, String>,
+) -> Result<Bindings, Error> {
+    let inputs = feed::input_axes(package, Some(&model.name.name));
+    let free = |name: &str| {
+        let is_parameter = model.parameters.iter().any(|parameter| parameter.name.name == name);
+        let names_axis = |axis: &Option<String>| axis.as_deref() == Some(name);
+        !is_parameter && inputs.iter().any(|(_, axes)| axes.iter().any(names_axis))
+    };
+    let mut bindings = Bindings::default();
+    for (name, value) in settings {
+        if free(&name) {
+            let size = value.parse().ok().filter(|&size: &usize| size > 0).ok_or_else(|| {
+                Error::request(
+                    format!("`{name}` is the size of an axis and cannot be `{value}`"),
+                    format!("give a whole number above 0, like --set {name}=64"),
+                )
+            })?;
+            bindings.dims.insert(name, size);
+        } else {
+            bindings.settings.insert(name, value);
+        }
+    }
+    Ok(bindings)
+}

@@ -145,6 +145,8 @@ fn products() {
 fn joins_choices_and_classes() {
     let (ty, values) = value(X, "concat(x, x[t: 0..1], along: t)");
     assert_eq!((ty.as_str(), values.len()), ("f32[2, 4]", 8));
+    let (ty, values) = value(X, "concat(zeros[2, 1], x, along: t)[t: 1..] - x");
+    assert_eq!((ty.as_str(), values), ("f32[2, 3]", vec![0.0; 6]));
     assert_eq!(value(X, "where(x < 0.25, 0.1, x)").1, [1.0, 1.0, 1.0, 3.0, 4.0, 5.0]);
     assert_eq!(value(X, "where(x < 0.25, 0, 1)").1, [0.0, 0.0, 0.0, 10.0, 10.0, 10.0]);
     let (ty, values) = value(X, "one_hot(arange[2] + 1, 3) + 0 * sum(x)");

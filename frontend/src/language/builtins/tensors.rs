@@ -211,7 +211,17 @@ fn concat<'p>(evaluator: &mut Evaluator<'p>, call: &Call<'p>) -> Eval<Value<'p>>
                 .help("give at least one tensor"),
         ));
     };
-    let Some(&axis) = evaluator.axis_places(&first, along)?.first() else { return Err(Stop) };
+    // The axis may have its name in any of the tensors.
+    let named = match &along.value {
+        Value::Int(Int { axis: Some(id), .. }) => {
+            tensors.iter().find_map(|tensor| tensor.axes.iter().position(|axis| axis.id == *id))
+        }
+        _ => None,
+    };
+    let axis = match named {
+        Some(place) if place < first.axes.len() => place,
+        _ => *evaluator.axis_places(&first, along)?.first().ok_or(Stop)?,
+    };
     let mut size = Size::default();
     for (tensor, part) in tensors.iter().zip(&parts) {
         let fits = tensor.dtype == first.dtype
@@ -238,6 +248,11 @@ fn concat<'p>(evaluator: &mut Evaluator<'p>, call: &Call<'p>) -> Eval<Value<'p>>
         evaluator.emit_nodes([], |graph, []| graph.emit(Concat { axis }.into(), &nodes))
     });
     let mut axes = first.axes;
+    for (place, axis) in axes.iter_mut().enumerate() {
+        let ids = tensors.iter().map(|tensor| tensor.axes[place].id);
+        let named = ids.into_iter().find(|id| evaluator.axes.name(*id).is_some());
+        axis.id = named.unwrap_or(axis.id);
+    }
     axes[axis].size = size;
     evaluator.check_axes(&axes, call.span)?;
     Ok(Value::Tensor(Tensor { dtype: first.dtype, axes, node }))

@@ -224,20 +224,13 @@ fn generated_code() {
         }
         text
     });
-    for function in functions {
-        assert!(clif.contains(&format!("function %{}(i64, i64", function.name)), "{clif}");
-    }
-    assert!(clif.contains("= tanh_f32 "), "the runtime's functions are named: {clif}");
-    assert!(
-        clif.contains("; std/layers.cyg:1 layer linear(x, out: dim) = dot(x, weight) <- fit.cyg:3"),
-        "{clif}"
-    );
-    assert!(
-        assembly
-            .contains("; std/layers.cyg:1 layer linear(x, out: dim) = dot(x, weight) <- fit.cyg:3"),
-        "{assembly}"
-    );
-    assert_eq!(assembly.matches("  ret").count(), functions.len(), "{assembly}");
+    assert_eq!(clif.matches("function u0:0(").count(), functions.len(), "{clif}");
+    assert!(clif.contains("%tanh_f32 "), "the runtime's functions are named: {clif}");
+    let line = "; fit.cyg:3 x |> linear(3) |> tanh";
+    assert!(clif.contains(line), "{clif}");
+    assert!(assembly.contains(line), "{assembly}");
+    let returns = assembly.lines().filter(|line| line.trim_end().ends_with("ret")).count();
+    assert!(returns >= functions.len(), "{assembly}");
 }
 
 #[test]

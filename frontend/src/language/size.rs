@@ -149,7 +149,7 @@ impl Size {
                 .terms
                 .iter()
                 .map(|(m, &c)| {
-                    let whole = c.checked_rem(coefficient) == Some(0);
+                    let whole = coefficient != 0 && c.wrapping_rem(coefficient) == 0;
                     let rest = without(m, monomial)?;
                     whole.then(|| (rest, c.wrapping_div(coefficient)))
                 })

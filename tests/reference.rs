@@ -3,7 +3,13 @@
 use std::fs;
 use std::path::Path;
 
+use cygnet::language::builtins::Builtin;
+use cygnet::language::check::check;
+use cygnet::language::package::Package;
+use cygnet::syntax::ast::Item;
 use cygnet::syntax::token::{CLAUSE_WORDS, Keyword};
+
+use crate::language::render;
 
 fn reference() -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("language.md");
@@ -35,5 +41,39 @@ fn every_word_of_the_language_is_listed() {
     assert_eq!(reserved, keywords);
     for word in CLAUSE_WORDS {
         assert!(text.contains(&format!("`{word}`")), "{word}");
+    }
+}
+
+#[test]
+fn the_examples_on_meaning_have_no_mistakes() {
+    let text = reference();
+    let meaning = text.split("\n## Meaning\n").nth(1).expect("a part on meaning");
+    let examples = examples(meaning);
+    assert!(examples.len() >= 7, "{}", examples.len());
+    for example in examples {
+        let (package, _) = Package::from_source("example.cyg", example);
+        let mistakes = check(&package).diagnostics;
+        assert!(mistakes.is_empty(), "{example}\n{}", render(&mistakes, package.sources()));
+    }
+}
+
+#[test]
+fn every_function_and_definition_is_listed() {
+    let text = reference();
+    let listed = |name: &str| {
+        let uses =
+            [format!("`{name}`"), format!("`{name}("), format!("`{name}["), format!(", `{name}(")];
+        uses.iter().any(|written| text.contains(written.as_str()))
+    };
+    for name in Builtin::names() {
+        assert!(listed(name), "the function {name}");
+    }
+    let (package, _) = Package::from_source("empty.cyg", "");
+    for module in package.standard() {
+        for item in &package.module(module).ast.items {
+            if let Item::Function(function) = item {
+                assert!(listed(&function.name.name), "{} of the library", function.name.name);
+            }
+        }
     }
 }

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::diagnostic::Diagnostic;
 use crate::language::check::{ModelSummary, check};
 use crate::language::package::Package;
 use crate::language::program::RecipePlan;
@@ -23,31 +22,28 @@ pub struct Arguments {
 
 /// Checks a file and prints what its models and recipes are.
 pub fn run(arguments: &Arguments, console: &Console) -> Result<(), Failure> {
-    let (package, mut diagnostics) = Package::load(&arguments.file);
-    let checked = (!diagnostics.iter().any(Diagnostic::is_error)).then(|| check(&package));
-    if let Some(checked) = &checked {
-        diagnostics.extend(checked.diagnostics.iter().cloned());
-    }
+    let (package, _) = Package::load(&arguments.file);
+    // What loading reports is part of what checking reports.
+    let checked = check(&package);
+    let diagnostics = &checked.diagnostics;
     if arguments.json {
         diagnostics.iter().for_each(|diagnostic| console.print_json(diagnostic));
     } else {
-        console.diagnose(&diagnostics, package.sources());
+        console.diagnose(diagnostics, package.sources());
     }
-    if diagnostics.iter().any(Diagnostic::is_error) {
+    if checked.has_errors() {
         return Err(Failure::reported());
     }
-    if let Some(checked) = checked {
-        for model in &checked.models {
-            match arguments.json {
-                true => console.print_json(model),
-                false => console.print(&describe_model(model)),
-            }
+    for model in &checked.models {
+        match arguments.json {
+            true => console.print_json(model),
+            false => console.print(&describe_model(model)),
         }
-        for recipe in &checked.recipes {
-            match arguments.json {
-                true => console.print_json(recipe),
-                false => console.print(&describe_recipe(recipe)),
-            }
+    }
+    for recipe in &checked.recipes {
+        match arguments.json {
+            true => console.print_json(recipe),
+            false => console.print(&describe_recipe(recipe)),
         }
     }
     Ok(())

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use cygnet_compiler::graph::Output;
 
 use super::bindings::Bindings;
-use super::evaluate::{Evaluator, Stop, is_input};
+use super::evaluate::{Evaluator, Stop, has_entry_points, is_input};
 use super::instance::{Activation, Root};
 use super::package::Package;
 use super::program::{
@@ -47,6 +47,10 @@ pub fn elaborate_model(
             let scope = Scope::of_function(package.root(), None);
             let inputs = evaluator.bind_signature(function, &scope, &mut dims);
             evaluator.report_missing(&function.name, &dims, None);
+            if has_entry_points(function) {
+                evaluator.unsupported("a model with entry points", function.name.span);
+                return (inputs, Err(Stop));
+            }
             let value = match dims.missing.is_empty() {
                 true => evaluator.body(function, &scope),
                 false => Err(Stop),

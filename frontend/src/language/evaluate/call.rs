@@ -11,7 +11,9 @@ use crate::language::instance::{Activation, Root};
 use crate::language::scope::Scope;
 use crate::language::value::{Capture, Closure, Given, Int, Settings, Value};
 use crate::source::Span;
-use crate::syntax::ast::{self, AxisValue, Body, ExprKind, Function, FunctionKind, TypeKind};
+use crate::syntax::ast::{
+    self, AxisValue, Body, ExprKind, Function, FunctionKind, Statement, TypeKind,
+};
 
 /// Whether a parameter is an input rather than static: inputs have a tensor type, or no type and
 /// no default.
@@ -56,6 +58,17 @@ pub fn layer_in_function(function: &Function, span: Span) -> Diagnostic {
     .help("make the surrounding definition a `layer`, or pass an instance to it")
 }
 
+/// Whether a model is called through functions that it holds (`forward`), not by itself.
+pub fn has_entry_points(function: &Function) -> bool {
+    let inputs = function.parameters.iter().any(is_input);
+    match &function.body {
+        Body::Block(block) if function.kind == FunctionKind::Model && !inputs => {
+            block.statements.iter().any(|statement| matches!(statement, Statement::Function(_)))
+        }
+        _ => false,
+    }
+}
+
 /// The types of static parameters.
 const STATIC_TYPES: [&str; 7] = ["dim", "int", "float", "bool", "str", "list", "init"];
 
@@ -92,6 +105,9 @@ impl<'p> Evaluator<'p> {
         label: Option<String>,
     ) -> Eval<Value<'p>> {
         match callee {
+            Value::Closure(Closure { function, .. }) if has_entry_points(function) => {
+                Err(self.unsupported("a model with entry points", arguments.span))
+            }
             Value::Closure(closure) if arguments.placeholder.is_some() => {
                 self.capture(closure, arguments, label)
             }

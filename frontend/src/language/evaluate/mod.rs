@@ -30,7 +30,7 @@ use std::sync::Arc;
 use cygnet_compiler::graph::{Graph, NodeId, Origin};
 
 pub use arguments::{Arguments, Parameter, Place, Signature, assign_arguments};
-pub use call::{is_input, layer_in_function, parameters_of, signature_of};
+pub use call::{has_entry_points, is_input, layer_in_function, parameters_of, signature_of};
 pub use movement::unknown_axis;
 pub use number::Number;
 pub use report::{Constraint, Requirement};

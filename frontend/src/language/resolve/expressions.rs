@@ -85,7 +85,7 @@ impl<'p> Resolver<'p> {
 
     fn block(&mut self, block: &'p Block) {
         self.names.open(false);
-        self.statements(block);
+        self.statements(block, false);
         self.close();
     }
 
@@ -103,7 +103,7 @@ impl<'p> Resolver<'p> {
             self.names.mark(&along.name);
         }
         self.loops += 1;
-        self.statements(&the_loop.body);
+        self.statements(&the_loop.body, false);
         self.loops -= 1;
         if let Some(until) = &the_loop.until {
             self.expr(until);

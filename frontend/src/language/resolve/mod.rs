@@ -84,7 +84,7 @@ impl<'p> Resolver<'p> {
             self.ty(ty);
         }
         match &function.body {
-            Body::Block(block) => self.statements(block),
+            Body::Block(block) => self.statements(block, function.kind == FunctionKind::Model),
             Body::Expr(expr) => self.expr(expr),
         }
         self.close();
@@ -161,11 +161,13 @@ impl<'p> Resolver<'p> {
     }
 
     /// The statements of a block, in the scope that is open.
-    fn statements(&mut self, block: &'p Block) {
+    ///
+    /// Functions that a `model` holds are its entry points.
+    fn statements(&mut self, block: &'p Block, model: bool) {
         // Functions can be used before they stand there.
         for statement in &block.statements {
             if let Statement::Function(function) = statement {
-                self.define(&function.name, Kind::Function);
+                self.define(&function.name, if model { Kind::EntryPoint } else { Kind::Function });
             }
         }
         for statement in &block.statements {

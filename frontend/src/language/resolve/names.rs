@@ -17,6 +17,8 @@ pub(super) enum Kind {
     State,
     /// A function inside a definition.
     Function,
+    /// A function inside a model.
+    EntryPoint,
     /// An axis of a shape.
     Dim,
     /// The element of a loop.
@@ -40,7 +42,7 @@ impl Kind {
             Kind::Variable => "a `var`",
             Kind::Weight => "a `param`, which only optimizers change",
             Kind::State => "a `state`",
-            Kind::Function => "a function",
+            Kind::Function | Kind::EntryPoint => "a function",
             Kind::Dim => "the name of an axis",
             Kind::Element => "the element of a loop",
             Kind::Objective => "an objective",
@@ -56,7 +58,12 @@ impl Kind {
             Kind::Variable => Some("variable"),
             Kind::Weight => Some("param"),
             Kind::Function => Some("function"),
-            Kind::State | Kind::Dim | Kind::Element | Kind::Objective | Kind::Given => None,
+            Kind::State
+            | Kind::EntryPoint
+            | Kind::Dim
+            | Kind::Element
+            | Kind::Objective
+            | Kind::Given => None,
         }
     }
 }

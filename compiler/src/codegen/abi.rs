@@ -30,13 +30,18 @@ pub(super) mod region {
 }
 
 /// The parameters of [`cygnet_runtime::program::PieceFunction`] (frame, piece) or
-/// [`cygnet_runtime::program::RegionFunction`] (frame, tile, tile stride, region).
-pub(super) fn signature(convention: Convention, call_convention: CallConv) -> Signature {
+/// [`cygnet_runtime::program::RegionFunction`] (frame, tile, tile stride, region), and a table of
+/// arena offsets after them if the code is shared ([`super::sharing`]).
+pub(super) fn signature(
+    convention: Convention,
+    shared: bool,
+    call_convention: CallConv,
+) -> Signature {
     let parameters = match convention {
         Convention::Pieces => 2,
         Convention::Region { .. } => 4,
     };
     let mut signature = Signature::new(call_convention);
-    signature.params = vec![AbiParam::new(types::I64); parameters];
+    signature.params = vec![AbiParam::new(types::I64); parameters + usize::from(shared)];
     signature
 }

@@ -11,7 +11,8 @@ use super::abi;
 use super::function::translate;
 use super::jit::CodegenError;
 use super::runtime::Imports;
-use crate::kernel::loops::{Function, Range, Statement};
+use super::sharing;
+use crate::kernel::loops::{Convention, Function, Range, Statement};
 
 /// How much work goes into a function's code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,15 +118,40 @@ impl Compiler {
         Compiler { context: Context::new(), frontend: FunctionBuilderContext::new() }
     }
 
+    /// Compiles a verified function; see [`translate`].
     pub(super) fn compile(
         &mut self,
         function: &Function,
+        shared: bool,
         isa: &OwnedTargetIsa,
         imports: &Imports,
         id: FuncId,
     ) -> Result<Compiled, CodegenError> {
-        let scratch_bytes = self.translate(function, isa, imports);
-        let compiled = self.generate(function, isa)?;
+        let scratch_bytes = self.translate(function, shared, isa, imports);
+        self.finish(&function.name, isa, id, scratch_bytes)
+    }
+
+    /// Compiles an entry, to be linked by [`sharing::link_entry`].
+    pub(super) fn compile_entry(
+        &mut self,
+        convention: Convention,
+        isa: &OwnedTargetIsa,
+    ) -> Result<Compiled, CodegenError> {
+        self.context.clear();
+        let (target, frontend) = (&mut self.context.func, &mut self.frontend);
+        let config = isa.frontend_config();
+        sharing::translate_entry(convention, target, frontend, isa.default_call_conv(), config);
+        self.finish("entry", isa, FuncId::from_u32(0), 0)
+    }
+
+    fn finish(
+        &mut self,
+        name: &str,
+        isa: &OwnedTargetIsa,
+        id: FuncId,
+        scratch_bytes: usize,
+    ) -> Result<Compiled, CodegenError> {
+        let compiled = self.generate(name, isa)?;
         let alignment = u64::from(compiled.buffer.alignment);
         let code = compiled.code_buffer().to_vec();
         let relocations = compiled.buffer.relocs().to_vec();
@@ -140,13 +166,14 @@ impl Compiler {
     pub(super) fn translate(
         &mut self,
         function: &Function,
+        shared: bool,
         isa: &OwnedTargetIsa,
         imports: &Imports,
     ) -> usize {
         self.context.clear();
         let target = &mut self.context.func;
-        target.signature = abi::signature(function.convention, isa.default_call_conv());
-        translate(function, target, &mut self.frontend, imports, isa.frontend_config())
+        target.signature = abi::signature(function.convention, shared, isa.default_call_conv());
+        translate(function, shared, target, &mut self.frontend, imports, isa.frontend_config())
     }
 
     /// The CLIF in the context.
@@ -157,12 +184,12 @@ impl Compiler {
     /// Compiles the CLIF in the context.
     pub(super) fn generate(
         &mut self,
-        function: &Function,
+        name: &str,
         isa: &OwnedTargetIsa,
     ) -> Result<&CompiledCode, CodegenError> {
         let compiled = self.context.compile(&**isa, &mut ControlPlane::default());
         compiled.map_err(|error| CodegenError::Function {
-            function: function.name.clone(),
+            function: name.to_owned(),
             reason: format!("{:?}", error.inner),
         })
     }

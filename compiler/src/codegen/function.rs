@@ -21,17 +21,19 @@ use crate::types::DType;
 /// Memory accesses of generated code never trap: the arena holds every element they name.
 pub(super) const MEMORY: MemFlagsData = MemFlagsData::new().with_notrap();
 
-/// Fills `target`, whose signature is set, with the code of a verified function. Returns the
-/// bytes of scratch memory that it uses.
+/// Fills `target`, whose signature is set, with the code of a verified function; if it is `shared`
+/// it reads the places of its buffers from a table. Returns the bytes of scratch memory that it
+/// uses.
 pub(super) fn translate(
     function: &Function,
+    shared: bool,
     target: &mut ir::Function,
     context: &mut FunctionBuilderContext,
     imports: &Imports,
     frontend: cranelift::codegen::isa::TargetFrontendConfig,
 ) -> usize {
     let builder = FunctionBuilder::new(target, context);
-    let mut translator = Translator::new(function, builder, imports);
+    let mut translator = Translator::new(function, shared, builder, imports);
     translator.statements(&function.body);
     translator.lanes.ins().return_(&[]);
     translator.lanes.builder.seal_all_blocks();
@@ -65,7 +67,8 @@ pub(super) struct Translator<'a> {
     pub(super) lanes: LaneBuilder<'a>,
     pub(super) indices: Indices,
     pub(super) frame: ir::Value,
-    pub(super) arena: ir::Value,
+    /// For each buffer the address that its place counts from, and its place.
+    pub(super) places: Vec<(ir::Value, i64)>,
     pub(super) scratch: ir::Value,
     piece: Option<ir::Value>,
     pub(super) region: Option<RegionArguments>,
@@ -83,6 +86,7 @@ pub(super) struct Translator<'a> {
 impl<'a> Translator<'a> {
     fn new(
         function: &'a Function,
+        shared: bool,
         mut builder: FunctionBuilder<'a>,
         imports: &'a Imports,
     ) -> Translator<'a> {
@@ -101,6 +105,22 @@ impl<'a> Translator<'a> {
                 (None, Some(RegionArguments { tile, tile_stride, region, batch_axes }))
             }
         };
+        let table = shared.then(|| arguments[arguments.len() - 1]);
+        let places = function
+            .buffers
+            .iter()
+            .enumerate()
+            .map(|(n, buffer)| match (buffer.place, table, region) {
+                (Place::Arena(offset), None, _) => (arena, offset as i64),
+                (Place::Arena(_), Some(table), _) => {
+                    let offset = builder.ins().load(types::I64, fixed, table, 8 * n as i32);
+                    (builder.ins().iadd(arena, offset), 0)
+                }
+                (Place::Scratch(offset), ..) => (scratch, offset as i64),
+                (Place::Tile, _, Some(region)) => (region.tile, 0),
+                (Place::Tile, _, None) => unreachable!("verified: a piece has no tile"),
+            })
+            .collect();
         let variables = function
             .variables
             .iter()
@@ -117,7 +137,7 @@ impl<'a> Translator<'a> {
             lanes: LaneBuilder::new(builder),
             indices: Indices::new(function.axes.iter().map(|axis| axis.extent).collect()),
             frame,
-            arena,
+            places,
             scratch,
             piece,
             region,

@@ -1,20 +1,24 @@
 //! Compiles functions on several threads and puts them into executable memory.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use cranelift::codegen::ir::Signature;
+use cranelift::codegen::isa::OwnedTargetIsa;
 use cranelift_jit::{JITBuilder, JITModule};
-use cranelift_module::{Linkage, Module, default_libcall_names};
+use cranelift_module::{
+    DataDescription, FuncId, Linkage, Module, ModuleError, ModuleReloc, default_libcall_names,
+};
 use cygnet_runtime::cpu::Cpu;
 use cygnet_runtime::program::{PieceFunction, RegionFunction};
 use thiserror::Error;
 
 use super::abi;
-use super::compiler::{Compiler, Effort, Targets};
+use super::compiler::{Compiled, Compiler, Effort, Targets};
 use super::runtime::{Imports, RuntimeFunction};
+use super::sharing::{self, representatives};
 use crate::kernel::loops::{Convention, Function};
 
 /// How code is generated.
@@ -96,7 +100,7 @@ impl CompiledCode {
         self.entries[function].scratch_bytes
     }
 
-    /// Bytes of machine code of a function.
+    /// Bytes of machine code of a function, which it may share with others.
     pub fn code_bytes(&self, function: usize) -> usize {
         self.entries[function].code_bytes
     }
@@ -137,7 +141,7 @@ pub fn compile_functions(
     let convention = module.isa().default_call_conv();
     let mut declare = |name: &str, linkage, signature: Signature| {
         let declared = module.declare_function(name, linkage, &signature);
-        declared.map_err(|error| CodegenError::Memory(error.to_string()))
+        declared.map_err(memory_error)
     };
     let mut imports = BTreeMap::new();
     for callee in called {
@@ -145,39 +149,114 @@ pub fn compile_functions(
         imports.insert(callee, id.as_u32());
     }
     let imports = Imports::Numbers(imports);
+    let bodies = representatives(functions);
+    let mut units: Vec<Unit> = Vec::new();
+    let mut units_by_body = HashMap::new();
+    for &body in &bodies {
+        let unit = *units_by_body.entry(body).or_insert(units.len());
+        match units.get_mut(unit) {
+            Some(unit) => unit.shared = true,
+            None => units.push(Unit { body, shared: false, id: FuncId::from_u32(0) }),
+        }
+    }
+    for unit in &mut units {
+        let signature = abi::signature(functions[unit.body].convention, unit.shared, convention);
+        unit.id = declare(&format!("function{}", unit.body), Linkage::Local, signature)?;
+    }
+    let compiled = in_parallel(options.threads, units.len(), |compiler, number| {
+        let Unit { body, shared, id } = units[number];
+        let isa = targets.isa(Effort::for_function(&functions[body]));
+        compiler.compile(&functions[body], shared, isa, &imports, id)
+    });
+    let compiled = compiled.into_iter().collect::<Result<Vec<Compiled>, CodegenError>>()?;
+
+    let mut linker = Linker { module, entries: HashMap::new(), compiler: Compiler::new() };
+    for (unit, compiled) in units.iter().zip(&compiled) {
+        define(&mut linker.module, unit.id, compiled, &compiled.relocations)?;
+    }
     let mut ids = Vec::with_capacity(functions.len());
     for (number, function) in functions.iter().enumerate() {
-        let signature = abi::signature(function.convention, convention);
-        ids.push(declare(&format!("function{number}"), Linkage::Local, signature)?);
-    }
-
-    let compiled = in_parallel(options.threads, functions.len(), |compiler, number| {
-        let function = &functions[number];
-        compiler.compile(
-            function,
-            targets.isa(Effort::for_function(function)),
-            &imports,
-            ids[number],
-        )
-    });
-    let mut entries = Vec::with_capacity(functions.len());
-    for ((function, compiled), id) in functions.iter().zip(compiled).zip(&ids) {
-        let compiled = compiled?;
-        module
-            .define_function_bytes(*id, compiled.alignment, &compiled.code, &compiled.relocations)
-            .map_err(|error| CodegenError::Memory(error.to_string()))?;
-        entries.push(Entry {
-            convention: function.convention,
-            address: 0,
-            code_bytes: compiled.code.len(),
-            scratch_bytes: compiled.scratch_bytes,
+        let unit = &units[units_by_body[&bodies[number]]];
+        ids.push(if unit.shared {
+            linker.define_entry(number, function, unit.id, targets.isa(Effort::Quick))?
+        } else {
+            unit.id
         });
     }
-    module.finalize_definitions().map_err(|error| CodegenError::Memory(error.to_string()))?;
-    for (entry, id) in entries.iter_mut().zip(ids) {
-        entry.address = module.get_finalized_function(id) as usize;
+    let mut module = linker.module;
+    module.finalize_definitions().map_err(memory_error)?;
+    let entries = functions.iter().zip(ids).enumerate();
+    let entries = entries.map(|(number, (function, id))| {
+        let compiled = &compiled[units_by_body[&bodies[number]]];
+        Entry {
+            convention: function.convention,
+            address: module.get_finalized_function(id) as usize,
+            code_bytes: compiled.code.len(),
+            scratch_bytes: compiled.scratch_bytes,
+        }
+    });
+    Ok(CompiledCode { entries: entries.collect(), module: Mutex::new(Some(module)) })
+}
+
+/// A body of code, which one function has or several share.
+struct Unit {
+    /// The function that it is compiled from.
+    body: usize,
+    shared: bool,
+    id: FuncId,
+}
+
+fn memory_error(error: ModuleError) -> CodegenError {
+    CodegenError::Memory(error.to_string())
+}
+
+/// Puts compiled code into the module.
+fn define(
+    module: &mut JITModule,
+    id: FuncId,
+    compiled: &Compiled,
+    relocations: &[ModuleReloc],
+) -> Result<(), CodegenError> {
+    let Compiled { code, alignment, .. } = compiled;
+    module.define_function_bytes(id, *alignment, code, relocations).map_err(memory_error)
+}
+
+/// Makes entries of functions that share their body.
+struct Linker {
+    module: JITModule,
+    /// Entries, not linked yet: of functions called by pieces (true) or by regions.
+    entries: HashMap<bool, Compiled>,
+    compiler: Compiler,
+}
+
+impl Linker {
+    /// Makes the entry and the table of a function that shares its body.
+    fn define_entry(
+        &mut self,
+        number: usize,
+        function: &Function,
+        body: FuncId,
+        isa: &OwnedTargetIsa,
+    ) -> Result<FuncId, CodegenError> {
+        let table = self.module.declare_anonymous_data(false, false).map_err(memory_error)?;
+        let mut description = DataDescription::new();
+        description.define(sharing::table(function).into_boxed_slice());
+        description.set_align(8);
+        self.module.define_data(table, &description).map_err(memory_error)?;
+        let signature = abi::signature(function.convention, false, isa.default_call_conv());
+        let name = format!("entry{number}");
+        let id = self.module.declare_function(&name, Linkage::Local, &signature);
+        let id = id.map_err(memory_error)?;
+        let by_pieces = function.convention == Convention::Pieces;
+        if !self.entries.contains_key(&by_pieces) {
+            let entry = self.compiler.compile_entry(function.convention, isa)?;
+            self.entries.insert(by_pieces, entry);
+        }
+        let entry = &self.entries[&by_pieces];
+        let relocations = sharing::link_entry(&entry.relocations, body.into(), table.into());
+        define(&mut self.module, id, entry, &relocations)?;
+        Ok(id)
     }
-    Ok(CompiledCode { entries, module: Mutex::new(Some(module)) })
 }
 
 /// The results of `work` for `0..count`, in order, from several threads with a compiler each.

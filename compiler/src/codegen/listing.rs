@@ -7,10 +7,12 @@ use std::fmt::{self, Write};
 
 use capstone::{Capstone, Insn, Syntax};
 use cranelift::codegen::CompiledCode;
+use cranelift::codegen::isa::OwnedTargetIsa;
 
 use super::compiler::{Compiler, Effort, Targets};
 use super::jit::CodegenError;
 use super::runtime::Imports;
+use super::sharing::representatives;
 use crate::kernel::loops::{Function, LoopInstruction, Statement};
 
 /// A function's code at two stages.
@@ -25,7 +27,7 @@ pub struct Listing {
 }
 
 /// The code that [`compile_functions`](super::compile_functions) makes of verified functions, as
-/// text. It is the same for every [`Cpu`](cygnet_runtime::cpu::Cpu): only the addresses of the
+/// text; functions that share their code have the same. It is the same for every [`Cpu`](cygnet_runtime::cpu::Cpu): only the addresses of the
 /// tile functions that it calls, shown by name, depend on that.
 ///
 /// # Errors
@@ -34,16 +36,22 @@ pub struct Listing {
 pub fn list_functions(functions: &[Function]) -> Result<Vec<Listing>, CodegenError> {
     let targets = Targets::with_blocks(true)?;
     let mut compiler = Compiler::new();
-    functions.iter().map(|function| list(function, &targets, &mut compiler)).collect()
+    let bodies = representatives(functions);
+    let is_shared = |body: usize| bodies.iter().filter(|&&other| other == body).count() > 1;
+    let listings = bodies.iter().map(|&body| {
+        let isa = targets.isa(Effort::for_function(&functions[body]));
+        list(&functions[body], is_shared(body), isa, &mut compiler)
+    });
+    listings.collect()
 }
 
 fn list(
     function: &Function,
-    targets: &Targets,
+    shared: bool,
+    isa: &OwnedTargetIsa,
     compiler: &mut Compiler,
 ) -> Result<Listing, CodegenError> {
-    let isa = targets.isa(Effort::for_function(function));
-    compiler.translate(function, isa, &Imports::Symbols);
+    compiler.translate(function, shared, isa, &Imports::Symbols);
     let clif = compiler.clif();
     let mut disassembler =
         isa.to_capstone().map_err(|error| CodegenError::Machine(error.to_string()))?;
@@ -51,7 +59,7 @@ fn list(
         let syntax = disassembler.set_syntax(Syntax::Intel);
         syntax.map_err(|error| CodegenError::Machine(error.to_string()))?;
     }
-    let code = compiler.generate(function, isa)?;
+    let code = compiler.generate(&function.name, isa)?;
     let assembly = disassemble(function, code, &disassembler);
     let assembly = assembly.map_err(|error| CodegenError::Function {
         function: function.name.clone(),

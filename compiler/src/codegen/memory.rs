@@ -6,7 +6,7 @@ use super::abi;
 use super::function::{MEMORY, Translator};
 use super::lanes::{Held, LaneBuilder, Width};
 use crate::index::{Atom, Expression};
-use crate::kernel::loops::{Address, AxisId, BufferId, Place};
+use crate::kernel::loops::{Address, AxisId, BufferId};
 use crate::op::lowering::{Lane, Lanes};
 use crate::types::{DType, Scalar};
 
@@ -29,18 +29,6 @@ pub(super) enum Stride {
 }
 
 impl Translator<'_> {
-    /// Start and displacement of a buffer in the arena or in scratch memory.
-    fn place(&self, buffer: BufferId) -> (ir::Value, i64) {
-        match self.function.buffers[buffer].place {
-            Place::Arena(offset) => (self.arena, offset as i64),
-            Place::Scratch(offset) => (self.scratch, offset as i64),
-            Place::Tile => {
-                let region = self.region.expect("verified: a tile belongs to a region function");
-                (region.tile, 0)
-            }
-        }
-    }
-
     /// An element whose index is fixed along all axes.
     pub(super) fn element(&mut self, buffer: BufferId, address: &Address) -> Element {
         match address {
@@ -57,7 +45,7 @@ impl Translator<'_> {
     /// The element at an offset; terms of axes that do not run count as zero.
     pub(super) fn offset(&mut self, buffer: BufferId, expression: &Expression) -> Element {
         let size = self.function.buffers[buffer].dtype.size();
-        let (base, place) = self.place(buffer);
+        let (base, place) = self.places[buffer];
         let pointer =
             self.indices.pointer(&mut self.lanes.builder, base, size.trailing_zeros(), expression);
         self.displaced(pointer, place + expression.offset() * size as i64)

@@ -15,6 +15,7 @@ mod lanes;
 mod listing;
 mod memory;
 mod runtime;
+mod sharing;
 #[cfg(test)]
 mod tests;
 mod tiles;

@@ -4,7 +4,7 @@ use cygnet_runtime::cpu::Cpu;
 use cygnet_runtime::program::{Frame, Region};
 use smallvec::SmallVec;
 
-use crate::codegen::{CodegenOptions, compile_functions};
+use crate::codegen::{CodegenOptions, CompiledCode, compile_functions};
 use crate::index::{Constraint, Expression};
 use crate::kernel::loops::interpret::{Machine, TileMemory, read, write};
 use crate::kernel::loops::{
@@ -260,12 +260,17 @@ fn interpreted(
 }
 
 /// Compiles a function and executes pieces.
-fn native(function: &Function, mut memory: Memory, pieces: usize) -> Memory {
+fn native(function: &Function, memory: Memory, pieces: usize) -> Memory {
     let options = CodegenOptions { cpu: Cpu::detect(), threads: 1 };
     let code = compile_functions(std::slice::from_ref(function), &options)
         .unwrap_or_else(|error| panic!("{error}\n{function}"));
+    run(&code, 0, memory, pieces)
+}
+
+/// Executes pieces of a compiled function.
+pub(super) fn run(code: &CompiledCode, number: usize, mut memory: Memory, pieces: usize) -> Memory {
     // Aligned to 64 bytes, and followed by a mark that nobody may touch.
-    let words = code.scratch_bytes(0).div_ceil(64) * 8;
+    let words = code.scratch_bytes(number).div_ceil(64) * 8;
     let mut scratch = vec![0x5a5a_5a5a_5a5a_5a5a_u64; words + 16];
     let start = scratch.as_mut_ptr();
     let lead = start.align_offset(64);
@@ -277,14 +282,14 @@ fn native(function: &Function, mut memory: Memory, pieces: usize) -> Memory {
     };
     match &mut memory.tile {
         None => {
-            let call = code.piece_function(0);
+            let call = code.piece_function(number);
             for piece in 0..pieces as u64 {
                 // SAFETY: arena and scratch memory hold the function's buffers.
                 unsafe { call(&frame, piece) };
             }
         }
         Some(tile) => {
-            let call = code.region_function(0);
+            let call = code.region_function(number);
             let stride = tile.stride as u64;
             // SAFETY: the same, and the tile holds the region.
             unsafe { call(&frame, tile.bytes.as_mut_ptr(), stride, &tile.region) };

@@ -5,4 +5,5 @@ mod harness;
 mod random_bodies;
 mod reductions;
 mod regions;
+mod sharing;
 mod statements;

@@ -31,7 +31,7 @@ pub enum Convention {
 }
 
 /// A native function to be.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Function {
     /// Name, for symbols and listings.
     pub name: String,
@@ -48,7 +48,7 @@ pub struct Function {
 }
 
 /// An index that runs in a loop.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct LoopAxis {
     /// Name in listings.
     pub name: String,
@@ -71,7 +71,7 @@ pub type VariableId = usize;
 pub struct LaneId(pub u32);
 
 /// Memory.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Buffer {
     /// Element type.
     pub dtype: DType,
@@ -84,7 +84,7 @@ pub struct Buffer {
 }
 
 /// Where a buffer lies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Place {
     /// At this byte offset of the arena.
     Arena(usize),
@@ -97,7 +97,7 @@ pub enum Place {
 }
 
 /// The range of a loop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Range {
     /// These bounds.
     Fixed {
@@ -133,7 +133,7 @@ pub enum Range {
 }
 
 /// A statement.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Statement {
     /// A loop, one index at a time.
     Loop {
@@ -160,7 +160,7 @@ pub enum Statement {
 }
 
 /// An instruction with the place of its result.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct LoopInstruction {
     /// Its value, if it has one.
     pub result: Option<LaneId>,
@@ -171,7 +171,7 @@ pub struct LoopInstruction {
 }
 
 /// An element of a buffer.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Address {
     /// Element offset, an expression in the function's axes.
     Offset(Expression),
@@ -183,7 +183,7 @@ pub enum Address {
 pub use crate::index::Constraint;
 
 /// What a loop instruction does.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum LoopInstructionKind {
     /// A constant.
     Constant(Scalar),

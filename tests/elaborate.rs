@@ -64,14 +64,15 @@ pub fn outputs(program: &Program, values: &[(&str, &[f64])]) -> Vec<Array> {
 }
 
 /// The new value of the slot called `name`.
-fn updated(program: &Program, values: &[(&str, &[f64])], name: &str) -> Array {
+pub fn updated(program: &Program, values: &[(&str, &[f64])], name: &str) -> Array {
     let results = Evaluator::new(&slots(program, values)).run(&program.graph);
     let slot = program.graph.slots.iter().position(|slot| slot.name == name).expect("a slot");
     let update = results.updates.into_iter().find(|(updated, _)| *updated as usize == slot);
     update.expect("an update").1
 }
 
-fn assert_close(found: &[f64], wanted: &[f64]) {
+/// Values agree to seven digits.
+pub fn assert_close(found: &[f64], wanted: &[f64]) {
     assert_eq!(found.len(), wanted.len(), "{found:?}");
     for (a, b) in found.iter().zip(wanted) {
         assert!((a - b).abs() <= 1e-7 * b.abs().max(1.0), "{found:?} is not {wanted:?}");

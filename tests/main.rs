@@ -7,6 +7,7 @@ mod format;
 mod gradcheck;
 mod inspect;
 mod language;
+mod normalization;
 mod reference;
 mod semantics;
 mod syntax;

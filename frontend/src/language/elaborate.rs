@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use cygnet_compiler::graph::Output;
+use cygnet_compiler::graph::{Output, SlotRole};
 
 use super::bindings::Bindings;
 use super::evaluate::{Evaluator, Stop, has_entry_points, is_input};
@@ -151,7 +151,9 @@ impl<'p> Evaluator<'p> {
         let mut parameters = Vec::new();
         for record in self.slots.records() {
             let Some(slot) = record.slot else { continue };
-            if let (true, Some(node)) = (record.changed, record.current) {
+            // What layers keep is learnt in training; evaluation leaves it as it is.
+            let kept = self.training || record.role != SlotRole::Buffer;
+            if let (true, Some(node)) = (record.changed && kept, record.current) {
                 graph.updates.push(cygnet_compiler::graph::Update { slot, node });
             }
             parameters.push(GraphParameter {

@@ -129,10 +129,26 @@ impl Size {
             for (right, &b) in &other.terms {
                 let mut monomial: Monomial = left.iter().chain(right).cloned().collect();
                 monomial.sort_unstable();
-                product.accumulate(monomial, a.saturating_mul(b));
+                product = product.add(&Size::reduced(monomial, a.saturating_mul(b)));
             }
         }
         product
+    }
+
+    /// A product, in which an exact quotient and its divisor make the dividend: `2 * (c / 2)`.
+    fn reduced(monomial: Monomial, coefficient: i64) -> Size {
+        for (place, symbol) in monomial.iter().enumerate() {
+            let Symbol::Quotient(dividend, divisor) = symbol else { continue };
+            let mut others = monomial.clone();
+            others.remove(place);
+            let others = Size { terms: BTreeMap::from([(others, coefficient)]) };
+            if let Division::Exact(rest) = others.divide(divisor) {
+                return rest.multiply(dividend);
+            }
+        }
+        let mut size = Size::default();
+        size.accumulate(monomial, coefficient);
+        size
     }
 
     /// `self / divisor`, if it is exact.
@@ -319,6 +335,8 @@ mod tests {
         assert_eq!(h.divide(&number(16)), Division::Undecided);
         assert_eq!(h.quotient(&number(16)).to_string(), "h / 16");
         assert_eq!(h.add(&w).divide(&h.add(&w)), Division::Exact(number(1)));
+        assert_eq!(h.quotient(&number(16)).multiply(&number(32)), number(2).multiply(&h));
+        assert_eq!(h.quotient(&w).multiply(&w).multiply(&w), h.multiply(&w));
     }
 
     #[test]

@@ -5,6 +5,8 @@
 //! coefficients were measured on a 2-core Zen 5 machine with AVX-512; only their ratios matter for
 //! decisions, and those hold widely.
 
+use cygnet_runtime::gemm;
+
 use crate::index::{Expression, IndexMap};
 use crate::kernel::{Body, Cost, InstructionKind, KernelBody, Product, ProductOperand, ValueId};
 use crate::op::{ArgKind, Op, ReduceKind};
@@ -40,7 +42,7 @@ const REGISTER_TILE: (usize, usize) = (14, 32);
 const VECTOR_ACCESS: f64 = 0.015;
 
 /// Nanoseconds per element for a load that vectors cannot do: gaps between neighbours, quotients.
-const SCALAR_ACCESS: f64 = 0.5;
+const SCALAR_ACCESS: f64 = 1.0;
 
 /// Nanoseconds per element and condition of a load with constraints, where the condition varies
 /// along the innermost axis.
@@ -238,10 +240,16 @@ fn of_product<'a>(product: &Product, type_of: &dyn Fn(ValueId) -> &'a TensorType
     let (rows, columns) = (product.rows as f64, product.columns as f64);
     let depth = product.depth as f64;
     let mut work = of_body(&product.epilogue, type_of);
-    for (operand, elements) in
-        [(&product.left, batch * rows * depth), (&product.right, batch * depth * columns)]
-    {
-        work.add(of_operand(operand, elements, type_of));
+    let blocking =
+        gemm::blocking(product.rows, product.columns, product.depth, batch as usize, product.dtype);
+    // Each piece packs its part of both operands: the left one once for each block of columns.
+    let times = |extent: usize, block: usize| extent.div_ceil(block) as f64;
+    let operands = [
+        (&product.left, rows * depth, times(product.columns, blocking.columns)),
+        (&product.right, depth * columns, times(product.rows, blocking.rows)),
+    ];
+    for (operand, elements, times) in operands {
+        work.add(of_operand(operand, batch * elements, times, type_of));
     }
     let tiled = |extent: usize, tile: usize| (extent.div_ceil(tile) * tile) as f64;
     // Lanes of a column tile are masked, rows of a row tile are left out: a tile of a single row
@@ -258,6 +266,7 @@ fn of_product<'a>(product: &Product, type_of: &dyn Fn(ValueId) -> &'a TensorType
 fn of_operand<'a>(
     operand: &ProductOperand,
     elements: f64,
+    times: f64,
     type_of: &dyn Fn(ValueId) -> &'a TensorType,
 ) -> Work {
     match operand {
@@ -268,9 +277,9 @@ fn of_operand<'a>(
             work
         }
         ProductOperand::Computed(body) => {
-            let mut work = of_body(body, type_of);
-            work.computing += elements * PACK;
-            work
+            let once = of_body(body, type_of);
+            let computing = times * (once.computing + elements * PACK);
+            Work { computing, moving: times * once.moving, ..once }
         }
     }
 }

@@ -8,6 +8,7 @@ mod gradcheck;
 mod inspect;
 mod language;
 mod normalization;
+mod recipes;
 mod reference;
 mod semantics;
 mod syntax;

@@ -69,8 +69,14 @@ impl<'a> Formatter<'a> {
                 if groups.len() > 1 { Doc::broken_group(content) } else { Doc::group(content) }
             }
             ClauseKind::Batch(size) => Doc::concat([Doc::Text("batch "), self.expression(size)]),
+            ClauseKind::Accumulate(count) => {
+                Doc::concat([Doc::Text("accumulate "), self.expression(count)])
+            }
             ClauseKind::Epochs(count) => {
                 Doc::concat([Doc::Text("epochs "), self.expression(count)])
+            }
+            ClauseKind::Stop(condition) => {
+                Doc::concat([Doc::Text("stop when "), self.expression(condition)])
             }
             ClauseKind::Report(metrics) => self.shown("report ", metrics),
             ClauseKind::Show(images) => self.shown("show ", images),

@@ -90,8 +90,13 @@ pub fn check(package: &Package) -> Checked {
                 Item::Recipe(recipe) if module == package.root() => {
                     for training in [true, false] {
                         let mut evaluator = Evaluator::new(package, false, training);
-                        let outcome =
-                            evaluate_recipe(&mut evaluator, recipe, &Bindings::default(), true);
+                        let outcome = evaluate_recipe(
+                            &mut evaluator,
+                            recipe,
+                            &Bindings::default(),
+                            true,
+                            &[],
+                        );
                         reports.extend(evaluator.finish().0);
                         if training {
                             recipes.push(outcome.plan);

@@ -8,18 +8,18 @@ use crate::diagnostic::Diagnostic;
 use crate::syntax::ast::Body;
 
 impl<'p> Evaluator<'p> {
-    /// Gives the parameter number `slot` the value that an optimizer makes of it and its
-    /// gradient.
-    pub(super) fn update_parameter(
+    /// What an optimizer makes of the parameter number `slot` and its gradient. Each objective has
+    /// optimizer state of its own.
+    pub(super) fn updated_parameter(
         &mut self,
         settings: &Settings<'p>,
+        objective: &str,
         slot: usize,
         gradient: Tensor,
-    ) -> Eval<()> {
+    ) -> Eval<Tensor> {
         let record = self.slots.record(slot).clone();
-        let updated = self.run_optimizer(settings, &record.path, record.tensor(), gradient)?;
-        self.slots.update(slot, updated.node);
-        Ok(())
+        let path = format!("{}/{objective}", record.path);
+        self.run_optimizer(settings, &path, record.tensor(), gradient)
     }
 
     /// The new value of the tensor `value` at `path` with the gradient `gradient`.

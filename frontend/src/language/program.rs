@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use cygnet_compiler::array::Array;
+use cygnet_compiler::evaluate::Evaluator;
 use cygnet_compiler::graph::{Graph, SlotRole};
 use cygnet_compiler::types::{DType, TensorType};
 use serde::Serialize;
 
 use super::initializer::Initializer;
+use super::selection::Selection;
 use crate::data::source::{FieldSpec, SourceSpec};
 use crate::source::Span;
 
@@ -117,10 +120,80 @@ pub struct RecipeGraph {
     pub evaluation: Program,
     /// The whole training step: forward, gradients, updates. Objectives are guarded.
     pub training: Program,
+    /// What `show` names, in evaluation; without updates.
+    pub showing: Option<Program>,
+    /// The conditions of the `freeze ... while` clauses that depend on run-time scalars.
+    pub freezes: Vec<Condition>,
+    /// The conditions of `stop when`.
+    pub stops: Vec<Condition>,
+    /// What is asked about the course of metrics.
+    pub plateaus: Vec<Plateau>,
+    /// Weights that parameters start with.
+    pub loads: Vec<LoadClause>,
     /// The names of the outputs that are minimized.
     pub objectives: Vec<String>,
     /// The names of the outputs that are reported.
     pub reports: Vec<String>,
+}
+
+/// A condition that is decided between epochs.
+#[derive(Clone, Debug)]
+pub enum Condition {
+    /// Known when the recipe is compiled.
+    Known(bool),
+    /// A graph of run-time scalars with one output, a truth value.
+    Computed(Graph),
+}
+
+impl Condition {
+    /// Whether it holds for these values of run-time scalars.
+    pub fn holds(&self, scalar: impl Fn(&str) -> f64) -> bool {
+        let graph = match self {
+            Condition::Known(holds) => return *holds,
+            Condition::Computed(graph) => graph,
+        };
+        let values = graph.slots.iter().map(|slot| {
+            // Only scalars are read.
+            let value = if slot.role == SlotRole::Scalar { scalar(&slot.name) } else { 0.0 };
+            Array::filled(slot.ty.clone(), value)
+        });
+        let values: Vec<Array> = values.collect();
+        Evaluator::new(&values).run(graph).outputs.iter().all(|output| output.values[0] != 0.0)
+    }
+}
+
+/// `plateaus("loss", patience: 10)`: how often a metric has stopped to improve.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plateau {
+    /// The run-time scalar that holds the number.
+    pub scalar: String,
+    /// The objective or report.
+    pub metric: String,
+    /// How many epochs without improvement are borne.
+    pub patience: usize,
+    /// What counts as improvement, relative to the best value.
+    pub threshold: f64,
+    /// Whether larger values are better; known when the whole recipe has been evaluated.
+    pub larger: Option<bool>,
+    /// Where it stands.
+    pub span: Span,
+}
+
+/// `load net from safetensors("file", skip: ["fc.*"])`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LoadClause {
+    /// The parameters that are loaded.
+    pub targets: Selection,
+    /// The file.
+    pub path: String,
+    /// Patterns of names of the file's tensors and the model's parameters that are left out.
+    pub skip: Vec<String>,
+    /// Patterns of the file's names, and what they become.
+    pub rename: Vec<(String, String)>,
+    /// Whether missing and unexpected tensors are errors.
+    pub strict: bool,
+    /// Where the source stands.
+    pub span: Span,
 }
 
 /// One field of a `data` clause.
@@ -188,6 +261,8 @@ pub struct RecipePlan {
     pub data: Option<DataClause>,
     /// Samples per step.
     pub batch: Option<usize>,
+    /// Batches per update, if more than one.
+    pub accumulate: Option<usize>,
     /// How often the data are gone through.
     pub epochs: Option<usize>,
     /// Its `float` parameters.

@@ -74,8 +74,18 @@ impl Keyword {
 }
 
 /// The words that open a clause of a recipe. They are names everywhere else.
-pub const CLAUSE_WORDS: &[&str] =
-    &["data", "load", "freeze", "minimize", "batch", "epochs", "report", "show"];
+pub const CLAUSE_WORDS: &[&str] = &[
+    "data",
+    "load",
+    "freeze",
+    "minimize",
+    "batch",
+    "accumulate",
+    "epochs",
+    "stop",
+    "report",
+    "show",
+];
 
 /// What a token is. Names, numbers and strings have their text in the source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

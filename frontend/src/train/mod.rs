@@ -13,6 +13,8 @@ use cygnet_runtime::program::Outcome;
 use cygnet_runtime::random::shuffle;
 use serde::Serialize;
 
+use batches::Batches;
+
 use crate::data::load::{Loaded, load};
 use crate::error::Error;
 use crate::language::bindings::Bindings;
@@ -162,6 +164,7 @@ impl<'a> Trainer<'a> {
             load_data(package, recipe, base, options.settings.clone())?;
         let start = Instant::now();
         let recipe = elaborate_recipe(package, Some(&plan.name), &bindings)?;
+        refuse_unsupported(&recipe)?;
         let schedule = batches::Batches::of(&recipe.plan, data.train.len())?;
         let mut session = Session::new(&recipe.training.graph, &options.session)?;
         let compile_time = start.elapsed();
@@ -289,9 +292,28 @@ impl<'a> Trainer<'a> {
     fn feed(&mut self, epoch: usize, step: usize, samples: &[u32]) -> Result<(), Error> {
         batches::fill(&mut self.session, &self.data.train, samples)?;
         self.session.set_scalar("step", (step + 1) as f64);
+        let Batches { steps_per_epoch, epochs, .. } = self.schedule;
+        self.session.set_scalar("steps", (steps_per_epoch * epochs) as f64);
         self.session.set_scalar("epoch", epoch as f64);
         self.session.executor().set_step_number(step as u64);
         Ok(())
+    }
+}
+
+fn refuse_unsupported(recipe: &RecipeGraph) -> Result<(), Error> {
+    let clauses = [
+        ("load", !recipe.loads.is_empty()),
+        ("show", recipe.showing.is_some()),
+        ("freeze ... while", !recipe.freezes.is_empty()),
+        ("stop when", !recipe.stops.is_empty()),
+        ("accumulate", recipe.plan.accumulate.is_some()),
+    ];
+    match clauses.iter().find(|(_, used)| *used) {
+        None => Ok(()),
+        Some((clause, _)) => Err(Error::request(
+            format!("`{clause}` is not yet supported in training"),
+            "leave it out for now",
+        )),
     }
 }
 

@@ -171,7 +171,7 @@ impl<'p> Evaluator<'p> {
     }
 
     /// The path of a model that a recipe uses: a single one needs no prefix.
-    fn model_path(&self, name: &str) -> String {
+    pub fn model_path(&self, name: &str) -> String {
         if self.single_model { String::new() } else { name.to_owned() }
     }
 

@@ -126,7 +126,8 @@ impl<'p> Evaluator<'p> {
         Ok(number)
     }
 
-    fn new_slot(
+    /// Adds a parameter or state of which the path is not taken, and returns its number.
+    pub fn new_slot(
         &mut self,
         path: String,
         role: SlotRole,
@@ -153,6 +154,7 @@ impl<'p> Evaluator<'p> {
             place,
             root,
             slot,
+            versions: node.into_iter().collect(),
             current: node,
             changed: false,
         };

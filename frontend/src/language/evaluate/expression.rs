@@ -133,7 +133,8 @@ impl<'p> Evaluator<'p> {
         Ok(parts.map(|part| self.expr(part, scope).unwrap_or(Value::Unknown)).collect())
     }
 
-    fn name(&mut self, name: &'p str, span: Span, scope: &Rc<Scope<'p>>) -> Eval<Value<'p>> {
+    /// The value of a name.
+    pub fn name(&mut self, name: &'p str, span: Span, scope: &Rc<Scope<'p>>) -> Eval<Value<'p>> {
         if let Some(binding) = scope.lookup(name) {
             return match binding.value {
                 Value::Unknown => Err(Stop),
@@ -147,11 +148,11 @@ impl<'p> Evaluator<'p> {
             return Ok(Value::Builtin(builtin));
         }
         match name {
-            "training" => Ok(Value::Bool(self.training)),
+            "training" => Ok(Value::Bool(self.is_training())),
             "inf" => Ok(Value::Float(Some(f64::INFINITY))),
             "nan" => Ok(Value::Float(Some(f64::NAN))),
             "pi" => Ok(Value::Float(Some(std::f64::consts::PI))),
-            "step" | "epoch" if self.in_recipe => Ok(self.run_scalar(name)),
+            "step" | "steps" | "epoch" if self.in_recipe => Ok(self.run_scalar(name)),
             _ => Err(self.report(
                 Diagnostic::error("unknown-name", format!("there is no `{name}`"))
                     .primary(span, "not defined"),

@@ -39,7 +39,9 @@ pub use slots::{SlotRecord, Slots};
 
 use super::instance::{Activation, Roots};
 use super::package::{ModuleId, Package};
+use super::program::Plateau;
 use super::scope::Scope;
+use super::selection::Selection;
 use super::value::{Axis, AxisNames, Tensor, Value};
 use crate::diagnostic::Diagnostic;
 use crate::source::Span;
@@ -99,6 +101,10 @@ pub struct Evaluator<'p> {
     pub single_model: bool,
     /// Labels that select one of so many classes.
     pub labels: Vec<(NodeId, usize)>,
+    /// What is frozen: its parameters are not trained, and `training` is false in it.
+    pub frozen: Vec<Selection>,
+    /// What is asked about the course of metrics from epoch to epoch.
+    pub plateaus: Vec<Plateau>,
     /// The parameter that an optimizer updates.
     pub updated: Option<Updated>,
     /// Parameters, state and what else outlives a step.
@@ -133,6 +139,8 @@ impl<'p> Evaluator<'p> {
             in_recipe: false,
             single_model: false,
             labels: Vec::new(),
+            frozen: Vec::new(),
+            plateaus: Vec::new(),
             updated: None,
             slots: Slots::default(),
             diagnostics: Vec::new(),
@@ -171,6 +179,13 @@ impl<'p> Evaluator<'p> {
     /// The instance whose body is being evaluated, if it is one of a layer or model.
     pub fn activation(&self) -> Option<Rc<Activation>> {
         self.frames.last()?.activation.clone()
+    }
+
+    /// The value of `training` here: it is false in instances that are frozen.
+    pub fn is_training(&self) -> bool {
+        let innermost = self.frames.iter().rev().find_map(|frame| frame.activation.as_ref());
+        let frozen = innermost.is_some_and(|instance| self.is_frozen(&instance.path));
+        self.training && (self.in_recipe_body() || !frozen)
     }
 
     /// Whether a recipe's own clauses are being evaluated.

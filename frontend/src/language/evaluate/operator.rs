@@ -186,8 +186,7 @@ impl<'p> Evaluator<'p> {
                 return Ok(self.apply_to_numbers(function, &numbers));
             }
             if condition {
-                // A choice between two numbers by a tensor.
-                return self.apply_typed(function, operands, DType::F32);
+                return self.choose_number(function, operands);
             }
             return self.apply_to_statics(function, &operands);
         };
@@ -242,6 +241,29 @@ impl<'p> Evaluator<'p> {
             (true, None) => Value::Unknown,
             (false, value) => Value::Float(value),
         }
+    }
+
+    /// A choice between two numbers by a tensor: a run-time float if that is a single truth value.
+    fn choose_number(
+        &mut self,
+        function: Elementwise,
+        operands: Vec<Given<'p>>,
+    ) -> Eval<Value<'p>> {
+        let numbers = operands[1..].iter().map(|operand| Number::of(&operand.value));
+        if let Value::Tensor(tensor) = &operands[0].value
+            && tensor.axes.is_empty()
+            && tensor.dtype == DType::Bool
+            && let Some(numbers) = numbers.collect::<Option<Vec<Number>>>()
+        {
+            let nodes: Option<Vec<_>> = std::iter::once(tensor.node)
+                .chain(numbers.iter().map(|number| self.number_node(number)))
+                .collect();
+            let node = nodes.and_then(|nodes| {
+                self.emit_nodes([], |graph, []| graph.emit(function.into(), &nodes))
+            });
+            return Ok(Value::Scalar(node));
+        }
+        self.apply_typed(function, operands, DType::F32)
     }
 
     /// Operands of which none is a tensor and one is not a number.

@@ -31,6 +31,8 @@ pub struct SlotRecord {
     pub root: Root,
     /// Its number in the graph, in an elaboration.
     pub slot: Option<u32>,
+    /// The nodes with its value in this step: before the step, then after each update.
+    pub versions: Vec<NodeId>,
     /// The node with its value now.
     pub current: Option<NodeId>,
     /// Whether it has a new value.
@@ -84,7 +86,9 @@ impl Slots {
 
     /// Gives a record a new value.
     pub fn update(&mut self, number: usize, node: Option<NodeId>) {
-        self.records[number].current = node;
-        self.records[number].changed = true;
+        let record = &mut self.records[number];
+        record.versions.extend(node);
+        record.current = node;
+        record.changed = true;
     }
 }

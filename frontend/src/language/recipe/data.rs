@@ -79,7 +79,7 @@ impl<'p> Run<'_, 'p> {
     }
 
     /// The name and arguments of a data source.
-    fn source(&mut self, source: &'p Expr) -> Eval<SourceSpec> {
+    pub(super) fn source(&mut self, source: &'p Expr) -> Eval<SourceSpec> {
         let call = match &source.kind {
             ExprKind::Call { callee, arguments } => match &callee.kind {
                 ExprKind::Name(name) => Some((name.clone(), arguments)),
@@ -196,7 +196,7 @@ fn static_setting<'p>(
         Value::Float(Some(value)) => Ok(OptionValue::Float(*value)),
         Value::Bool(value) => Ok(OptionValue::Bool(*value)),
         Value::Text(text) => Ok(OptionValue::Str(text.to_string())),
-        Value::List(parts) => {
+        Value::List(parts) | Value::Tuple(parts) => {
             let parts: Eval<Vec<OptionValue>> =
                 parts.iter().map(|part| static_setting(evaluator, part, span, what)).collect();
             parts.map(OptionValue::List)

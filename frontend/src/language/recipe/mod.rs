@@ -1,18 +1,29 @@
 //! Recipes: data, objectives and optimizers as a training step and an evaluation.
 
+mod accumulate;
+mod course;
 mod data;
+mod group;
+mod load;
 mod objective;
+mod show;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::rc::Rc;
+
+pub use accumulate::COMPLETE;
+use course::Holds;
 
 use super::bindings::{Bindings, parse_setting};
 use super::elaborate::{choose, settable};
 use super::evaluate::{Eval, Evaluator, Site, Stop};
 use super::instance::{Activation, Root};
 use super::package::{Definition, Package};
-use super::program::{RecipeGraph, RecipePlan, ScalarSetting};
+use super::program::{
+    Condition, LoadClause, Plateau, Program, RecipeGraph, RecipePlan, ScalarSetting,
+};
 use super::scope::Scope;
+use super::selection::Selection;
 use super::signature::Input;
 use super::value::{Tensor, Value};
 use crate::diagnostic::Diagnostic;
@@ -22,7 +33,8 @@ use crate::syntax::ast::{
 };
 
 /// Elaborates a recipe for the sizes in `bindings`. The dim of the samples is what `batch` says
-/// unless it is bound, too.
+/// unless it is bound, too. The training step is the one in which all `freeze ... while` hold; see
+/// [`elaborate_training`] for others.
 ///
 /// Without a name, the program's only recipe is taken.
 ///
@@ -34,28 +46,104 @@ pub fn elaborate_recipe(
     bindings: &Bindings,
 ) -> Result<RecipeGraph, Vec<Diagnostic>> {
     let recipe = recipe_called(package, name)?;
-    let build = |training: bool| {
-        let mut evaluator = Evaluator::new(package, true, training);
-        let outcome = evaluate_recipe(&mut evaluator, recipe, bindings, false);
-        if evaluator.has_errors() {
-            return Err(evaluator.finish().0);
-        }
-        let outputs = outcome.objectives.iter().chain(&outcome.reports).cloned().collect();
-        let scalars = outcome.plan.scalars.iter();
-        let scalars = scalars.map(|scalar| (scalar.name.clone(), scalar.value)).collect();
-        let mut program = evaluator.program(outcome.inputs, outputs, scalars);
-        if training {
+    let Built { program: training, outcome, conditions, plateaus } =
+        build(package, recipe, bindings, &[], Purpose::Training)?;
+    let evaluation = build(package, recipe, bindings, &[], Purpose::Evaluation)?.program;
+    let showing = match outcome.shows.is_empty() {
+        true => None,
+        false => Some(build(package, recipe, bindings, &[], Purpose::Showing)?.program),
+    };
+    let names = |list: &[(String, Tensor)]| list.iter().map(|(name, _)| name.clone()).collect();
+    let [freezes, stops] = conditions;
+    Ok(RecipeGraph {
+        objectives: names(&outcome.objectives),
+        reports: names(&outcome.reports),
+        plan: outcome.plan,
+        evaluation,
+        training,
+        showing,
+        freezes,
+        stops,
+        plateaus,
+        loads: outcome.loads,
+    })
+}
+
+/// The training step of a recipe in which the `freeze ... while` clauses hold or not, in their
+/// order. Its slots have the same names as in [`RecipeGraph::training`]; what is frozen has no
+/// optimizer state.
+///
+/// # Errors
+/// As [`elaborate_recipe`].
+pub fn elaborate_training(
+    package: &Package,
+    name: &str,
+    bindings: &Bindings,
+    frozen: &[bool],
+) -> Result<Program, Vec<Diagnostic>> {
+    let recipe = recipe_called(package, Some(name))?;
+    Ok(build(package, recipe, bindings, frozen, Purpose::Training)?.program)
+}
+
+/// The clauses that are numbers, and can be set like parameters.
+const COUNTS: [&str; 3] = ["batch", "accumulate", "epochs"];
+
+/// What a graph is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    Training,
+    Evaluation,
+    /// What `show` names.
+    Showing,
+}
+
+/// An elaborated graph, and what else the recipe says.
+struct Built {
+    program: Program,
+    outcome: Outcome,
+    /// Those of `freeze ... while`, and of `stop when`.
+    conditions: [Vec<Condition>; 2],
+    plateaus: Vec<Plateau>,
+}
+
+fn build(
+    package: &Package,
+    recipe: &Recipe,
+    bindings: &Bindings,
+    frozen: &[bool],
+    purpose: Purpose,
+) -> Result<Built, Vec<Diagnostic>> {
+    let training = purpose == Purpose::Training;
+    let mut evaluator = Evaluator::new(package, true, training);
+    let mut outcome = evaluate_recipe(&mut evaluator, recipe, bindings, false, frozen);
+    if evaluator.has_errors() {
+        return Err(evaluator.finish().0);
+    }
+    let outputs = match purpose {
+        Purpose::Showing => outcome.shows.clone(),
+        _ => outcome.objectives.iter().chain(&outcome.reports).cloned().collect(),
+    };
+    let mut scalars: Vec<(String, Option<f64>)> =
+        outcome.plan.scalars.iter().map(|scalar| (scalar.name.clone(), scalar.value)).collect();
+    scalars.extend([(COMPLETE.to_owned(), Some(1.0)), ("steps".to_owned(), Some(1.0))]);
+    let plateaus = std::mem::take(&mut evaluator.plateaus);
+    scalars.extend(plateaus.iter().map(|plateau| (plateau.scalar.clone(), Some(0.0))));
+    let inputs = std::mem::take(&mut outcome.inputs);
+    let mut program = evaluator.program(inputs, outputs, scalars);
+    match purpose {
+        Purpose::Training => {
             let guards = outcome.objectives.iter().filter_map(|(_, tensor)| tensor.node);
             program.graph.guards.extend(guards);
         }
-        let names = |list: &[(String, Tensor)]| list.iter().map(|(name, _)| name.clone()).collect();
-        let objectives: Vec<String> = names(&outcome.objectives);
-        let reports: Vec<String> = names(&outcome.reports);
-        Ok((program, outcome.plan, objectives, reports))
+        Purpose::Evaluation => {}
+        Purpose::Showing => program.graph.updates.clear(),
+    }
+    let freezes = course::conditions(&mut evaluator, &program.graph, &outcome.freezes);
+    let stops = course::conditions(&mut evaluator, &program.graph, &outcome.stops);
+    let (Ok(freezes), Ok(stops)) = (freezes, stops) else {
+        return Err(evaluator.finish().0);
     };
-    let (training, plan, objectives, reports) = build(true)?;
-    let (evaluation, ..) = build(false)?;
-    Ok(RecipeGraph { plan, evaluation, training, objectives, reports })
+    Ok(Built { program, outcome, conditions: [freezes, stops], plateaus })
 }
 
 /// What a recipe says besides its graphs. Free dims need no numbers.
@@ -69,7 +157,7 @@ pub fn plan_recipe(
 ) -> Result<RecipePlan, Vec<Diagnostic>> {
     let recipe = recipe_called(package, name)?;
     let mut evaluator = Evaluator::new(package, false, true);
-    let outcome = evaluate_recipe(&mut evaluator, recipe, bindings, true);
+    let outcome = evaluate_recipe(&mut evaluator, recipe, bindings, true, &[]);
     if evaluator.has_errors() { Err(evaluator.finish().0) } else { Ok(outcome.plan) }
 }
 
@@ -84,20 +172,44 @@ fn recipe_called<'p>(
 }
 
 /// What the evaluation of a recipe gives.
+#[derive(Default)]
 pub(super) struct Outcome {
     /// What it says besides its graphs.
     pub plan: RecipePlan,
     inputs: Vec<Input>,
     objectives: Vec<(String, Tensor)>,
+    /// Where the objectives have their names from.
+    objective_spans: Vec<(String, Span)>,
     reports: Vec<(String, Tensor)>,
+    shows: Vec<(String, Tensor)>,
+    loads: Vec<LoadClause>,
+    /// The conditions of `freeze ... while` that are known only when the program runs.
+    freezes: Vec<Holds>,
+    /// What is frozen at any time.
+    freezable: Vec<Selection>,
+    /// The conditions of `stop when`.
+    stops: Vec<Holds>,
+    /// Whether a clause could not be evaluated.
+    failed: bool,
+    /// The parameters that some objective updates, by number.
+    trained: HashSet<usize>,
 }
 
-/// Evaluates a recipe. With `symbolic`, free dims are symbols.
+impl Outcome {
+    /// Whether the parameter with this path is frozen at some time.
+    fn may_freeze(&self, path: &str) -> bool {
+        self.freezable.iter().any(|selection| selection.covers(path))
+    }
+}
+
+/// Evaluates a recipe. With `symbolic`, free dims are symbols. `frozen` says which `freeze ...
+/// while` hold; where it ends, they do.
 pub(super) fn evaluate_recipe<'p>(
     evaluator: &mut Evaluator<'p>,
     recipe: &'p Recipe,
     bindings: &Bindings,
     symbolic: bool,
+    frozen: &[bool],
 ) -> Outcome {
     evaluator.in_recipe = true;
     evaluator.single_model = uses_single_model(evaluator.package, recipe);
@@ -108,7 +220,7 @@ pub(super) fn evaluate_recipe<'p>(
         _ => &[],
     });
     let types = fields.filter_map(|field| field.ty.as_ref());
-    let known = settable(names.chain(["batch", "epochs"]), types);
+    let known = settable(names.chain(COUNTS), types);
     if let Some(unknown) = bindings.unknown(&known, &recipe.name) {
         evaluator.report(unknown);
     }
@@ -120,11 +232,10 @@ pub(super) fn evaluate_recipe<'p>(
             scope,
             bindings: bindings.clone(),
             symbolic,
+            variant: frozen.to_vec(),
             outcome: Outcome {
                 plan: RecipePlan { name: recipe.name.name.clone(), ..RecipePlan::default() },
-                inputs: Vec::new(),
-                objectives: Vec::new(),
-                reports: Vec::new(),
+                ..Outcome::default()
             },
         };
         run.parameters();
@@ -134,9 +245,14 @@ pub(super) fn evaluate_recipe<'p>(
             let before = run.evaluator.move_to(span);
             let evaluated = run.clause(clause);
             run.evaluator.move_to(before);
+            run.outcome.failed |= evaluated.is_err();
             if let (Err(Stop), ClauseKind::Data { fields, .. }) = (evaluated, &clause.kind) {
                 run.unknown_fields(fields);
             }
+        }
+        run.check_course();
+        if run.evaluator.training {
+            run.report_untrained();
         }
         run.outcome
     })
@@ -191,6 +307,8 @@ struct Run<'a, 'p> {
     scope: Rc<Scope<'p>>,
     bindings: Bindings,
     symbolic: bool,
+    /// Which `freeze ... while` hold.
+    variant: Vec<bool>,
     outcome: Outcome,
 }
 
@@ -259,30 +377,34 @@ impl<'p> Run<'_, 'p> {
         })
     }
 
-    /// `batch` and `epochs`, which other clauses may need wherever they stand.
+    /// `batch`, `accumulate` and `epochs`, which other clauses may need wherever they stand.
     fn counts(&mut self) {
         for clause in &self.recipe.clauses {
             let (name, expr) = match &clause.kind {
                 ClauseKind::Batch(expr) => ("batch", expr),
+                ClauseKind::Accumulate(expr) => ("accumulate", expr),
                 ClauseKind::Epochs(expr) => ("epochs", expr),
                 _ => continue,
             };
             let count = self.count(name, expr).ok();
-            match name {
-                "batch" => self.outcome.plan.batch = count,
-                _ => self.outcome.plan.epochs = count,
-            }
+            self.set_count(name, count);
         }
-        for name in ["batch", "epochs"] {
+        for name in COUNTS {
             if let Some(text) = self.bindings.settings.get(name).cloned() {
                 let span = self.recipe.name.span;
                 let value = self.setting(&text, "int", span, name);
                 let count = value.and_then(|value| self.positive(name, &value, span)).ok();
-                match name {
-                    "batch" => self.outcome.plan.batch = count,
-                    _ => self.outcome.plan.epochs = count,
-                }
+                self.set_count(name, count);
             }
+        }
+    }
+
+    fn set_count(&mut self, name: &str, count: Option<usize>) {
+        let plan = &mut self.outcome.plan;
+        match name {
+            "batch" => plan.batch = count,
+            "accumulate" => plan.accumulate = count.filter(|&count| count > 1),
+            _ => plan.epochs = count,
         }
     }
 
@@ -320,16 +442,23 @@ impl<'p> Run<'_, 'p> {
                     let _ = self.report(expr);
                 }
             }
-            ClauseKind::Load { .. } => return Err(self.unsupported("`load`", clause)),
-            ClauseKind::Freeze { .. } => return Err(self.unsupported("`freeze`", clause)),
-            ClauseKind::Show(_) => return Err(self.unsupported("`show`", clause)),
-            ClauseKind::Batch(_) | ClauseKind::Epochs(_) | ClauseKind::Error => {}
+            ClauseKind::Load { targets, source } => return self.load(targets, source),
+            ClauseKind::Freeze { targets, condition } => {
+                return self.freeze(targets, condition.as_ref());
+            }
+            ClauseKind::Stop(condition) => return self.stop(condition),
+            ClauseKind::Show(exprs) => {
+                for expr in exprs {
+                    // The others can still be shown.
+                    let _ = self.show(expr);
+                }
+            }
+            ClauseKind::Batch(_)
+            | ClauseKind::Accumulate(_)
+            | ClauseKind::Epochs(_)
+            | ClauseKind::Error => {}
         }
         Ok(())
-    }
-
-    fn unsupported(&mut self, what: &str, clause: &Clause) -> Stop {
-        self.evaluator.unsupported(what, clause.span)
     }
 }
 

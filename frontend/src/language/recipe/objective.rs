@@ -1,44 +1,24 @@
-//! Objectives with their optimizers, and what is reported.
-
-use cygnet_compiler::differentiate::gradient;
-use cygnet_compiler::graph::SlotRole;
-use cygnet_compiler::types::DType;
+//! Objectives, and what is reported.
 
 use super::Run;
+use super::group::Group;
 use crate::diagnostic::Diagnostic;
-use crate::language::evaluate::{Arguments, Eval, Evaluator, Number, Stop};
+use crate::language::evaluate::{Eval, Number};
 use crate::language::value::{Tensor, Value};
-use crate::source::Span;
-use crate::syntax::ast::{self, ClauseKind, Expr, ExprKind, FunctionKind, PipeStep, UpdateGroup};
+use crate::syntax::ast::{self, ClauseKind, Expr, ExprKind, PipeStep, UpdateGroup};
+use cygnet_compiler::types::DType;
 
 impl<'p> Run<'_, 'p> {
-    /// `minimize name = objective using optimizer`.
+    /// `minimize name = objective over ... using optimizer`.
     pub(super) fn minimize(
         &mut self,
-        name: Option<&ast::Ident>,
+        name: Option<&'p ast::Ident>,
         objective: &'p Expr,
         groups: &'p [UpdateGroup],
     ) -> Eval<()> {
         let value = self.evaluator.expr(objective, &self.scope);
-        let settings: Vec<Eval<Value<'p>>> = groups
-            .iter()
-            .map(|group| {
-                if matches!(group.using.kind, ExprKind::Pipe { .. }) {
-                    let what = "a gradient transformation before an optimizer";
-                    return Err(self.evaluator.unsupported(what, group.using.span));
-                }
-                let value = self.evaluator.expr(&group.using, &self.scope)?;
-                match &value {
-                    // An optimizer without settings need not be called: `using adam`.
-                    Value::Closure(closure) if closure.function.kind == FunctionKind::Optimizer => {
-                        let span = group.using.span;
-                        let arguments = Arguments { given: Vec::new(), placeholder: None, span };
-                        self.evaluator.call(&value, span, arguments, None)
-                    }
-                    _ => Ok(value),
-                }
-            })
-            .collect();
+        // All groups are looked at, so that all mistakes are reported.
+        let groups: Vec<Eval<Group<'p>>> = groups.iter().map(|group| self.group(group)).collect();
         let loss = self.scalar(&value?, objective, "what is minimized")?;
         if !loss.dtype.is_float() {
             return Err(self.evaluator.report(
@@ -47,94 +27,63 @@ impl<'p> Run<'_, 'p> {
                     .help("whole numbers and bools have no gradient; use a smooth loss"),
             ));
         }
-        if !self.outcome.objectives.is_empty() {
-            let span = self.evaluator.here();
-            return Err(self.evaluator.unsupported("a second objective", span));
+        let called = name.map_or("loss", |name| &name.name).to_owned();
+        let span = name.map_or(objective.span, |name| name.span);
+        if let Some((_, before)) = self.outcome.objective_spans.iter().find(|(n, _)| *n == called) {
+            return Err(self.evaluator.report(
+                Diagnostic::error(
+                    "repeated-objective",
+                    format!("two objectives are called `{called}`"),
+                )
+                .primary(span, "the second one")
+                .secondary(*before, "the first one")
+                .help("give each a name of its own: `minimize d_loss = ...`"),
+            ));
         }
-        let name = name.map_or("loss", |name| &name.name).to_owned();
-        self.outcome.objectives.push((name.clone(), loss.clone()));
-        if let Some(bound) = self.recipe.clauses.iter().find_map(|clause| match &clause.kind {
-            ClauseKind::Minimize { name: Some(bound), .. } if bound.name == name => Some(bound),
-            _ => None,
-        }) {
-            self.scope.fix(&bound.name, Value::Tensor(loss.clone()), bound.span);
+        self.outcome.objective_spans.push((called.clone(), span));
+        self.outcome.objectives.push((called.clone(), loss.clone()));
+        if let Some(name) = name {
+            self.scope.fix(&name.name, Value::Tensor(loss.clone()), name.span);
         }
-        let [group] = groups else {
-            return Err(self.evaluator.unsupported("several groups of parameters", objective.span));
-        };
-        if let Some(over) = &group.over {
-            return Err(self.evaluator.unsupported("`over`", over.span));
-        }
-        let settings = match settings.into_iter().next() {
-            Some(Ok(Value::Optimizer(settings))) => settings,
-            Some(Ok(other)) => {
-                let what = "what stands behind `using`";
-                return Err(self.evaluator.unfit(&other, group.using.span, what, "an optimizer"));
-            }
-            _ => return Err(Stop),
-        };
+        let groups: Vec<Group<'p>> = groups.into_iter().collect::<Eval<_>>()?;
         if !self.evaluator.training {
             return Ok(());
         }
-        let trained: Vec<usize> = self.evaluator.trained_slots();
-        let gradients = self.gradients(&loss, &trained, objective.span)?;
-        for (slot, gradient) in trained.into_iter().zip(gradients) {
-            if let Some(gradient) = gradient {
-                self.evaluator.update_parameter(&settings, slot, gradient)?;
-            }
-        }
-        Ok(())
+        self.update(&called, &loss, objective.span, groups)
     }
 
-    /// The gradients of `loss` with respect to parameters; `None` for one it does not depend on.
-    fn gradients(
-        &mut self,
-        loss: &Tensor,
-        slots: &[usize],
-        span: Span,
-    ) -> Eval<Vec<Option<Tensor>>> {
-        let types: Vec<Tensor> =
-            slots.iter().map(|&slot| self.evaluator.slots.record(slot).tensor()).collect();
-        let nodes: Option<Vec<_>> = types.iter().map(|tensor| tensor.node).collect();
-        let (Some(nodes), Some(node), Some(graph)) =
-            (nodes, loss.node, self.evaluator.graph.as_mut())
-        else {
-            return Ok(types.into_iter().map(Some).collect());
-        };
-        let gradients = match gradient(graph, node, &nodes) {
-            Ok(gradients) => gradients,
-            Err(error) => {
-                return Err(self.evaluator.report(
-                    Diagnostic::error("no-gradient", format!("no gradient: {error}"))
-                        .primary(span, "this cannot be minimized")
-                        .help("`stop_gradient` keeps an operation out of the gradient"),
-                ));
-            }
-        };
-        if gradients.iter().all(Option::is_none) {
-            return Err(self.evaluator.report(
-                Diagnostic::error("nothing-to-train", "the objective depends on no parameter")
-                    .primary(span, "nothing here can be trained")
-                    .help("compute it from the output of a model"),
-            ));
-        }
-        let tensors = gradients.into_iter().zip(types);
-        Ok(tensors.map(|(node, ty)| node.map(|node| Tensor { node: Some(node), ..ty })).collect())
+    /// How many objectives the recipe has.
+    pub(super) fn objective_count(&self) -> usize {
+        let clauses = self.recipe.clauses.iter();
+        clauses.filter(|clause| matches!(clause.kind, ClauseKind::Minimize { .. })).count()
     }
 
     /// `report metric`.
     pub(super) fn report(&mut self, expr: &'p Expr) -> Eval<()> {
         let value = self.evaluator.expr(expr, &self.scope)?;
         let tensor = self.scalar(&value, expr, "what is reported")?;
+        let base = report_name(expr);
+        if self.outcome.objectives.iter().any(|(known, _)| known == base)
+            && matches!(expr.kind, ExprKind::Name(_))
+        {
+            // Objectives are reported anyway.
+            return Ok(());
+        }
+        let name = self.free_name(base);
+        self.outcome.reports.push((name, tensor));
+        Ok(())
+    }
+
+    /// `base`, or with a number if an output has that name.
+    pub(super) fn free_name(&self, base: &str) -> String {
+        let Self { outcome, .. } = self;
         let taken = |name: &str| {
-            let all = self.outcome.objectives.iter().chain(&self.outcome.reports);
+            let all = outcome.objectives.iter().chain(&outcome.reports).chain(&outcome.shows);
             all.into_iter().any(|(known, _)| known == name)
         };
-        let base = report_name(expr);
         let numbered = (2..).map(|number| format!("{base}_{number}"));
         let name = std::iter::once(base.to_owned()).chain(numbered).find(|name| !taken(name));
-        self.outcome.reports.push((name.unwrap_or_default(), tensor));
-        Ok(())
+        name.unwrap_or_default()
     }
 
     /// A tensor without axes.
@@ -156,7 +105,7 @@ impl<'p> Run<'_, 'p> {
 }
 
 /// The name of a metric: what is called, or the name of the value.
-fn report_name(expr: &Expr) -> &str {
+pub(super) fn report_name(expr: &Expr) -> &str {
     match &expr.kind {
         ExprKind::Name(name) => name,
         ExprKind::Call { callee, .. } => report_name(callee),
@@ -171,14 +120,5 @@ fn report_name(expr: &Expr) -> &str {
         ExprKind::Paren(inner) => report_name(inner),
         ExprKind::Field { name, .. } => &name.name,
         _ => "metric",
-    }
-}
-
-impl Evaluator<'_> {
-    /// The slots of trained parameters.
-    fn trained_slots(&self) -> Vec<usize> {
-        let records = self.slots.records().iter().enumerate();
-        let parameter = SlotRole::Parameter;
-        records.filter(|(_, record)| record.role == parameter).map(|(slot, _)| slot).collect()
     }
 }

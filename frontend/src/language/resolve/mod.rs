@@ -52,7 +52,7 @@ pub(super) fn resolve(package: &Package, module: ModuleId) -> Vec<Diagnostic> {
 const LANGUAGE_NAMES: [&str; 4] = ["training", "inf", "nan", "pi"];
 
 /// Names that the language defines in recipes and optimizers.
-const RUN_NAMES: [&str; 2] = ["step", "epoch"];
+const RUN_NAMES: [&str; 3] = ["step", "steps", "epoch"];
 
 struct Resolver<'p> {
     package: &'p Package,
@@ -299,14 +299,17 @@ impl<'p> Resolver<'p> {
                     self.expr(objective);
                     for group in groups {
                         group.over.iter().for_each(|over| self.paths(over));
-                        self.expr(&group.using);
+                        self.using(group);
                     }
                     if let Some(name) = name {
                         // It need not be used: it also names what is shown.
                         self.define(name, Kind::Objective);
                     }
                 }
-                ClauseKind::Batch(expr) | ClauseKind::Epochs(expr) => self.expr(expr),
+                ClauseKind::Batch(expr)
+                | ClauseKind::Accumulate(expr)
+                | ClauseKind::Epochs(expr)
+                | ClauseKind::Stop(expr) => self.expr(expr),
                 ClauseKind::Report(exprs) | ClauseKind::Show(exprs) => {
                     exprs.iter().for_each(|expr| self.expr(expr));
                 }
@@ -315,6 +318,33 @@ impl<'p> Resolver<'p> {
         }
         self.close();
         self.run = false;
+    }
+
+    /// Transformations of gradients, which get them as their first argument, and an optimizer.
+    fn using(&mut self, group: &'p ast::UpdateGroup) {
+        let steps = match group.steps() {
+            Ok(steps) => steps,
+            Err(span) => {
+                return self.report(
+                    Diagnostic::error("gradient-steps", "gradients have no axes to move")
+                        .primary(span, "not a transformation of gradients")
+                        .help(
+                            "write functions before the optimizer: `clip_norm(1.0) |> adam(lr: \
+                             lr)`",
+                        ),
+                );
+            }
+        };
+        let last = steps.len() - 1;
+        for (number, step) in steps.into_iter().enumerate() {
+            self.expr(step.callee);
+            let arguments = step.arguments.unwrap_or(&[]);
+            arguments.iter().for_each(|argument| self.expr(&argument.value));
+            if step.arguments.is_some() || number < last {
+                let gradients = (number < last).then_some(step.span);
+                self.call(step.callee, gradients, arguments, step.span);
+            }
+        }
     }
 
     /// The call that names a source of data or weights: the name is not one of the program.

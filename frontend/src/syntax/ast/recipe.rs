@@ -1,6 +1,9 @@
 //! Training recipes.
 
-use super::{Assignment, Binding, Declaration, Expr, Ident, Parameter, Pattern, Type};
+use super::{
+    Argument, Assignment, Binding, Declaration, Expr, ExprKind, Ident, Parameter, Pattern,
+    PipeStep, Stage, Type,
+};
 use crate::source::Span;
 
 /// `train name(parameters) { ... }`.
@@ -66,8 +69,12 @@ pub enum ClauseKind {
     },
     /// `batch 32`.
     Batch(Expr),
+    /// `accumulate 4`: batches per update.
+    Accumulate(Expr),
     /// `epochs 10`.
     Epochs(Expr),
+    /// `stop when plateaus("loss") > 0`: the last epoch is the first after which this holds.
+    Stop(Expr),
     /// `report accuracy(logits, label)`: metrics; at least one.
     Report(Vec<Expr>),
     /// `show generator(noise)`: images; at least one.
@@ -96,6 +103,44 @@ pub struct UpdateGroup {
     pub using: Expr,
     /// The whole group.
     pub span: Span,
+}
+
+/// One step of what stands behind `using`: a transformation of gradients, or the optimizer.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct UpdateStep<'a> {
+    /// What is called.
+    pub callee: &'a Expr,
+    /// The arguments, without the gradients; `None` where no parentheses are written.
+    pub arguments: Option<&'a [Argument]>,
+    /// The whole step.
+    pub span: Span,
+}
+
+impl UpdateGroup {
+    /// The transformations of gradients in their order, and last the optimizer; at least that.
+    ///
+    /// # Errors
+    /// The place of a step that moves axes, which gradients cannot be led through.
+    pub fn steps(&self) -> Result<Vec<UpdateStep<'_>>, Span> {
+        let (input, steps) = match &self.using.kind {
+            ExprKind::Pipe { input, steps } => (&**input, steps.as_slice()),
+            _ => (&self.using, &[][..]),
+        };
+        let (callee, arguments) = match &input.kind {
+            ExprKind::Call { callee, arguments } => (&**callee, Some(arguments.as_slice())),
+            _ => (input, None),
+        };
+        let mut all = vec![UpdateStep { callee, arguments, span: input.span }];
+        for step in steps {
+            match step {
+                PipeStep::Stage(Stage { callee, arguments, span, .. }) => {
+                    all.push(UpdateStep { callee, arguments: Some(arguments), span: *span });
+                }
+                PipeStep::Movement(movement) => return Err(movement.span),
+            }
+        }
+        Ok(all)
+    }
 }
 
 /// A selection of parameters: `a, b.c except b.c.d`.

@@ -131,7 +131,10 @@ impl Clause {
                 objective.each(visit);
                 groups.iter().for_each(|group| group.using.each(visit));
             }
-            ClauseKind::Batch(expr) | ClauseKind::Epochs(expr) => expr.each(visit),
+            ClauseKind::Batch(expr)
+            | ClauseKind::Accumulate(expr)
+            | ClauseKind::Epochs(expr)
+            | ClauseKind::Stop(expr) => expr.each(visit),
             ClauseKind::Report(exprs) | ClauseKind::Show(exprs) => {
                 exprs.iter().for_each(|expr| expr.each(visit));
             }

@@ -115,7 +115,12 @@ impl Parser<'_> {
             "freeze" => self.freeze(),
             "minimize" => self.minimize(),
             "batch" => Ok(ClauseKind::Batch(self.expression())),
+            "accumulate" => Ok(ClauseKind::Accumulate(self.expression())),
             "epochs" => Ok(ClauseKind::Epochs(self.expression())),
+            "stop" => {
+                self.expect_word("when", "write `stop when plateaus(\"loss\") > 0`")?;
+                Ok(ClauseKind::Stop(self.expression()))
+            }
             "report" => Ok(ClauseKind::Report(self.expressions())),
             _ => Ok(ClauseKind::Show(self.expressions())),
         }

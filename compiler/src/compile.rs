@@ -104,6 +104,7 @@ fn task(task: &Task, schedule: &Schedule, code: &CompiledCode) -> ProgramTask {
             let function = |function| code.region_function(function);
             ProgramWork::Contraction(Box::new(product.resolve(function)))
         }
+        Work::Library(call) => ProgramWork::Library(call.clone()),
         Work::Guard(value) => ProgramWork::Guard {
             offset: schedule.memory.offset(*value),
             dtype: schedule.memory.dtype(*value),

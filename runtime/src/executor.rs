@@ -8,6 +8,7 @@ use crate::arena::{Arena, CACHE_LINE};
 use crate::cpu::FlushSubnormals;
 use crate::dtype::DType;
 use crate::gemm::Product;
+use crate::library::LibraryCall;
 use crate::profile::{Profile, ThreadTimes};
 use crate::program::{Frame, Outcome, PieceFunction, Program, Slot, Work};
 use crate::schedule::{Schedule, Share, Stage};
@@ -42,6 +43,7 @@ struct Task {
 enum Action {
     Native(PieceFunction),
     Product(Box<Product>),
+    Library(Box<LibraryCall>),
     Guard { offset: usize, dtype: DType },
 }
 
@@ -85,7 +87,12 @@ impl Executor {
             Action::Product(product) => product.scratch_bytes(),
             _ => 0,
         });
-        let scratch_bytes = program.scratch_bytes + product_scratch.max().unwrap_or(0);
+        let library_scratch = tasks.iter().map(|task| match &task.action {
+            Action::Library(call) => call.routine.scratch_bytes(),
+            _ => 0,
+        });
+        let generated = program.scratch_bytes + product_scratch.max().unwrap_or(0);
+        let scratch_bytes = generated.max(library_scratch.max().unwrap_or(0));
         Executor {
             team: Team::new(schedule.threads),
             arena: Arena::new(program.arena_bytes),
@@ -320,6 +327,13 @@ impl Task {
                 assert_eq!(contraction.pieces(), task.pieces as usize, "kernel {}", task.kernel);
                 Action::Product(Box::new(Product::new(contraction, program.cpu)))
             }
+            Work::Library(call) => {
+                if let Err(problem) = call.verify(program.arena_bytes) {
+                    panic!("kernel {}: {problem}", task.kernel);
+                }
+                assert_eq!(call.routine.pieces(), task.pieces as usize, "kernel {}", task.kernel);
+                Action::Library(call.clone())
+            }
             &Work::Guard { offset, dtype } => {
                 assert!(dtype.is_float() && offset % dtype.size() == 0, "guard {}", task.kernel);
                 assert!(offset + dtype.size() <= program.arena_bytes, "guard {}", task.kernel);
@@ -344,6 +358,14 @@ impl Task {
                 for piece in share.pieces.clone() {
                     // SAFETY: as above; operands were checked to lie in the arena.
                     unsafe { product.run_piece(frame, piece as usize) };
+                }
+                true
+            }
+            Action::Library(call) => {
+                for piece in share.pieces.clone() {
+                    // SAFETY: as above; operands and result were checked to lie in the arena, and
+                    // scratch memory is as large as the call needs.
+                    unsafe { call.run_piece(frame, piece as usize) };
                 }
                 true
             }

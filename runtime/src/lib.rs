@@ -10,6 +10,7 @@ pub mod cpu;
 pub mod dtype;
 pub mod executor;
 pub mod gemm;
+pub mod library;
 pub mod profile;
 pub mod program;
 pub mod random;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::contraction::Contraction;
 use crate::cpu::Cpu;
 use crate::dtype::DType;
+use crate::library::LibraryCall;
 
 /// Where generated code finds its data while it runs. Passed by pointer; the layout is part of
 /// the contract with the code generator.
@@ -109,6 +110,8 @@ pub enum Work {
     Native(PieceFunction),
     /// A matrix product by the runtime's micro-kernels.
     Contraction(Box<Contraction>),
+    /// A routine of the library.
+    Library(Box<LibraryCall>),
     /// Ends the step early, before later phases touch any state, unless the value at this arena
     /// offset is finite. Always alone in its phase.
     Guard {

@@ -323,6 +323,11 @@ impl<'a> Translator<'a> {
                     this.lanes.load_one(dtype, access)
                 }))
             }
+            LoopInstructionKind::Gather { buffer, address, index, stride, extent } => {
+                let indexed = self.indexed(dtype, self.values[index], *stride, *extent);
+                let first = self.element(*buffer, address);
+                Some(self.gather_one(dtype, first, indexed))
+            }
             LoopInstructionKind::Masked { operand, constraints, fill } => {
                 let operand = self.values[operand];
                 match self.guard(constraints) {

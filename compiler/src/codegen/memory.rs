@@ -1,12 +1,15 @@
 //! Loads and stores.
 
 use cranelift::codegen::ir::{self, BlockArg, InstBuilder, types};
+use cranelift::prelude::IntCC;
 
 use super::abi;
 use super::function::{MEMORY, Translator};
+use super::indices::multiply;
 use super::lanes::{Held, LaneBuilder, Width};
 use crate::index::{Atom, Expression};
 use crate::kernel::loops::{Address, AxisId, BufferId};
+use crate::op::indexing::missing;
 use crate::op::lowering::{Lane, Lanes};
 use crate::types::{DType, Scalar};
 
@@ -15,6 +18,15 @@ use crate::types::{DType, Scalar};
 pub(super) struct Element {
     pub(super) pointer: ir::Value,
     pub(super) displacement: i32,
+}
+
+/// Where a computed index leads.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Indexed {
+    /// Bytes from the element at index 0.
+    pub(super) bytes: ir::Value,
+    /// Whether the index lies inside, as a lane of one.
+    pub(super) inside: Lane,
 }
 
 /// Distance between the elements of neighbouring indices.
@@ -127,6 +139,42 @@ impl Translator<'_> {
                 (start, stride)
             }
         }
+    }
+
+    /// Where an index leads, in elements of `dtype` of which neighbours are `stride` apart: to
+    /// index 0 if it lies outside `0..extent`.
+    pub(super) fn indexed(
+        &mut self,
+        dtype: DType,
+        index: Lane,
+        stride: usize,
+        extent: usize,
+    ) -> Indexed {
+        let index = self.lanes.value(index);
+        let builder = &mut self.lanes.builder;
+        // As an unsigned number, a negative index is larger than any extent.
+        let end = builder.ins().iconst(types::I32, extent as i64);
+        let inside = builder.ins().icmp(IntCC::UnsignedLessThan, index, end);
+        let index = builder.ins().uextend(types::I64, index);
+        let zero = builder.ins().iconst(types::I64, 0);
+        let index = builder.ins().select(inside, index, zero);
+        let bytes = multiply(builder, index, (stride * dtype.size()) as i64);
+        Indexed { bytes, inside: self.lanes.hold(DType::Bool, Width::One, inside) }
+    }
+
+    /// The element that an index leads to, `first` being the one at index 0.
+    pub(super) fn gather_one(&mut self, dtype: DType, first: Element, indexed: Indexed) -> Lane {
+        let element = self.indexed_element(first, indexed);
+        let lane = self.lanes.load_one(dtype, element);
+        let missing = self.lanes.scalar_constant(Scalar::new(dtype, missing(dtype)));
+        let missing = self.lanes.hold(dtype, Width::One, missing);
+        self.lanes.select(indexed.inside, lane, missing)
+    }
+
+    /// The address of the element that an index leads to.
+    pub(super) fn indexed_element(&mut self, first: Element, indexed: Indexed) -> Element {
+        let pointer = self.lanes.ins().iadd(first.pointer, indexed.bytes);
+        Element { pointer, ..first }
     }
 
     /// What `load` gives if the guard (0 or 1) holds, else the fill value; `load` is reached only

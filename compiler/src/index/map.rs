@@ -94,6 +94,15 @@ impl IndexMap {
         )
     }
 
+    /// Reversal of some axes.
+    pub fn reverse(shape: &[usize], axes: &[usize]) -> IndexMap {
+        let index = |axis: usize| match axes.contains(&axis) {
+            true => Expression::constant(shape[axis] as i64 - 1).plus(&Expression::axis(axis).times(-1)),
+            false => Expression::axis(axis),
+        };
+        IndexMap::new(shape, (0..shape.len()).map(index))
+    }
+
     /// Padding of an operand of shape `from`; `to` is the result's shape.
     pub fn pad(
         from: &[usize],

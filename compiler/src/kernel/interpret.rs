@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use petgraph::algo::toposort;
 
 use super::{
-    AxisRole, Body, InstructionId, InstructionKind, KernelBody, KernelGraph, Product,
+    AxisRole, Body, InstructionId, InstructionKind, KernelBody, KernelGraph, Library, Product,
     ProductOperand, ValueId,
 };
 use crate::index::IndexMap;
+use crate::op::indexing::missing;
+use crate::op::library::evaluate_routine;
 use crate::op::{ArgKind, RandomKind};
 use crate::types::{DType, Scalar};
 
@@ -37,6 +39,7 @@ pub fn interpret(
         match &graph.kernels[kernel].body {
             KernelBody::Fused(body) => run_body(&mut memory, body, random),
             KernelBody::Product(product) => run_product(&mut memory, product, random),
+            KernelBody::Library(library) => run_library(&mut memory, library),
         }
     }
     memory.tensors
@@ -59,6 +62,23 @@ impl Memory<'_> {
             Some(index) => self.tensors[&value][self.position(value, &index)],
             None => map.fill().expect("a map with constraints has a fill value").value(),
         }
+    }
+
+    /// The element whose index along `axis` is `index`.
+    fn gather(
+        &self,
+        (value, axis): (ValueId, usize),
+        map: &IndexMap,
+        index: f64,
+        point: &[usize],
+    ) -> f64 {
+        let mut place = map.evaluate(point).expect("gatherings have no constraints");
+        let ty = &self.graph.values[value.0 as usize].ty;
+        if index < 0.0 || index >= ty.shape[axis] as f64 {
+            return missing(ty.dtype);
+        }
+        place[axis] = index as usize;
+        self.tensors[&value][self.position(value, &place)]
     }
 
     fn write(&mut self, value: ValueId, map: &IndexMap, point: &[usize], element: f64) {
@@ -143,6 +163,9 @@ fn run_row(
                 .map(|(place, point)| match kind {
                     InstructionKind::Constant(value) => value.value(),
                     InstructionKind::Load { value, map } => memory.read(*value, map, point),
+                    InstructionKind::Gather { value, map, axis, index } => {
+                        memory.gather((*value, *axis), map, of(index, place), point)
+                    }
                     InstructionKind::Accumulator => accumulator.expect("a finished product"),
                     InstructionKind::Index(e) => e.evaluate(point) as f64,
                     InstructionKind::Random { kind, stream, index } => {
@@ -181,6 +204,13 @@ fn arg_reduce(kind: ArgKind, elements: &[f64]) -> f64 {
     let best = (1..elements.len())
         .fold(0, |best, place| if better(elements[place], elements[best]) { place } else { best });
     best as f64
+}
+
+fn run_library(memory: &mut Memory<'_>, library: &Library) {
+    let operands: Vec<&[f64]> =
+        library.operands.iter().map(|operand| &memory.tensors[operand][..]).collect();
+    let result = evaluate_routine(&library.routine, library.dtype, &operands);
+    memory.tensors.insert(library.result, result);
 }
 
 fn run_product(memory: &mut Memory<'_>, product: &Product, random: RandomNumbers<'_>) {

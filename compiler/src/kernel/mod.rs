@@ -17,6 +17,8 @@ use std::collections::BTreeSet;
 use petgraph::graph::{DiGraph, NodeIndex};
 use smallvec::SmallVec;
 
+use cygnet_runtime::library::Routine;
+
 use crate::graph::{NodeId, SlotInfo};
 use crate::index::{Expression, IndexMap};
 use crate::op::{ArgKind, Elementwise, RandomKind, ReduceKind};
@@ -92,6 +94,8 @@ pub enum KernelBody {
     Fused(Body),
     /// A batched matrix product.
     Product(Box<Product>),
+    /// A routine of the runtime's library.
+    Library(Library),
 }
 
 /// How a kernel iterates over an axis.
@@ -152,6 +156,18 @@ pub enum InstructionKind {
         value: ValueId,
         /// From the point to the element.
         map: IndexMap,
+    },
+    /// An element of a materialized value at an index that is computed: NaN (0 for other types
+    /// than floats) where the index lies outside.
+    Gather {
+        /// What is read.
+        value: ValueId,
+        /// From the point to the element at index 0 of the indexed axis, without constraints.
+        map: IndexMap,
+        /// The axis of the value that is indexed.
+        axis: usize,
+        /// The index along it, an i32.
+        index: InstructionId,
     },
     /// The finished product at this point; only in epilogues of products.
     Accumulator,
@@ -228,7 +244,31 @@ pub enum ProductOperand {
     Computed(Body),
 }
 
+/// A routine of the runtime's library on whole tensors, all of them dense and row-major.
+#[derive(Clone, Debug)]
+pub struct Library {
+    /// The routine.
+    pub routine: Routine,
+    /// The element type that it works on.
+    pub dtype: DType,
+    /// What it reads.
+    pub operands: SmallVec<[ValueId; 2]>,
+    /// What it writes.
+    pub result: ValueId,
+}
+
 impl Body {
+    /// The body that copies a tensor of this type from one value to another.
+    pub fn copy(from: ValueId, to: ValueId, ty: &TensorType) -> Body {
+        let parallel = |&extent: &usize| Axis { extent, role: AxisRole::Parallel };
+        let mut body = Body { axes: ty.shape.iter().map(parallel).collect(), ..Body::default() };
+        let map = IndexMap::identity(&ty.shape);
+        let load = InstructionKind::Load { value: from, map: map.clone() };
+        let instruction = body.push(load, ty.dtype);
+        body.stores.push(Store { value: to, map, instruction });
+        body
+    }
+
     /// The instruction with this number.
     pub fn instruction(&self, id: InstructionId) -> &Instruction {
         &self.instructions[id.0 as usize]
@@ -248,7 +288,9 @@ impl Body {
     /// The values that the body reads, one for each load.
     pub fn loaded(&self) -> impl Iterator<Item = ValueId> {
         self.instructions.iter().filter_map(|instruction| match instruction.kind {
-            InstructionKind::Load { value, .. } => Some(value),
+            InstructionKind::Load { value, .. } | InstructionKind::Gather { value, .. } => {
+                Some(value)
+            }
             _ => None,
         })
     }
@@ -270,6 +312,9 @@ impl Body {
                     map.indices().iter().any(varies) || condition(map)
                 }
                 InstructionKind::Index(e) | InstructionKind::Random { index: e, .. } => varies(e),
+                InstructionKind::Gather { map, index, .. } => {
+                    of(index) || map.indices().iter().any(varies)
+                }
                 InstructionKind::Apply(_, operands) => operands.iter().any(of),
                 InstructionKind::Cast(operand) => of(operand),
                 InstructionKind::Masked(operand, map) => of(operand) || condition(map),
@@ -290,7 +335,8 @@ impl InstructionKind {
             | InstructionKind::Index(_)
             | InstructionKind::Random { .. } => &[],
             InstructionKind::Apply(_, operands) => operands,
-            InstructionKind::Cast(operand)
+            InstructionKind::Gather { index: operand, .. }
+            | InstructionKind::Cast(operand)
             | InstructionKind::Masked(operand, _)
             | InstructionKind::Reduce(_, operand)
             | InstructionKind::ArgReduce(_, operand) => std::slice::from_ref(operand),
@@ -301,17 +347,19 @@ impl InstructionKind {
 impl Kernel {
     /// The values that the kernel writes.
     pub fn stored(&self) -> impl Iterator<Item = ValueId> {
-        let body = match &self.body {
-            KernelBody::Fused(body) => body,
-            KernelBody::Product(product) => &product.epilogue,
+        let (stores, result) = match &self.body {
+            KernelBody::Fused(body) => (&body.stores[..], None),
+            KernelBody::Product(product) => (&product.epilogue.stores[..], None),
+            KernelBody::Library(library) => (&[][..], Some(library.result)),
         };
-        body.stores.iter().map(|store| store.value)
+        stores.iter().map(|store| store.value).chain(result)
     }
 
     /// The values that the kernel reads, each once.
     pub fn loaded(&self) -> BTreeSet<ValueId> {
         match &self.body {
             KernelBody::Fused(body) => body.loaded().collect(),
+            KernelBody::Library(library) => library.operands.iter().copied().collect(),
             KernelBody::Product(product) => {
                 let operands = [&product.left, &product.right].into_iter();
                 let operands = operands.flat_map(|operand| match operand {

@@ -2,11 +2,12 @@
 
 use std::fmt;
 
+use cygnet_runtime::library::{Cumulate, Routine, Scatter, Sort};
 use petgraph::algo::toposort;
 
 use super::{
     AxisRole, Body, Cost, Instruction, InstructionId, InstructionKind, Kernel, KernelBody,
-    KernelGraph, KernelId, Product, ProductOperand, ValueId,
+    KernelGraph, KernelId, Library, Product, ProductOperand, ValueId,
 };
 use crate::index::IndexMap;
 use crate::op::{ArgKind, Primitive, RandomKind, ReduceKind};
@@ -93,6 +94,7 @@ fn write_kernel(f: &mut fmt::Formatter<'_>, kernel: &Kernel, notes: &[String]) -
             write_body(f, body, "  ")
         }
         KernelBody::Product(product) => write_product(f, product),
+        KernelBody::Library(library) => write_library(f, library),
     }
 }
 
@@ -105,6 +107,29 @@ fn write_axes(f: &mut fmt::Formatter<'_>, body: &Body) -> fmt::Result {
         write!(f, "{} i{number} < {}{role}", if number == 0 { "" } else { "," }, axis.extent)?;
     }
     Ok(())
+}
+
+/// `v3 = scatter_add f32 of v1, v2`, and the extents.
+fn write_library(f: &mut fmt::Formatter<'_>, library: &Library) -> fmt::Result {
+    let Library { routine, dtype, operands, result } = library;
+    write!(f, "\n  {result} = {} {dtype} of", routine.name())?;
+    for (place, operand) in operands.iter().enumerate() {
+        write!(f, "{} {operand}", if place == 0 { "" } else { "," })?;
+    }
+    match routine {
+        Routine::Scatter(Scatter { batch, extent, count, width, .. }) => {
+            write!(f, "\n  batch {batch}, {count} of {extent} rows of {width}")
+        }
+        Routine::Cumulate(Cumulate { reverse, exclusive, outer, length, inner, .. }) => {
+            write!(f, "\n  along {length} of [{outer}, {length}, {inner}]")?;
+            f.write_str(if *reverse { ", reverse" } else { "" })?;
+            f.write_str(if *exclusive { ", exclusive" } else { "" })
+        }
+        Routine::Sort(Sort { descending, rows, length, kept }) => {
+            let order = if *descending { "descending" } else { "ascending" };
+            write!(f, "\n  {rows} rows, {order}, {kept} of {length}")
+        }
+    }
 }
 
 fn write_product(f: &mut fmt::Formatter<'_>, product: &Product) -> fmt::Result {
@@ -162,6 +187,15 @@ impl fmt::Display for Instruction {
         match &self.kind {
             InstructionKind::Constant(value) => write!(f, "{value}"),
             InstructionKind::Load { value, map } => f.write_str(&access(*value, map)),
+            InstructionKind::Gather { value, map, axis, index } => {
+                let indices: Vec<String> = (map.indices().iter().enumerate())
+                    .map(|(place, e)| match place == *axis {
+                        true => format!("%{}", index.0),
+                        false => e.to_string(),
+                    })
+                    .collect();
+                write!(f, "{value}[{}]", indices.join(", "))
+            }
             InstructionKind::Accumulator => f.write_str("product"),
             InstructionKind::Index(index) => write!(f, "index {index}"),
             InstructionKind::Random { kind, stream, index } => {

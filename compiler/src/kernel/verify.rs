@@ -6,10 +6,10 @@ use petgraph::algo::is_cyclic_directed;
 use petgraph::visit::EdgeRef;
 
 use super::{
-    AxisRole, Body, InstructionKind, Kernel, KernelBody, KernelGraph, KernelId, Product,
+    AxisRole, Body, InstructionKind, Kernel, KernelBody, KernelGraph, KernelId, Library, Product,
     ProductOperand, ValueId,
 };
-use crate::index::{IndexMap, row_major_strides};
+use crate::index::{Expression, IndexMap, row_major_strides};
 use crate::op::Primitive;
 use crate::types::{DType, Shape, TensorType};
 
@@ -112,7 +112,25 @@ fn verify_kernel(graph: &KernelGraph, kernel: &Kernel) -> Result<(), String> {
             verify_body(graph, body, None)
         }
         KernelBody::Product(product) => verify_product(graph, product),
+        KernelBody::Library(library) => verify_library(graph, library),
     }
+}
+
+/// Operands and result are as many, and as large, as the routine says.
+fn verify_library(graph: &KernelGraph, library: &Library) -> Result<(), String> {
+    let Library { routine, dtype, operands, result } = library;
+    let expected = routine.operands(*dtype);
+    if expected.len() != operands.len() {
+        return Err(format!("{} of {} operands", routine.name(), operands.len()));
+    }
+    let places = operands.iter().zip(expected).chain([(result, routine.result(*dtype))]);
+    for (value, (elements, dtype)) in places {
+        let ty = &graph.values[value.0 as usize].ty;
+        if ty.dtype != dtype || ty.elements() != elements {
+            return Err(format!("{value} of type {ty} in place of {elements} elements of {dtype}"));
+        }
+    }
+    Ok(())
 }
 
 fn verify_product(graph: &KernelGraph, product: &Product) -> Result<(), String> {
@@ -215,6 +233,20 @@ fn verify_body(graph: &KernelGraph, body: &Body, accumulator: Option<DType>) -> 
                 verify_map(graph, *value, map, &extents)
                     .map_err(|error| format!("%{number}: {error}"))?
                     .dtype
+            }
+            InstructionKind::Gather { value, map, axis, .. } => {
+                let ty = verify_map(graph, *value, map, &extents)
+                    .map_err(|error| format!("%{number}: {error}"))?;
+                if map.indices().get(*axis).and_then(Expression::as_constant) != Some(0) {
+                    return Err(format!("%{number}: {map} does not start at index 0 of axis {axis}"));
+                }
+                if !map.constraints().is_empty() {
+                    return Err(format!("%{number}: an index under conditions"));
+                }
+                if same() != DType::I32 {
+                    return Err(format!("%{number}: an index of type {}", same()));
+                }
+                ty.dtype
             }
             InstructionKind::Accumulator => accumulator
                 .ok_or_else(|| format!("%{number}: there is no product outside an epilogue"))?,

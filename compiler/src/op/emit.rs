@@ -3,8 +3,8 @@
 use smallvec::SmallVec;
 
 use super::{
-    Broadcast, Cast, Concat, Constant, Contract, Elementwise, Op, Pad, Permute, Reduce, ReduceKind,
-    Reshape, Slice, StopGradient,
+    Broadcast, Cast, Concat, Constant, Contract, Elementwise, Iota, Op, Pad, Permute, Reduce,
+    ReduceKind, Reshape, Reverse, Slice, StopGradient,
 };
 use crate::types::{Axes, DType, Scalar, Shape, TensorType};
 
@@ -85,6 +85,11 @@ pub trait Emit {
         self.constant(dtype, &shape, value)
     }
 
+    /// The position along an axis of a shape.
+    fn iota(&mut self, dtype: DType, shape: &[usize], axis: usize) -> NodeId {
+        self.emit(Iota { axis, dtype, shape: Shape::from_slice(shape) }.into(), &[])
+    }
+
     /// `node` converted to `dtype`; `node` itself if it has that type.
     fn cast(&mut self, node: NodeId, dtype: DType) -> NodeId {
         if self.type_of(node).dtype == dtype {
@@ -130,6 +135,14 @@ pub trait Emit {
             step: Axes::from_slice(step),
         };
         self.emit(op.into(), &[node])
+    }
+
+    /// `axes` (sorted) from their end to their start; `node` itself if there are none.
+    fn reverse(&mut self, node: NodeId, axes: &[usize]) -> NodeId {
+        if axes.is_empty() {
+            return node;
+        }
+        self.emit(Reverse { axes: Axes::from_slice(axes) }.into(), &[node])
     }
 
     /// Per axis, `low` and `high` elements of `value` around `node` and `interior` ones between

@@ -9,9 +9,12 @@ pub mod contraction;
 pub mod conversion;
 pub mod elementwise;
 pub mod emit;
+pub mod indexing;
 pub mod leaf;
+pub mod library;
 pub mod lowering;
 pub mod movement;
+pub mod ordering;
 pub mod reduction;
 #[cfg(test)]
 mod tests;
@@ -24,8 +27,11 @@ pub use contraction::Contract;
 pub use conversion::{Cast, StopGradient};
 pub use elementwise::Elementwise;
 pub use emit::{Emit, NodeId};
+pub use cygnet_runtime::library::ScatterKind;
+pub use indexing::{Gather, Scatter};
 pub use leaf::{Constant, Iota, Random, RandomKind, Slot};
-pub use movement::{Broadcast, Concat, Pad, Permute, Reshape, Slice, View};
+pub use movement::{Broadcast, Concat, Pad, Permute, Reshape, Reverse, Slice, View};
+pub use ordering::{ArgSort, Cumulate};
 pub use reduction::{ArgKind, ArgReduce, Reduce, ReduceKind};
 
 use crate::array::Array;
@@ -153,6 +159,8 @@ ops! {
     Broadcast(Broadcast),
     /// Every `step`-th element between bounds.
     Slice(Slice),
+    /// Axes from their end to their start.
+    Reverse(Reverse),
     /// Constant margins, and gaps between elements.
     Pad(Pad),
     /// Operands one after another along an axis.
@@ -165,6 +173,14 @@ ops! {
     ArgReduce(ArgReduce),
     /// Batched product summed over shared axes.
     Contract(Contract),
+    /// Slices at indices.
+    Gather(Gather),
+    /// Slices put at indices.
+    Scatter(Scatter),
+    /// Combinations of the elements up to each one.
+    Cumulate(Cumulate),
+    /// Positions of the elements in order.
+    ArgSort(ArgSort),
     /// The operand, opaque to differentiation.
     StopGradient(StopGradient),
 }

@@ -17,6 +17,7 @@ impl Op {
                 | Op::Permute(_)
                 | Op::Broadcast(_)
                 | Op::Slice(_)
+                | Op::Reverse(_)
                 | Op::Pad(_)
                 | Op::View(_)
         )
@@ -34,6 +35,7 @@ impl Op {
                     .map(|axis| (op.stop[axis] - op.start[axis]).div_ceil(op.step[axis]));
                 IndexMap::slice(&extents.collect::<Shape>(), &op.start, &op.step)
             }
+            Op::Reverse(op) => IndexMap::reverse(operand, &op.axes),
             Op::Pad(op) => {
                 let extents = (0..operand.len()).map(|axis| {
                     let gaps = operand[axis].saturating_sub(1) * op.interior[axis];
@@ -270,6 +272,54 @@ impl Primitive for Slice {
         };
         let high: Axes = (0..operand.len()).map(after).collect();
         Ok(smallvec![Some(g.pad(at.cotangent, &self.start, &high, &interior, 0.0))])
+    }
+}
+
+/// The elements of `axes` from their end to their start.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Reverse {
+    /// Strictly increasing; not empty.
+    pub axes: Axes,
+}
+
+impl Primitive for Reverse {
+    fn name(&self) -> &'static str {
+        "reverse"
+    }
+
+    fn doc(&self) -> &'static str {
+        "axes from their end to their start"
+    }
+
+    fn attributes(&self) -> String {
+        format!("axes={:?}", self.axes.as_slice())
+    }
+
+    fn infer(&self, operands: &[&TensorType]) -> Result<TensorType, String> {
+        let [operand] = operands_of(operands)?;
+        let sorted = self.axes.is_sorted_by(|a, b| a < b);
+        if self.axes.is_empty() || !sorted || self.axes.iter().any(|&axis| axis >= operand.rank()) {
+            return Err(format!("{:?} are not axes of {operand} in order", self.axes.as_slice()));
+        }
+        Ok(operand.clone())
+    }
+
+    fn evaluate(&self, operands: &[&Array], result: &TensorType, _: &Context<'_>) -> Array {
+        Array::from_fn(result.clone(), |index| {
+            let mut source = Axes::from_slice(index);
+            for &axis in &self.axes {
+                source[axis] = result.shape[axis] - 1 - index[axis];
+            }
+            operands[0].at(&source)
+        })
+    }
+
+    fn differentiable(&self, _: usize) -> bool {
+        true
+    }
+
+    fn gradient(&self, g: &mut dyn Emit, at: &Application<'_>) -> Result<Cotangents, String> {
+        Ok(smallvec![Some(g.reverse(at.cotangent, &self.axes))])
     }
 }
 

@@ -6,9 +6,12 @@
 //! decisions, and those hold widely.
 
 use cygnet_runtime::gemm;
+use cygnet_runtime::library::Routine;
 
 use crate::index::{Expression, IndexMap};
-use crate::kernel::{Body, Cost, InstructionKind, KernelBody, Product, ProductOperand, ValueId};
+use crate::kernel::{
+    Body, Cost, InstructionKind, KernelBody, Library, Product, ProductOperand, ValueId,
+};
 use crate::op::{ArgKind, Op, ReduceKind};
 use crate::types::{DType, TensorType};
 
@@ -67,6 +70,15 @@ pub const CHEAP: f64 = 0.05;
 /// Nanoseconds per element to pack an operand for a product.
 const PACK: f64 = 0.05;
 
+/// Nanoseconds per index that a scatter reads and compares with the rows of each piece.
+const INDEX: f64 = 8.0;
+
+/// Nanoseconds per element of a running sum, each waiting for the one before.
+const CHAIN: f64 = 1.0;
+
+/// Nanoseconds per element and level of a sort.
+const COMPARISON: f64 = 3.0;
+
 /// f64 has half the lanes of f32.
 fn lane_factor(dtype: DType) -> f64 {
     if dtype == DType::F64 { 2.0 } else { 1.0 }
@@ -119,6 +131,7 @@ pub fn of_kernel<'a>(body: &KernelBody, type_of: &dyn Fn(ValueId) -> &'a TensorT
     let work = match body {
         KernelBody::Fused(body) => of_body(body, type_of),
         KernelBody::Product(product) => of_product(product, type_of),
+        KernelBody::Library(library) => of_library(library, type_of),
     };
     Cost {
         nanoseconds: KERNEL_START + work.computing.max(work.moving),
@@ -136,7 +149,10 @@ pub fn of_operation(op: &Op, operands: &[&TensorType], result: &TensorType) -> f
         Op::Iota(_) | Op::Cast(_) => elements * ARITHMETIC,
         Op::Random(_) => elements * RANDOM_NUMBER,
         Op::Elementwise(function) => elements * function.entry().cost,
-        Op::Concat(_) => elements * VECTOR_ACCESS,
+        Op::Concat(_) | Op::Gather(_) => elements * VECTOR_ACCESS,
+        Op::Scatter(_) | Op::Cumulate(_) | Op::ArgSort(_) => {
+            op.routine(operands).map_or(0.0, |(routine, _)| of_routine(&routine))
+        }
         Op::Reduce(_) | Op::ArgReduce(_) => {
             operands[0].elements() as f64 * lane_factor(operands[0].dtype) * FOLD
         }
@@ -149,6 +165,7 @@ pub fn of_operation(op: &Op, operands: &[&TensorType], result: &TensorType) -> f
         | Op::Permute(_)
         | Op::Broadcast(_)
         | Op::Slice(_)
+        | Op::Reverse(_)
         | Op::Pad(_)
         | Op::View(_) => 0.0,
     }
@@ -173,6 +190,14 @@ fn of_body<'a>(body: &Body, type_of: &dyn Fn(ValueId) -> &'a TensorType) -> Work
                 let ty = type_of(*value);
                 work.transfer(distinct(map, &extents), ty);
                 work.computing += times * lanes * of_access(map, ty);
+            }
+            InstructionKind::Gather { value, map, .. } => {
+                let ty = type_of(*value);
+                work.transfer(times, ty);
+                let along = extents.iter().rposition(|&extent| extent > 1);
+                let row = along.is_some_and(|axis| map.indices().iter().any(|e| e.depends_on(axis)));
+                let access = if row { of_access(map, ty) } else { SCALAR_ACCESS };
+                work.computing += times * lanes * access;
             }
             InstructionKind::Index(_) => work.computing += times * ARITHMETIC,
             InstructionKind::Random { .. } => work.computing += times * lanes * RANDOM_NUMBER,
@@ -200,6 +225,34 @@ fn of_body<'a>(body: &Body, type_of: &dyn Fn(ValueId) -> &'a TensorType) -> Work
         work.computing += ty.elements() as f64 * of_access(&store.map, ty);
     }
     work
+}
+
+fn of_library<'a>(library: &Library, type_of: &dyn Fn(ValueId) -> &'a TensorType) -> Work {
+    let mut work = Work { computing: of_routine(&library.routine), ..Work::default() };
+    for &value in library.operands.iter().chain([&library.result]) {
+        let ty = type_of(value);
+        work.transfer(ty.elements() as f64, ty);
+    }
+    work
+}
+
+/// Nanoseconds of a routine beside the bytes moved.
+fn of_routine(routine: &Routine) -> f64 {
+    match routine {
+        Routine::Scatter(scatter) => {
+            let indices = (scatter.batch * scatter.count) as f64;
+            indices * (INDEX + scatter.width as f64 * FOLD)
+        }
+        Routine::Cumulate(cumulate) => {
+            let elements = (cumulate.outer * cumulate.length * cumulate.inner) as f64;
+            elements * if cumulate.inner == 1 { CHAIN } else { 4.0 * FOLD }
+        }
+        Routine::Sort(sort) => {
+            let elements = (sort.rows * sort.length) as f64;
+            let kept = (sort.kept.max(2) as f64).log2();
+            elements * COMPARISON * kept
+        }
+    }
 }
 
 /// At most how many elements a map reaches from a domain with these extents.

@@ -1,11 +1,7 @@
 //! Copies that make updates and outputs regular.
 
 use crate::graph::NodeId;
-use crate::index::IndexMap;
-use crate::kernel::{
-    Axis, AxisRole, Body, Cost, InstructionKind, Kernel, KernelBody, KernelGraph, KernelId, Store,
-    Value, ValueId,
-};
+use crate::kernel::{Body, Cost, Kernel, KernelBody, KernelGraph, KernelId, Value, ValueId};
 
 /// Predicted nanoseconds to copy a byte within the second-level cache, reading and writing.
 const NANOSECONDS_PER_BYTE: f64 = 0.015;
@@ -41,14 +37,7 @@ pub fn add_copy(graph: &mut KernelGraph, from: ValueId) -> (KernelId, ValueId) {
     let source = graph.values[from.0 as usize].clone();
     let to = ValueId(graph.values.len() as u32);
     graph.values.push(Value { slot: None, ..source.clone() });
-    let shape = &source.ty.shape;
-    let axes =
-        shape.iter().map(|&extent| Axis { extent, role: AxisRole::Parallel }).collect::<Vec<_>>();
-    let mut body = Body { axes, ..Body::default() };
-    let map = IndexMap::identity(shape);
-    let load = InstructionKind::Load { value: from, map: map.clone() };
-    let instruction = body.push(load, source.ty.dtype);
-    body.stores.push(Store { value: to, map, instruction });
+    let body = Body::copy(from, to, &source.ty);
     let bytes = 2.0 * source.ty.bytes() as f64;
     let kernel = Kernel {
         name: "copy".to_owned(),

@@ -9,6 +9,8 @@ mod order;
 mod pieces;
 pub mod product;
 
+use cygnet_runtime::library::LibraryCall;
+
 use crate::kernel::loops::Function;
 use crate::kernel::{KernelBody, KernelGraph, KernelId, ValueId};
 use memory::{Demand, Memory};
@@ -45,6 +47,8 @@ pub enum Work {
     Function(usize),
     /// A matrix product.
     Product(Box<ProductTask>),
+    /// A routine of the runtime's library.
+    Library(Box<LibraryCall>),
     /// Checks that a value is finite.
     Guard(ValueId),
 }
@@ -55,7 +59,7 @@ impl Work {
         let functions = match self {
             Work::Function(function) => [Some(*function), None, None],
             Work::Product(task) => [&task.left, &task.right, &task.output].map(Source::function),
-            Work::Guard(_) => [None; 3],
+            Work::Library(_) | Work::Guard(_) => [None; 3],
         };
         functions.into_iter().flatten()
     }
@@ -107,6 +111,16 @@ fn task(
             let task = product::describe(&name, product, memory, functions);
             let pieces = task.pieces();
             (Work::Product(Box::new(task)), pieces)
+        }
+        KernelBody::Library(library) => {
+            let call = LibraryCall {
+                routine: library.routine.clone(),
+                dtype: library.dtype,
+                operands: library.operands.iter().map(|&value| memory.offset(value)).collect(),
+                result: memory.offset(library.result),
+            };
+            let pieces = call.routine.pieces();
+            (Work::Library(Box::new(call)), pieces)
         }
     };
     Task { kernel: id, work, pieces, piece_cost: nanoseconds / pieces.max(1) as f64 }

@@ -172,16 +172,20 @@ fn is_pointwise(kernel: &Kernel, old: ValueId, new: ValueId) -> bool {
     let (body, operands): (&Body, &[&ProductOperand]) = match &kernel.body {
         KernelBody::Fused(body) => (body, &[]),
         KernelBody::Product(product) => (&product.epilogue, &[&product.left, &product.right]),
+        KernelBody::Library(_) => return false,
     };
     let in_operands = operands.iter().any(|operand| match operand {
         ProductOperand::Value(value, _) => *value == old,
-        ProductOperand::Computed(body) => loads(body).any(|(value, _)| value == old),
+        ProductOperand::Computed(body) => body.loaded().any(|value| value == old),
     });
     let reduces = body.instructions.iter().any(|instruction| {
         matches!(instruction.kind, InstructionKind::Reduce(..) | InstructionKind::ArgReduce(..))
     });
+    let gathers = body.instructions.iter().any(|instruction| {
+        matches!(instruction.kind, InstructionKind::Gather { value, .. } if value == old)
+    });
     let Some(store) = body.stores.iter().find(|store| store.value == new) else { return false };
-    !in_operands && !reduces && loads(body).all(|(value, map)| value != old || *map == store.map)
+    !in_operands && !reduces && !gathers && loads(body).all(|(value, map)| value != old || *map == store.map)
 }
 
 fn loads(body: &Body) -> impl Iterator<Item = (ValueId, &IndexMap)> {

@@ -51,10 +51,15 @@ fn op_in_f64(op: &Op) -> Op {
         | Op::Permute(_)
         | Op::Broadcast(_)
         | Op::Slice(_)
+        | Op::Reverse(_)
         | Op::Concat(_)
         | Op::Reduce(_)
         | Op::ArgReduce(_)
         | Op::Contract(_)
+        | Op::Gather(_)
+        | Op::Scatter(_)
+        | Op::Cumulate(_)
+        | Op::ArgSort(_)
         | Op::StopGradient(_) => {}
     }
     op

@@ -4,7 +4,7 @@ use cygnet_compiler::array::Array;
 use cygnet_compiler::differentiate::{DifferentiationError, gradient};
 use cygnet_compiler::evaluate::Evaluator;
 use cygnet_compiler::graph::{Emit, Graph, NodeId, SlotRole};
-use cygnet_compiler::op::{Context, Op, ReduceKind};
+use cygnet_compiler::op::{Context, Op, ReduceKind, ScatterKind};
 use cygnet_compiler::types::{Axes, DType, TensorType};
 
 /// The sum, over some nodes of a graph, of their inner products with directions that are given
@@ -110,6 +110,8 @@ impl Projection {
         let is_sum = match &node.op {
             Op::Contract(_) => true,
             Op::Reduce(reduce) => reduce.kind == ReduceKind::Sum,
+            Op::Cumulate(cumulate) => cumulate.kind == ReduceKind::Sum,
+            Op::Scatter(scatter) => scatter.kind == ScatterKind::Add,
             _ => false,
         };
         if !is_sum {

@@ -156,7 +156,7 @@ fn view<'a>(name: &'a str, compiled: &'a Compiled, places: &Places<'_>) -> Kerne
             kernel: task.kernel.index(),
             guard: match &task.work {
                 Work::Guard(value) => Some(value.0),
-                Work::Function(_) | Work::Product(_) => None,
+                Work::Function(_) | Work::Product(_) | Work::Library(_) => None,
             },
             pieces: task.pieces,
             functions: task.work.functions().collect(),

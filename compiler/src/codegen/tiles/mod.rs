@@ -7,6 +7,7 @@
 mod access;
 mod calls;
 mod fold;
+mod gather;
 mod guard;
 mod plan;
 mod segment;
@@ -16,6 +17,7 @@ use std::collections::HashMap;
 use cranelift::codegen::ir::{self, InstBuilder, types};
 
 use self::fold::LaneFold;
+use self::gather::GatheredRow;
 use self::guard::Guards;
 use self::plan::{Plan, Step, TILE, slot_size};
 use self::segment::LoopShape;
@@ -35,6 +37,8 @@ struct TilesCode<'s> {
     /// Where the accesses of varying instructions begin, and how they go on.
     rows: HashMap<usize, (Element, Stride)>,
     guards: Guards,
+    /// Where the indices of gatherings lead that are the same for all elements.
+    gathers: HashMap<usize, GatheredRow>,
     /// The loops of each step.
     shapes: Vec<LoopShape>,
     folds: HashMap<usize, LaneFold>,
@@ -102,6 +106,7 @@ impl Translator<'_> {
             }
         }
         let guards = self.guards(axis, &plan, body);
+        let gathers = self.gathered_rows(&plan, body);
         let shapes: Vec<LoopShape> = plan
             .steps
             .iter()
@@ -128,6 +133,7 @@ impl Translator<'_> {
             plan,
             rows,
             guards,
+            gathers,
             shapes,
             folds,
             slots,

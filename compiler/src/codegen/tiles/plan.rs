@@ -136,6 +136,7 @@ impl<'b> Planner<'b> {
             effect if effect.is_effect() => Role::Effect,
             _ if !varies => Role::Uniform,
             LoopInstructionKind::Load { .. } | LoopInstructionKind::Index(_) => Role::Leaf,
+            LoopInstructionKind::Gather { .. } if operands.is_empty() => Role::Leaf,
             LoopInstructionKind::Random { .. } => Role::Call,
             LoopInstructionKind::Apply(function, _) => match function.entry().lowering {
                 Lowering::Inline(_) => Role::Inline,
@@ -208,7 +209,10 @@ impl<'b> Planner<'b> {
     fn is_read(&self, written: usize) -> bool {
         let buffers = &self.function.buffers;
         self.body.iter().any(|instruction| match instruction.kind {
-            LoopInstructionKind::Load { buffer, .. } => buffers[buffer].overlaps(&buffers[written]),
+            LoopInstructionKind::Load { buffer, .. }
+            | LoopInstructionKind::Gather { buffer, .. } => {
+                buffers[buffer].overlaps(&buffers[written])
+            }
             _ => false,
         })
     }

@@ -190,6 +190,16 @@ impl Translator<'_> {
                     _ => this.load_lane(code, group, n, (*buffer, address)),
                 }));
             }
+            LoopInstructionKind::Gather { buffer, address, index, .. } => {
+                let place = (*buffer, address);
+                return Some(match code.gathers.get(&n) {
+                    Some(&row) => self.gather_along(code, group, n, place, row),
+                    None => {
+                        let index = self.operand(code, cut, group, *index);
+                        self.gather_each(code, group, n, place, index)
+                    }
+                });
+            }
             LoopInstructionKind::Masked { operand, fill, .. } => {
                 let operand = self.operand(code, cut, group, *operand);
                 let Some(inside) = self.inside(code, cut, group, n) else { return Some(operand) };

@@ -12,6 +12,7 @@ use super::{
     Range, Statement,
 };
 use crate::index::{Constraint, Expression};
+use crate::op::indexing::missing;
 use crate::op::lowering::Lowering;
 use crate::op::{ArgKind, RandomKind, ReduceKind};
 use crate::types::{DType, Scalar};
@@ -126,6 +127,13 @@ impl State<'_, '_> {
                 Some(match (self.holds(constraints), fill) {
                     (false, Some(fill)) => fill.value(),
                     _ => self.load(*buffer, address),
+                })
+            }
+            LoopInstructionKind::Gather { buffer, address, index, stride, extent } => {
+                let index = self.values[index];
+                Some(match index >= 0.0 && index < *extent as f64 {
+                    true => self.load(*buffer, &address.moved(index as i64 * *stride as i64)),
+                    false => missing(dtype),
                 })
             }
             LoopInstructionKind::Masked { operand, constraints, fill } => {

@@ -200,6 +200,20 @@ pub enum LoopInstructionKind {
         /// The value elsewhere; present exactly if there are constraints.
         fill: Option<Scalar>,
     },
+    /// An element at a computed index: NaN (0 for other types than floats) if the index lies
+    /// outside `0..extent`; then nothing is read.
+    Gather {
+        /// Where from.
+        buffer: BufferId,
+        /// The element at index 0.
+        address: Address,
+        /// The index, an i32.
+        index: LaneId,
+        /// Elements between neighbouring indices.
+        stride: usize,
+        /// Number of indices.
+        extent: usize,
+    },
     /// `operand` where all constraints hold, else `fill`.
     Masked {
         /// The value inside.

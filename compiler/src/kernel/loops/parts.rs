@@ -8,7 +8,8 @@ impl LoopInstructionKind {
     pub fn operands(&self) -> &[LaneId] {
         match self {
             LoopInstructionKind::Apply(_, operands) => operands,
-            LoopInstructionKind::Masked { operand: value, .. }
+            LoopInstructionKind::Gather { index: value, .. }
+            | LoopInstructionKind::Masked { operand: value, .. }
             | LoopInstructionKind::Cast(value)
             | LoopInstructionKind::Store { value, .. }
             | LoopInstructionKind::Accumulate { value, .. }
@@ -27,6 +28,7 @@ impl LoopInstructionKind {
     pub fn access(&self) -> Option<(BufferId, &Address)> {
         match self {
             LoopInstructionKind::Load { buffer, address, .. }
+            | LoopInstructionKind::Gather { buffer, address, .. }
             | LoopInstructionKind::Store { buffer, address, .. }
             | LoopInstructionKind::Accumulate { buffer, address, .. } => Some((*buffer, address)),
             _ => None,
@@ -68,6 +70,18 @@ impl LoopInstructionKind {
         };
         let constraints = self.constraints().iter().map(|constraint| &constraint.expression);
         address.into_iter().chain(index).chain(constraints)
+    }
+}
+
+impl Address {
+    /// The element that lies so many elements further on.
+    pub fn moved(&self, distance: i64) -> Address {
+        match self {
+            Address::Offset(expression) => {
+                Address::Offset(expression.plus(&Expression::constant(distance)))
+            }
+            Address::Tile => Address::Tile,
+        }
     }
 }
 

@@ -121,6 +121,9 @@ impl Display for LoopInstructionKind {
                 write_constraints(f, constraints)?;
                 fill.map_or(Ok(()), |fill| write!(f, " else {fill}"))
             }
+            LoopInstructionKind::Gather { buffer, address, index, stride, extent } => {
+                write!(f, "gather b{buffer}[{address} + {stride}*{index}] of {extent}")
+            }
             LoopInstructionKind::Masked { operand, constraints, fill } => {
                 write!(f, "masked {operand}")?;
                 write_constraints(f, constraints)?;

@@ -143,7 +143,10 @@ impl Verifier<'_> {
             match &instruction.kind {
                 LoopInstructionKind::Store { buffer, .. }
                 | LoopInstructionKind::Accumulate { buffer, .. } => stored.push(*buffer),
-                LoopInstructionKind::Load { buffer, .. } if stored.contains(buffer) => {
+                LoopInstructionKind::Load { buffer, .. }
+                | LoopInstructionKind::Gather { buffer, .. }
+                    if stored.contains(buffer) =>
+                {
                     let rule = "loads come before stores to the same buffer".into();
                     return Err(self.invalid(instruction, rule));
                 }
@@ -174,6 +177,14 @@ impl Verifier<'_> {
                 fill.map_or(Ok(()), |fill| same(fill.dtype, *dtype))?;
                 self.constraints(constraints)?;
                 self.access(*buffer, address, *dtype, constraints.is_empty())
+            }
+            LoopInstructionKind::Gather { buffer, address, index, stride, extent } => {
+                same(self.value(*index)?, DType::I32)?;
+                check(*extent > 0, || "there is no index".into())?;
+                check(*address != Address::Tile, || "a tile is not indexed".into())?;
+                self.access(*buffer, address, *dtype, true)?;
+                let last = address.moved(((extent - 1) * stride) as i64);
+                self.access(*buffer, &last, *dtype, true)
             }
             LoopInstructionKind::Masked { operand, constraints, fill } => {
                 same(fill.dtype, *dtype)?;

@@ -75,6 +75,10 @@ pub enum Kind {
     ArgReduce,
     /// [`Op::Contract`].
     Contract,
+    /// [`Op::Gather`].
+    Gather,
+    /// What a routine of the runtime computes ([`Op::routine`]).
+    Routine,
     /// [`Op::StopGradient`].
     StopGradient,
 }
@@ -93,12 +97,15 @@ impl Kind {
             | Op::Permute(_)
             | Op::Broadcast(_)
             | Op::Slice(_)
+            | Op::Reverse(_)
             | Op::Pad(_)
             | Op::View(_) => Kind::View,
             Op::Concat(_) => Kind::Concat,
             Op::Reduce(_) => Kind::Reduce,
             Op::ArgReduce(_) => Kind::ArgReduce,
             Op::Contract(_) => Kind::Contract,
+            Op::Gather(_) => Kind::Gather,
+            Op::Scatter(_) | Op::Cumulate(_) | Op::ArgSort(_) => Kind::Routine,
             Op::StopGradient(_) => Kind::StopGradient,
         }
     }

@@ -41,31 +41,17 @@ pub(super) fn assemble(graph: &Graph, drafts: Vec<Draft>) -> KernelGraph {
         for place in loads_of(&mut draft.body) {
             *place = sources[&NodeId(place.0)];
         }
-        let stores = match &mut draft.body {
-            KernelBody::Fused(body) => &mut body.stores,
-            KernelBody::Product(product) => &mut product.epilogue.stores,
-        };
-        let mut copies = Vec::new();
-        for store in stores.iter_mut() {
-            let node = NodeId(store.value.0);
-            store.value = written[&node];
-            for &value in extra.get(&node).into_iter().flatten() {
-                copies.push(Store { value, ..store.clone() });
-            }
-        }
-        stores.extend(copies);
-        let stored: Vec<ValueId> = stores.iter().map(|store| store.value).collect();
         let inputs = draft.inputs.iter().map(|node| sources[node]).collect();
-        let cost = cost::of_kernel(&draft.body, &|value| &result.values[value.0 as usize].ty);
-        let kernel = result.kernels.add_node(Kernel {
-            name: draft.name,
-            body: draft.body,
-            nodes: draft.nodes.into_iter().collect(),
-            reasons: draft.reasons,
-            cost,
-        });
-        writers.extend(stored.into_iter().map(|value| (value, kernel)));
+        let mut copies = Vec::new();
+        name_results(graph, &mut draft, &written, &extra, &mut copies);
+        let kernel = add_kernel(&mut result, draft);
+        writers.extend(result.kernels[kernel].stored().map(|value| (value, kernel)));
         readers.push((kernel, inputs));
+        for (from, copy) in copies {
+            let kernel = add_kernel(&mut result, copy);
+            writers.extend(result.kernels[kernel].stored().map(|value| (value, kernel)));
+            readers.push((kernel, vec![from]));
+        }
     }
     for (reader, inputs) in readers {
         for value in inputs {
@@ -75,6 +61,49 @@ pub(super) fn assemble(graph: &Graph, drafts: Vec<Draft>) -> KernelGraph {
         }
     }
     result
+}
+
+/// Names the values that a draft writes. A routine writes one value: if there are further ones for
+/// its node, drafts that copy it are added to `copies`, with the values that they read.
+fn name_results(
+    graph: &Graph,
+    draft: &mut Draft,
+    written: &BTreeMap<NodeId, ValueId>,
+    extra: &BTreeMap<NodeId, Vec<ValueId>>,
+    copies: &mut Vec<(ValueId, Draft)>,
+) {
+    let extra_of = |node: NodeId| extra.get(&node).into_iter().flatten().copied();
+    let stores = match &mut draft.body {
+        KernelBody::Fused(body) => &mut body.stores,
+        KernelBody::Product(product) => &mut product.epilogue.stores,
+        KernelBody::Library(library) => {
+            let node = NodeId(library.result.0);
+            library.result = written[&node];
+            for value in extra_of(node) {
+                let copy = Draft::copy(graph, node, [library.result, value]);
+                copies.push((library.result, copy));
+            }
+            return;
+        }
+    };
+    let mut again = Vec::new();
+    for store in stores.iter_mut() {
+        let node = NodeId(store.value.0);
+        store.value = written[&node];
+        again.extend(extra_of(node).map(|value| Store { value, ..store.clone() }));
+    }
+    stores.extend(again);
+}
+
+fn add_kernel(graph: &mut KernelGraph, draft: Draft) -> KernelId {
+    let cost = cost::of_kernel(&draft.body, &|value| &graph.values[value.0 as usize].ty);
+    graph.kernels.add_node(Kernel {
+        name: draft.name,
+        body: draft.body,
+        nodes: draft.nodes.into_iter().collect(),
+        reasons: draft.reasons,
+        cost,
+    })
 }
 
 fn add_value(graph: &mut KernelGraph, ty: TensorType, slot: Option<u32>, node: NodeId) -> ValueId {
@@ -120,7 +149,9 @@ pub(super) fn keeps_slot(graph: &Graph, slot: u32, node: NodeId) -> bool {
 fn loads_of(body: &mut KernelBody) -> Vec<&mut ValueId> {
     fn of_body(body: &mut Body) -> impl Iterator<Item = &mut ValueId> {
         body.instructions.iter_mut().filter_map(|instruction| match &mut instruction.kind {
-            InstructionKind::Load { value, .. } => Some(value),
+            InstructionKind::Load { value, .. } | InstructionKind::Gather { value, .. } => {
+                Some(value)
+            }
             _ => None,
         })
     }
@@ -132,6 +163,7 @@ fn loads_of(body: &mut KernelBody) -> Vec<&mut ValueId> {
     }
     match body {
         KernelBody::Fused(body) => of_body(body).collect(),
+        KernelBody::Library(library) => library.operands.iter_mut().collect(),
         KernelBody::Product(product) => {
             let mut places = of_operand(&mut product.left);
             places.extend(of_operand(&mut product.right));

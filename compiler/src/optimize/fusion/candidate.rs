@@ -24,6 +24,8 @@ pub(super) enum Frame {
     Rows(Shape, Axes),
     /// The result of a contraction.
     Product(Rc<Layout>),
+    /// The whole result of a node that a routine of the runtime computes.
+    Routine(NodeId),
 }
 
 impl Frame {
@@ -33,6 +35,7 @@ impl Frame {
             Frame::Points(shape) => parallel_axes(shape),
             Frame::Rows(shape, axes) => reduction_axes(shape, axes),
             Frame::Product(layout) => layout.result_axes(),
+            Frame::Routine(_) => Vec::new(),
         }
     }
 
@@ -47,7 +50,7 @@ impl Frame {
     pub fn reducing(&self) -> Option<(&[usize], &[usize])> {
         match self {
             Frame::Rows(shape, axes) => Some((shape, axes)),
-            Frame::Points(_) | Frame::Product(_) => None,
+            Frame::Points(_) | Frame::Product(_) | Frame::Routine(_) => None,
         }
     }
 
@@ -64,6 +67,7 @@ impl Frame {
             Frame::Product(layout) => {
                 vec![(layout.result.clone(), size(layout.result.domain()))]
             }
+            Frame::Routine(_) => Vec::new(),
         }
     }
 }
@@ -86,7 +90,7 @@ impl Plan {
     pub fn key(&self) -> PlanKey {
         let product = match &self.frame {
             Frame::Product(layout) => Some(layout.node),
-            Frame::Points(_) | Frame::Rows(..) => None,
+            Frame::Points(_) | Frame::Rows(..) | Frame::Routine(_) => None,
         };
         (self.frame.axes(), product, self.inside.clone(), self.packed.clone())
     }
@@ -95,7 +99,7 @@ impl Plan {
         let inliner = Inliner::new(survey.graph, self.frame.axes(), reads);
         match &self.frame {
             Frame::Product(layout) => inliner.with_accumulator(layout.node, layout.result.clone()),
-            Frame::Points(_) | Frame::Rows(..) => inliner,
+            Frame::Points(_) | Frame::Rows(..) | Frame::Routine(_) => inliner,
         }
     }
 
@@ -149,14 +153,30 @@ impl Candidate {
         }
         inliner.retain_storable(&mut exports);
         let draft = plan.draft(survey, inliner.finish(), Vec::new());
-        let graph = survey.graph;
-        let type_of = |value: ValueId| graph.type_of(NodeId(value.0));
-        let price = cost::of_kernel(&draft.body, &type_of).nanoseconds;
+        // What is indexed is read from memory even if it is computed, too.
+        exports.retain(|node, _| !draft.inputs.contains(node));
+        let price = price(survey, &draft);
+        Candidate { plan, exports, inputs: draft.inputs, price, reason }
+    }
+
+    /// A candidate that computes a node by a routine of the runtime.
+    pub fn routine(survey: &Survey<'_>, node: NodeId, reason: &'static str) -> Candidate {
+        let plan = Plan {
+            frame: Frame::Routine(node),
+            inside: BTreeSet::from([node]),
+            packed: [BTreeSet::new(), BTreeSet::new()],
+        };
+        let draft = Draft::routine(survey.graph, node);
+        let exports = Places::from([(node, IndexMap::identity(&survey.graph.type_of(node).shape))]);
+        let price = price(survey, &draft);
         Candidate { plan, exports, inputs: draft.inputs, price, reason }
     }
 
     /// The kernel that writes `outputs`, which are among the exports.
     pub fn draft(&self, survey: &Survey<'_>, outputs: Vec<NodeId>) -> Draft {
+        if let Frame::Routine(node) = self.plan.frame {
+            return Draft::routine(survey.graph, node).because(self.reason.to_owned());
+        }
         let reads = |node: NodeId| !self.plan.inside.contains(&node);
         let mut inliner = self.plan.inliner(survey, &reads);
         for &node in &outputs {
@@ -164,4 +184,10 @@ impl Candidate {
         }
         self.plan.draft(survey, inliner.finish(), outputs).because(self.reason.to_owned())
     }
+}
+
+/// Predicted nanoseconds of a draft.
+fn price(survey: &Survey<'_>, draft: &Draft) -> f64 {
+    let type_of = |value: ValueId| survey.graph.type_of(NodeId(value.0));
+    cost::of_kernel(&draft.body, &type_of).nanoseconds
 }

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use super::inline::{Inlined, Inliner};
+use super::inline::{Inlined, Inliner, tensor_of};
 use super::product::{Layout, parallel_axes};
 use crate::graph::{Graph, NodeId};
-use crate::index::{Expression, IndexMap};
-use crate::kernel::{Axis, AxisRole, KernelBody};
+use crate::index::{Expression, IndexMap, row_major_strides};
+use crate::kernel::{Axis, AxisRole, Body, KernelBody, Library, ValueId};
 use crate::op::{Emit, Op};
+use crate::types::TensorType;
 
 /// A kernel that may become part of the cover.
 #[derive(Clone, Debug)]
@@ -49,6 +50,29 @@ pub(super) fn kept_indices(shape: &[usize], axes: &[usize]) -> IndexMap {
     IndexMap::new(shape, kept.map(Expression::axis))
 }
 
+/// Whether a node reads an operand from memory, whatever kernel computes the node.
+pub(super) fn reads_tensor(op: &Op, operand: usize) -> bool {
+    op.is_routine() || (matches!(op, Op::Gather(_)) && operand == 0)
+}
+
+/// The node whose dense tensor is, element by element, that of `node` under another shape.
+fn dense_source(graph: &Graph, node: NodeId) -> NodeId {
+    let mut source = node;
+    while let [operand] = graph.node(source).operands[..] {
+        let (shape, result) = (&graph.type_of(operand).shape, graph.type_of(source));
+        let Some(map) = graph.node(source).op.index_map(shape) else { break };
+        let own = IndexMap::identity(&result.shape).offset(&row_major_strides(&result.shape));
+        let renames = map.constraints().is_empty()
+            && graph.type_of(operand).elements() == result.elements()
+            && map.offset(&row_major_strides(shape)) == own;
+        if !renames {
+            break;
+        }
+        source = operand;
+    }
+    source
+}
+
 impl Draft {
     /// The kernel that computes one node from its operands, all of which are read from memory
     /// (constants excepted).
@@ -59,6 +83,9 @@ impl Draft {
         let reason = "every node is a kernel of its own".to_owned();
         if matches!(node.op, Op::Contract(_)) {
             return Draft::of_product(graph, id, &reads).because(reason);
+        }
+        if node.op.is_routine() {
+            return Draft::routine(graph, id).because(reason);
         }
         let (axes, place) = match reduced_axes(&node.op) {
             Some(axes) => {
@@ -103,6 +130,43 @@ impl Draft {
         let name = name_of(graph, &nodes);
         let body = KernelBody::Product(Box::new(product));
         Draft { body, outputs, inputs, nodes, name, reasons: Vec::new() }
+    }
+
+    /// The kernel of a node that a routine of the runtime computes.
+    pub fn routine(graph: &Graph, id: NodeId) -> Draft {
+        let node = graph.node(id);
+        let types: Vec<&TensorType> =
+            node.operands.iter().map(|operand| graph.type_of(*operand)).collect();
+        let (routine, dtype) = node.op.routine(&types).expect("a routine computes the node");
+        let sources = node.operands.iter().map(|&operand| dense_source(graph, operand));
+        let operands: Vec<NodeId> = sources.collect();
+        let name = routine.name().to_owned();
+        let library = Library {
+            routine,
+            dtype,
+            operands: operands.iter().map(|&operand| tensor_of(operand)).collect(),
+            result: tensor_of(id),
+        };
+        Draft {
+            body: KernelBody::Library(library),
+            outputs: vec![id],
+            inputs: BTreeSet::from_iter(operands),
+            nodes: BTreeSet::from([id]),
+            name,
+            reasons: Vec::new(),
+        }
+    }
+
+    /// The kernel that copies a node's tensor from one value, numbered already, to another.
+    pub fn copy(graph: &Graph, node: NodeId, [from, to]: [ValueId; 2]) -> Draft {
+        Draft {
+            body: KernelBody::Fused(Body::copy(from, to, graph.type_of(node))),
+            outputs: Vec::new(),
+            inputs: BTreeSet::new(),
+            nodes: BTreeSet::from([node]),
+            name: "copy".to_owned(),
+            reasons: vec!["two slots get one new value".to_owned()],
+        }
     }
 
     /// Adds a reason.

@@ -185,7 +185,11 @@ impl<'a> Inliner<'a> {
             return Some(self.moved(*first, &movement, map));
         }
         Some(match &node.op {
-            Op::Slot(_) | Op::Contract(_) => return None,
+            Op::Slot(_)
+            | Op::Contract(_)
+            | Op::Scatter(_)
+            | Op::Cumulate(_)
+            | Op::ArgSort(_) => return None,
             Op::Constant(constant) => self.push(InstructionKind::Constant(constant.value), dtype),
             Op::Iota(iota) => {
                 let index = map.indices()[iota.axis].clone();
@@ -207,6 +211,7 @@ impl<'a> Inliner<'a> {
             }
             Op::StopGradient(_) => self.value(operand(0), map),
             Op::Concat(concat) => self.joined(id, node, concat.axis, map),
+            Op::Gather(gather) => self.gathered(node, gather.batch, map)?,
             Op::Reduce(reduce) => {
                 let place = self.place_of_reduced(operand(0), &reduce.axes, map)?;
                 let operand = self.value(operand(0), &place);
@@ -221,6 +226,7 @@ impl<'a> Inliner<'a> {
             | Op::Permute(_)
             | Op::Broadcast(_)
             | Op::Slice(_)
+            | Op::Reverse(_)
             | Op::Pad(_)
             | Op::View(_) => unreachable!("movements have index maps"),
         })
@@ -243,6 +249,24 @@ impl<'a> Inliner<'a> {
         }
         let value = self.value(operand, &place);
         self.push(InstructionKind::Masked(value, place.with_fill(fill)), fill.dtype)
+    }
+
+    /// The element of a gathering, whose first operand lies in memory. Under conditions its index
+    /// might lead anywhere, so there it is not computed.
+    fn gathered(&mut self, node: &Node, batch: usize, map: &IndexMap) -> Option<InstructionId> {
+        if !map.constraints().is_empty() {
+            return None;
+        }
+        let [x, indices] = node.operands[..] else { unreachable!("a tensor and indices") };
+        let listed = self.graph.type_of(indices).rank();
+        let domain: Shape = map.domain().into();
+        let (place, inside) = map.indices().split_at(listed);
+        let index = self.value(indices, &IndexMap::new(&domain, place.iter().cloned()));
+        let slices = place[..batch].iter().cloned().chain([Expression::constant(0)]);
+        let first = IndexMap::new(&domain, slices.chain(inside.iter().cloned()));
+        self.inputs.insert(x);
+        let kind = InstructionKind::Gather { value: tensor_of(x), map: first, axis: batch, index };
+        Some(self.push(kind, node.ty.dtype))
     }
 
     /// The element of a concatenation: each operand has its range of the joined axis. Operands

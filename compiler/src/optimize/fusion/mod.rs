@@ -38,7 +38,9 @@ pub fn fuse(graph: &Graph, options: &OptimizeOptions) -> KernelGraph {
 /// A kernel for each node but slots and constants.
 fn separate(survey: &Survey<'_>) -> Vec<Draft> {
     let graph = survey.graph;
-    let inline = |id| matches!(graph.node(id).op, Op::Slot(_) | Op::Constant(_));
-    let nodes = survey.needed().filter(|id| !inline(*id) || survey.roots.contains(id));
+    let is_slot = |id| matches!(graph.node(id).op, Op::Slot(_));
+    let inline = |id| matches!(graph.node(id).op, Op::Constant(_)) && !survey.is_read(id);
+    let nodes = survey.needed().filter(|id| !is_slot(*id));
+    let nodes = nodes.filter(|id| !inline(*id) || survey.roots.contains(id));
     nodes.map(|id| Draft::of_node(graph, id)).collect()
 }

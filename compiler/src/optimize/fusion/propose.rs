@@ -60,6 +60,10 @@ impl Proposer<'_, '_> {
             match &self.survey.graph.node(node).op {
                 Op::Contract(_) => self.products(node),
                 Op::Reduce(_) | Op::ArgReduce(_) => self.rows(&[node]),
+                op if op.is_routine() => {
+                    let reason = "a routine of the runtime";
+                    self.offer(Candidate::routine(self.survey, node, reason));
+                }
                 _ => self.points(&[node]),
             }
         }
@@ -70,7 +74,11 @@ impl Proposer<'_, '_> {
         if !self.known.insert(plan.key()) {
             return;
         }
-        let candidate = Candidate::new(self.survey, plan, targets, reason);
+        self.offer(Candidate::new(self.survey, plan, targets, reason));
+    }
+
+    /// Adds a candidate, and demands what it reads.
+    fn offer(&mut self, candidate: Candidate) {
         for &input in &candidate.inputs {
             let slot = matches!(self.survey.graph.node(input).op, Op::Slot(_));
             if self.demanded.insert(input) && !slot {
@@ -235,6 +243,7 @@ impl Proposer<'_, '_> {
             let node = graph.node(id);
             match &node.op {
                 Op::Contract(_) | Op::Slot(_) => {}
+                op if op.is_routine() => {}
                 op => match reduced_axes(op) {
                     Some(axes) => {
                         let shape = &graph.type_of(node.operands[0]).shape;

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use smallvec::SmallVec;
 
 use super::assemble::keeps_slot;
+use super::draft::reads_tensor;
 use crate::graph::{Graph, NodeId};
 use crate::op::{Emit, Op};
 use crate::optimize::cost;
@@ -78,7 +79,21 @@ impl<'g> Survey<'g> {
 
     /// Whether a node's tensor is wanted outside a kernel that computes it, whose nodes these are.
     pub fn leaves(&self, node: NodeId, inside: &BTreeSet<NodeId>) -> bool {
-        self.roots.contains(&node) || self.users(node).iter().any(|user| !inside.contains(user))
+        let outside = |user: &NodeId| !inside.contains(user) || self.reads_tensor(*user, node);
+        self.roots.contains(&node) || self.users(node).iter().any(outside)
+    }
+
+    /// Whether some node reads this one from memory, whatever kernels compute them.
+    pub fn is_read(&self, node: NodeId) -> bool {
+        self.users(node).iter().any(|&user| self.reads_tensor(user, node))
+    }
+
+    fn reads_tensor(&self, user: NodeId, node: NodeId) -> bool {
+        let user = self.graph.node(user);
+        let operands = user.operands.iter().enumerate();
+        operands
+            .filter(|(_, operand)| **operand == node)
+            .any(|(place, _)| reads_tensor(&user.op, place))
     }
 
     /// Whether a node is cheaper to compute again than to store and load.

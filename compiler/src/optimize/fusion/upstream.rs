@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::draft::reduced_axes;
+use super::draft::{reads_tensor, reduced_axes};
 use super::survey::Survey;
 use crate::graph::NodeId;
 use crate::op::{Emit, Op};
@@ -72,8 +72,12 @@ fn want_operands(
     rows: usize,
     pending: &mut Pending,
 ) {
-    let moves = survey.graph.node(node).op.is_movement();
-    for &operand in &survey.graph.node(node).operands {
+    let op = &survey.graph.node(node).op;
+    let moves = op.is_movement();
+    for (place, &operand) in survey.graph.node(node).operands.iter().enumerate() {
+        if reads_tensor(op, place) {
+            continue;
+        }
         let fewer = survey.elements(operand) < survey.elements(node).min(rows);
         *pending.entry(operand).or_default() |= repeated || (moves && fewer);
     }
@@ -94,6 +98,7 @@ fn decide(
         let op = &survey.graph.node(node).op;
         let joins = match op {
             Op::Slot(_) | Op::Contract(_) => false,
+            op if op.is_routine() => false,
             _ if survey.is_free(node) || op.is_movement() => true,
             _ if inside.len() >= MOST_NODES || (repeated && !growth.repeating) => false,
             Op::Reduce(_) | Op::ArgReduce(_) if !fits(survey, node, growth.reducing) => false,

@@ -36,7 +36,9 @@ impl Analysis {
                 depth = depth.max(level[operand.0 as usize]);
             }
             match &instruction.kind {
-                InstructionKind::Load { map, .. } | InstructionKind::Masked(_, map) => {
+                InstructionKind::Load { map, .. }
+                | InstructionKind::Gather { map, .. }
+                | InstructionKind::Masked(_, map) => {
                     axes |= axes_of_map(map);
                 }
                 InstructionKind::Index(index) | InstructionKind::Random { index, .. } => {
@@ -122,6 +124,9 @@ fn axes_of_map(map: &IndexMap) -> AxisSet {
     indices.chain(constraints).fold(0, |set, expression| set | axes_of(expression))
 }
 
+/// How bad it is for the choice of a tile axis if neighbours along it are not neighbours in memory.
+const APART: f64 = -2.0;
+
 /// The axis whose neighbours are neighbours in memory for most accesses; of equals, the innermost.
 fn choose_tile_axis(body: &Body, analysis: &Analysis) -> Option<usize> {
     let searches = (body.instructions.iter())
@@ -130,10 +135,14 @@ fn choose_tile_axis(body: &Body, analysis: &Analysis) -> Option<usize> {
         let quality = |map: &IndexMap| match map.indices()[0].stride(axis) {
             Some(1) => 3.0,
             Some(0) => 1.0,
-            _ => -2.0,
+            _ => APART,
         };
         let loads = body.instructions.iter().map(|instruction| match &instruction.kind {
             InstructionKind::Load { map, .. } => quality(map),
+            InstructionKind::Gather { map, index, .. } => match analysis.varies[index.0 as usize] {
+                varies if varies & (1 << axis) != 0 => APART,
+                _ => quality(map),
+            },
             _ => 0.0,
         });
         let stores = body.stores.iter().map(|store| 2.0 * quality(&store.map));

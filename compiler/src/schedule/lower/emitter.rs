@@ -195,6 +195,13 @@ impl<'a> Emitter<'a> {
                 constraints: map.constraints().iter().cloned().collect(),
                 fill: map.fill(),
             },
+            InstructionKind::Gather { value, map, axis, .. } => LoopInstructionKind::Gather {
+                buffer: self.buffer(*value),
+                address: Address::Offset(map.indices()[0].clone()),
+                index: operands[0],
+                stride: self.memory.strides(*value)[*axis],
+                extent: self.memory.shape(*value)[*axis],
+            },
             InstructionKind::Accumulator => LoopInstructionKind::Load {
                 buffer: self.tile(dtype),
                 address: Address::Tile,

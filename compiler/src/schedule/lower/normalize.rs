@@ -31,7 +31,9 @@ pub fn linearized(body: &Body, memory: &Memory) -> Body {
         .collect();
     let mut body = body.clone();
     for instruction in &mut body.instructions {
-        if let InstructionKind::Load { value, map } = &mut instruction.kind {
+        if let InstructionKind::Load { value, map } | InstructionKind::Gather { value, map, .. } =
+            &mut instruction.kind
+        {
             *map = map.linearized(&memory.strides(*value));
         }
     }
@@ -93,7 +95,9 @@ fn rebased(body: &Body, axes: Vec<Axis>, replacements: &[Expression]) -> Body {
     result.axes = axes;
     for instruction in &mut result.instructions {
         match &mut instruction.kind {
-            InstructionKind::Load { map, .. } | InstructionKind::Masked(_, map) => {
+            InstructionKind::Load { map, .. }
+            | InstructionKind::Gather { map, .. }
+            | InstructionKind::Masked(_, map) => {
                 *map = map_over(map);
             }
             InstructionKind::Index(index) | InstructionKind::Random { index, .. } => {
@@ -127,7 +131,9 @@ fn divisions(body: &Body) -> usize {
             + map.constraints().iter().map(|c| in_expression(&c.expression)).sum::<usize>()
     };
     let in_instructions = body.instructions.iter().map(|instruction| match &instruction.kind {
-        InstructionKind::Load { map, .. } | InstructionKind::Masked(_, map) => in_map(map),
+        InstructionKind::Load { map, .. }
+        | InstructionKind::Gather { map, .. }
+        | InstructionKind::Masked(_, map) => in_map(map),
         InstructionKind::Index(index) | InstructionKind::Random { index, .. } => {
             in_expression(index)
         }

@@ -1,0 +1,137 @@
+use super::*;
+
+/// What a routine makes of operands of 32-bit words, its pieces computed from the last to the
+/// first.
+fn run(routine: Routine, dtype: DType, operands: &[Vec<u32>]) -> Vec<u32> {
+    let mut arena: Vec<u32> = operands.concat();
+    let mut offset = 0;
+    let operands = operands.iter().map(|operand| {
+        offset += 4 * operand.len();
+        offset - 4 * operand.len()
+    });
+    let call = LibraryCall { routine, dtype, operands: operands.collect(), result: offset };
+    // What was there before does not matter.
+    arena.resize(arena.len() + call.routine.result(dtype).0, 77);
+    call.verify(4 * arena.len()).unwrap();
+    let mut scratch = vec![99u32; call.routine.scratch_bytes().div_ceil(4)];
+    let frame = Frame {
+        arena: arena.as_mut_ptr().cast(),
+        scratch: scratch.as_mut_ptr().cast(),
+        seed: 0,
+        step: 0,
+    };
+    for piece in (0..call.routine.pieces()).rev() {
+        // SAFETY: the call was verified; arena and scratch memory belong to this test.
+        unsafe { call.run_piece(&frame, piece) };
+    }
+    arena.split_off(offset / 4)
+}
+
+fn words(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|value| value.to_bits()).collect()
+}
+
+fn floats(words: Vec<u32>) -> Vec<f32> {
+    words.into_iter().map(f32::from_bits).collect()
+}
+
+fn indices(values: &[i32]) -> Vec<u32> {
+    values.iter().map(|&value| value as u32).collect()
+}
+
+#[test]
+fn updates_of_one_row_are_added_or_the_last_one_stays() {
+    let scatter =
+        |kind| Routine::Scatter(Scatter { kind, batch: 2, extent: 3, count: 2, width: 2 });
+    let operands =
+        [indices(&[2, 2, 0, 1]), words(&[1.0, 2.0, 10.0, 20.0, 100.0, 200.0, 1e3, 2e3])];
+    let sums = floats(run(scatter(ScatterKind::Add), DType::F32, &operands));
+    assert_eq!(sums, [0.0, 0.0, 0.0, 0.0, 11.0, 22.0, 100.0, 200.0, 1e3, 2e3, 0.0, 0.0]);
+    let last = floats(run(scatter(ScatterKind::Set), DType::F32, &operands));
+    assert_eq!(last[4..6], [10.0, 20.0]);
+}
+
+#[test]
+fn an_index_outside_spoils_its_matrix_and_no_other() {
+    let scatter = Scatter { kind: ScatterKind::Add, batch: 2, extent: 2, count: 1, width: 1 };
+    for outside in [-1, 2] {
+        let operands = [indices(&[outside, 1]), words(&[3.0, 4.0])];
+        let found = floats(run(Routine::Scatter(scatter), DType::F32, &operands));
+        assert!(found[0].is_nan() && found[1].is_nan());
+        assert_eq!(found[2..], [0.0, 4.0]);
+        let operands = [indices(&[outside, 1]), indices(&[3, 4])];
+        let found = run(Routine::Scatter(scatter), DType::I32, &operands);
+        assert_eq!(found, [0, 0, 0, 4]);
+    }
+}
+
+/// Whichever way the result is cut, each element has one owner.
+#[test]
+fn pieces_cover_the_result() {
+    for (batch, extent, width) in [(1, 3000, 70), (5, 7, 3000), (1, 2, 50_000), (40_000, 3, 1)] {
+        let scatter = Scatter { kind: ScatterKind::Set, batch, extent, count: 1, width };
+        assert!(Routine::Scatter(scatter).pieces() > 1);
+        let row = extent - 1;
+        let operands = [vec![row as u32; batch], vec![5; batch * width]];
+        let found = run(Routine::Scatter(scatter), DType::I32, &operands);
+        for (place, value) in found.into_iter().enumerate() {
+            assert_eq!(value, if place / width % extent == row { 5 } else { 0 }, "{scatter:?}");
+        }
+    }
+}
+
+#[test]
+fn elements_are_cumulated_along_any_axis() {
+    let base = Cumulate {
+        kind: CumulateKind::Sum,
+        reverse: false,
+        exclusive: false,
+        outer: 2,
+        length: 3,
+        inner: 1,
+    };
+    let values = words(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+    let result =
+        |cumulate| floats(run(Routine::Cumulate(cumulate), DType::F32, &[values.clone()]));
+    assert_eq!(result(base), [1.0, 3.0, 6.0, 4.0, 9.0, 15.0]);
+    assert_eq!(result(Cumulate { reverse: true, ..base }), [6.0, 5.0, 3.0, 15.0, 11.0, 6.0]);
+    assert_eq!(result(Cumulate { exclusive: true, ..base }), [0.0, 1.0, 3.0, 0.0, 4.0, 9.0]);
+    let columns = Cumulate { kind: CumulateKind::Product, outer: 1, length: 2, inner: 3, ..base };
+    assert_eq!(result(columns), [1.0, 2.0, 3.0, 4.0, 10.0, 18.0]);
+    let many = Cumulate { outer: 3, length: 11, inner: 1000, ..base };
+    let found = run(Routine::Cumulate(many), DType::I32, &[vec![2; 33_000]]);
+    assert!(Routine::Cumulate(many).pieces() > 1);
+    for (place, value) in found.into_iter().enumerate() {
+        assert_eq!(value as usize, 2 * (place / 1000 % 11 + 1));
+    }
+}
+
+#[test]
+fn a_maximum_keeps_nan() {
+    let cumulate = Cumulate {
+        kind: CumulateKind::Max,
+        reverse: false,
+        exclusive: true,
+        outer: 1,
+        length: 4,
+        inner: 1,
+    };
+    let found = run(Routine::Cumulate(cumulate), DType::F32, &[words(&[1.0, f32::NAN, 2.0, 3.0])]);
+    let found = floats(found);
+    assert_eq!(found[..2], [f32::NEG_INFINITY, 1.0]);
+    assert!(found[2].is_nan() && found[3].is_nan());
+}
+
+#[test]
+fn orders_are_stable_and_nan_is_the_largest() {
+    let values = words(&[2.0, f32::NAN, -1.0, 2.0, f32::INFINITY, -0.0, 0.0, f32::NAN]);
+    let order = |descending, kept| {
+        let sort = Sort { descending, rows: 1, length: 8, kept };
+        run(Routine::Sort(sort), DType::F32, &[values.clone()])
+    };
+    assert_eq!(order(false, 8), [2, 5, 6, 0, 3, 4, 1, 7]);
+    assert_eq!(order(true, 8), [1, 7, 4, 0, 3, 5, 6, 2]);
+    assert_eq!(order(true, 4), [1, 7, 4, 0]);
+    assert_eq!(order(false, 1), [2]);
+    assert!(order(false, 0).is_empty());
+}

@@ -9,8 +9,9 @@ use crate::evaluate::Evaluator;
 use crate::graph::{Emit, Graph, NodeId, Output, SlotRole};
 use crate::op::elementwise::Typing;
 use crate::op::{
-    ArgReduce, Broadcast, Cast, Concat, Constant, Contract, Elementwise, Iota, Op, Pad, Permute,
-    Random, Reduce, ReduceKind, Reshape, Slice, StopGradient,
+    ArgReduce, ArgSort, Broadcast, Cast, Concat, Constant, Contract, Cumulate, Elementwise, Gather,
+    Iota, Op, Pad, Permute, Random, Reduce, ReduceKind, Reshape, Reverse, Scatter, Slice,
+    StopGradient,
 };
 use crate::types::{Axes, DType, Scalar, Shape, TensorType};
 
@@ -177,6 +178,11 @@ impl<'a> Builder<'a> {
                 }
                 self.emit(slice, &[x])
             }
+            Step::Reverse(operand, marked) => {
+                let x = self.any(*operand)?;
+                let axes: Axes = (0..self.ty(x).rank().min(4)).filter(|&a| marked[a]).collect();
+                self.emit(Reverse { axes }, &[x])
+            }
             Step::Pad(operand, sizes, value) => {
                 let x = self.choose(*operand, |ty| (1..=4).contains(&ty.rank()))?;
                 let rank = self.ty(x).rank();
@@ -225,6 +231,35 @@ impl<'a> Builder<'a> {
                 let right = self.choose(*right, |ty| ty.dtype == dtype)?;
                 let contract = pair_axes(self.ty(left), self.ty(right), pairings);
                 self.emit(contract, &[left, right])
+            }
+            Step::Gather([x, indices], batch) => {
+                let x = self.choose(*x, |ty| ty.rank() > 0)?;
+                let indices = self.choose(*indices, |ty| ty.dtype == DType::I32)?;
+                let shared = shared_axes(self.ty(x), self.ty(indices));
+                let batch = (*batch).min(shared).min(self.ty(x).rank() - 1);
+                let indices = self.clamped(indices, self.ty(x).shape[batch])?;
+                self.emit(Gather { batch }, &[x, indices])
+            }
+            Step::Scatter(kind, [updates, indices], extent, batch) => {
+                let updates = self.number_node(*updates)?;
+                let shape = self.ty(updates).shape.clone();
+                let fits = |ty: &TensorType| ty.dtype == DType::I32 && shape.starts_with(&ty.shape);
+                let indices = self.choose(*indices, fits)?;
+                let batch = (*batch).min(self.ty(indices).rank());
+                let indices = self.clamped(indices, *extent)?;
+                self.emit(Scatter { kind: *kind, batch, extent: *extent }, &[indices, updates])
+            }
+            Step::Cumulate(kind, [operand, axis], [reverse, exclusive]) => {
+                let x = self.choose(*operand, |ty| ty.rank() > 0)?;
+                let axis = axis.index(self.ty(x).rank());
+                // The largest of no elements is not of moderate size.
+                let exclusive = *exclusive && *kind != ReduceKind::Max;
+                self.emit(Cumulate { kind: *kind, axis, reverse: *reverse, exclusive }, &[x])
+            }
+            Step::ArgSort(descending, [operand, count]) => {
+                let x = self.choose(*operand, |ty| ty.rank() > 0)?;
+                let count = 1 + count.index(*self.ty(x).shape.last()?);
+                self.emit(ArgSort { descending: *descending, count }, &[x])
             }
             Step::Random(kind, like) => {
                 let shape = self.any(*like).map(|like| self.ty(like).shape.clone())?;
@@ -297,6 +332,14 @@ impl<'a> Builder<'a> {
         self.apply("add", &[product, low])
     }
 
+    /// Indices within an axis.
+    fn clamped(&mut self, indices: NodeId, extent: usize) -> Option<NodeId> {
+        let (first, last) = (self.constant(indices, 0.0)?, extent.checked_sub(1)?);
+        let last = self.constant(indices, last as f64)?;
+        let indices = self.apply("max", &[indices, first])?;
+        self.apply("min", &[indices, last])
+    }
+
     fn softmax(&mut self, x: NodeId) -> Option<NodeId> {
         let shape = self.ty(x).shape.clone();
         let last = shape.len() - 1;
@@ -340,6 +383,11 @@ impl<'a> Builder<'a> {
         self.graph.guards.push(loss);
         RandomGraph { graph: self.graph, slots: self.slots, loss }
     }
+}
+
+/// How many leading axes two tensors share.
+fn shared_axes(a: &TensorType, b: &TensorType) -> usize {
+    a.shape.iter().zip(&b.shape).take_while(|(a, b)| a == b).count()
 }
 
 /// The product of tensors of these types in which pairs of axes of equal extents, first come first

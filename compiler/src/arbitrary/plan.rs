@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
-use crate::op::{ArgKind, Elementwise, RandomKind, ReduceKind};
+use crate::op::{ArgKind, Elementwise, RandomKind, ReduceKind, ScatterKind};
 use crate::types::DType;
 
 /// A plan for a graph.
@@ -52,6 +52,8 @@ pub(super) enum Step {
     Broadcast(Index, Vec<(Index, usize)>),
     /// Start, length and step per axis.
     Slice(Index, [(Index, Index, usize); 4]),
+    /// The marked axes reversed.
+    Reverse(Index, [bool; 4]),
     /// Low, high and interior padding per axis, and its value.
     Pad(Index, [(usize, usize, usize); 4], i8),
     /// This many operands along an axis.
@@ -62,6 +64,15 @@ pub(super) enum Step {
     ArgReduce(ArgKind, Index, Index),
     /// A product; pairs of axes of equal extents become batch axes, are contracted or left.
     Contract([Index; 2], [Pairing; 3]),
+    /// Slices of a tensor at indices, with up to this many batch axes.
+    Gather([Index; 2], usize),
+    /// Slices of the first node's shape put at indices of an axis of this extent, with up to so
+    /// many batch axes.
+    Scatter(ScatterKind, [Index; 2], usize, usize),
+    /// Combinations along an axis, reversed or not, exclusive or not.
+    Cumulate(ReduceKind, [Index; 2], [bool; 2]),
+    /// Positions of the first elements in descending or ascending order.
+    ArgSort(bool, [Index; 2]),
     /// Random numbers in the shape of a node.
     Random(RandomKind, Index),
     /// A constant in the shape of a node.
@@ -122,6 +133,16 @@ fn step() -> impl Strategy<Value = Step> {
     let pairing = select(&[Pairing::Contract, Pairing::Batch, Pairing::Leave][..]);
     let contract = (any::<[Index; 2]>(), prop::array::uniform3(pairing))
         .prop_map(|(operands, pairs)| Step::Contract(operands, pairs));
+    let reverse = (index(), any::<[bool; 4]>()).prop_map(|(x, axes)| Step::Reverse(x, axes));
+    let gather = (any::<[Index; 2]>(), 0..=2usize)
+        .prop_map(|(operands, batch)| Step::Gather(operands, batch));
+    let kinds = select(&[ScatterKind::Add, ScatterKind::Set][..]);
+    let scatter = (kinds, any::<[Index; 2]>(), 1..=4usize, 0..=2usize)
+        .prop_map(|(kind, x, extent, batch)| Step::Scatter(kind, x, extent, batch));
+    let cumulate = (select(&ReduceKind::ALL[..]), any::<[Index; 2]>(), any::<[bool; 2]>())
+        .prop_map(|(kind, x, flags)| Step::Cumulate(kind, x, flags));
+    let arg_sort = (any::<bool>(), any::<[Index; 2]>())
+        .prop_map(|(descending, x)| Step::ArgSort(descending, x));
     let random = (select(&[RandomKind::Uniform, RandomKind::Normal][..]), index())
         .prop_map(|(kind, like)| Step::Random(kind, like));
     let constant = (index(), -3..=3i8).prop_map(|(like, value)| Step::Constant(like, value));
@@ -133,11 +154,16 @@ fn step() -> impl Strategy<Value = Step> {
         2 => permute,
         4 => broadcast,
         2 => slice,
+        1 => reverse,
         2 => pad,
         1 => concat,
         4 => reduce,
         1 => arg_reduce,
         5 => contract,
+        3 => gather,
+        2 => scatter,
+        2 => cumulate,
+        1 => arg_sort,
         1 => random,
         1 => constant,
         1 => iota,

@@ -97,7 +97,9 @@ impl IndexMap {
     /// Reversal of some axes.
     pub fn reverse(shape: &[usize], axes: &[usize]) -> IndexMap {
         let index = |axis: usize| match axes.contains(&axis) {
-            true => Expression::constant(shape[axis] as i64 - 1).plus(&Expression::axis(axis).times(-1)),
+            true => {
+                Expression::constant(shape[axis] as i64 - 1).plus(&Expression::axis(axis).times(-1))
+            }
             false => Expression::axis(axis),
         };
         IndexMap::new(shape, (0..shape.len()).map(index))

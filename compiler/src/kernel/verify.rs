@@ -238,7 +238,9 @@ fn verify_body(graph: &KernelGraph, body: &Body, accumulator: Option<DType>) -> 
                 let ty = verify_map(graph, *value, map, &extents)
                     .map_err(|error| format!("%{number}: {error}"))?;
                 if map.indices().get(*axis).and_then(Expression::as_constant) != Some(0) {
-                    return Err(format!("%{number}: {map} does not start at index 0 of axis {axis}"));
+                    return Err(format!(
+                        "%{number}: {map} does not start at index 0 of axis {axis}"
+                    ));
                 }
                 if !map.constraints().is_empty() {
                     return Err(format!("%{number}: an index under conditions"));

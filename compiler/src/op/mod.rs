@@ -25,9 +25,9 @@ use smallvec::SmallVec;
 
 pub use contraction::Contract;
 pub use conversion::{Cast, StopGradient};
+pub use cygnet_runtime::library::ScatterKind;
 pub use elementwise::Elementwise;
 pub use emit::{Emit, NodeId};
-pub use cygnet_runtime::library::ScatterKind;
 pub use indexing::{Gather, Scatter};
 pub use leaf::{Constant, Iota, Random, RandomKind, Slot};
 pub use movement::{Broadcast, Concat, Pad, Permute, Reshape, Reverse, Slice, View};

@@ -122,7 +122,9 @@ impl Primitive for Cumulate {
     fn doc(&self) -> &'static str {
         match self.kind {
             ReduceKind::Sum => "sum of the elements up to each one along an axis",
-            ReduceKind::Max => "largest of the elements up to each one; the latest has the gradient",
+            ReduceKind::Max => {
+                "largest of the elements up to each one; the latest has the gradient"
+            }
             ReduceKind::Prod => "product of the elements up to each one along an axis",
         }
     }

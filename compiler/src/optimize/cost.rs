@@ -195,7 +195,8 @@ fn of_body<'a>(body: &Body, type_of: &dyn Fn(ValueId) -> &'a TensorType) -> Work
                 let ty = type_of(*value);
                 work.transfer(times, ty);
                 let along = extents.iter().rposition(|&extent| extent > 1);
-                let row = along.is_some_and(|axis| map.indices().iter().any(|e| e.depends_on(axis)));
+                let row =
+                    along.is_some_and(|axis| map.indices().iter().any(|e| e.depends_on(axis)));
                 let access = if row { of_access(map, ty) } else { SCALAR_ACCESS };
                 work.computing += times * lanes * access;
             }

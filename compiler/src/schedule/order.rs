@@ -185,7 +185,10 @@ fn is_pointwise(kernel: &Kernel, old: ValueId, new: ValueId) -> bool {
         matches!(instruction.kind, InstructionKind::Gather { value, .. } if value == old)
     });
     let Some(store) = body.stores.iter().find(|store| store.value == new) else { return false };
-    !in_operands && !reduces && !gathers && loads(body).all(|(value, map)| value != old || *map == store.map)
+    !in_operands
+        && !reduces
+        && !gathers
+        && loads(body).all(|(value, map)| value != old || *map == store.map)
 }
 
 fn loads(body: &Body) -> impl Iterator<Item = (ValueId, &IndexMap)> {

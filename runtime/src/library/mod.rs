@@ -162,7 +162,9 @@ impl LibraryCall {
                 DType::F64 => self.run::<f64>(frame, piece),
                 DType::F32 => self.run::<f32>(frame, piece),
                 DType::I32 => self.run::<i32>(frame, piece),
-                DType::U8 | DType::Bool => unreachable!("verified: not an element type of routines"),
+                DType::U8 | DType::Bool => {
+                    unreachable!("verified: not an element type of routines")
+                }
             }
         }
     }

@@ -43,8 +43,7 @@ fn indices(values: &[i32]) -> Vec<u32> {
 fn updates_of_one_row_are_added_or_the_last_one_stays() {
     let scatter =
         |kind| Routine::Scatter(Scatter { kind, batch: 2, extent: 3, count: 2, width: 2 });
-    let operands =
-        [indices(&[2, 2, 0, 1]), words(&[1.0, 2.0, 10.0, 20.0, 100.0, 200.0, 1e3, 2e3])];
+    let operands = [indices(&[2, 2, 0, 1]), words(&[1.0, 2.0, 10.0, 20.0, 100.0, 200.0, 1e3, 2e3])];
     let sums = floats(run(scatter(ScatterKind::Add), DType::F32, &operands));
     assert_eq!(sums, [0.0, 0.0, 0.0, 0.0, 11.0, 22.0, 100.0, 200.0, 1e3, 2e3, 0.0, 0.0]);
     let last = floats(run(scatter(ScatterKind::Set), DType::F32, &operands));
@@ -91,8 +90,7 @@ fn elements_are_cumulated_along_any_axis() {
         inner: 1,
     };
     let values = words(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
-    let result =
-        |cumulate| floats(run(Routine::Cumulate(cumulate), DType::F32, &[values.clone()]));
+    let result = |cumulate| floats(run(Routine::Cumulate(cumulate), DType::F32, &[values.clone()]));
     assert_eq!(result(base), [1.0, 3.0, 6.0, 4.0, 9.0, 15.0]);
     assert_eq!(result(Cumulate { reverse: true, ..base }), [6.0, 5.0, 3.0, 15.0, 11.0, 6.0]);
     assert_eq!(result(Cumulate { exclusive: true, ..base }), [0.0, 1.0, 3.0, 0.0, 4.0, 9.0]);

@@ -89,7 +89,12 @@ impl Translator<'_> {
     }
 
     /// The address of the whole group, if its elements lie side by side.
-    pub(super) fn vector(&mut self, code: &TilesCode<'_>, group: &Group, n: usize) -> Option<Element> {
+    pub(super) fn vector(
+        &mut self,
+        code: &TilesCode<'_>,
+        group: &Group,
+        n: usize,
+    ) -> Option<Element> {
         let (row, stride) = code.rows[&n];
         let contiguous = self.lanes.width == Width::Four && matches!(stride, Stride::Fixed(1));
         contiguous.then(|| self.at_group(row, stride, code.body[n].dtype.size(), group))

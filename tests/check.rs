@@ -182,6 +182,20 @@ train m() {
     minimize argmax(sum(m(x), over: n), over: 0) using sgd
     batch 8
 }";
+    fields_of_instances: "model net(width: dim = 4) {
+    let up = linear(_, width)
+    fn encode(x: f32[n, d]) = up(x)
+}
+model outer(x: f32[n, 4]) {
+    let inner = net(_)
+    let y = inner.encod(x) + inner(x) + net.encode(x)
+    let f = linear(_, 8)
+    y + inner.widht + f.out + f.size + inner.encode(_)
+}";
+    entry_point_with_a_wrong_default: "model net(width: dim = 4) {
+    fn forward(x: f32[n, width], h: f32[width] = \"none\") = x + h
+    fn other(x: f32[n, width]) = x + y
+}";
     path_with_values: "let n = 3\nuse \"layers{n}.cyg\"";
     unrolled_without_end: "fn f(x: f32[n]) {
     var y = 0
@@ -343,6 +357,10 @@ macro_rules! refusals {
 const TWO_MODELS: &str = "model small(x: f32[n, 4], width: dim = 8) = x |> linear(width)
 model large(x: f32[n, 4]) = x |> linear(80)";
 
+const ENTRIES: &str = "model net(width: dim = 4) {
+    fn encode(x: f32[n, width], scale: f32[] = 2.0) = x * scale
+}";
+
 const TRAINED: &str = "model m(x: f32[n, t], k: int = 1) = x |> linear(k)
 train m(lr: float = 0.1, rows: dim = 2, shuffle: bool = true) {
     data x: f32[n, t] from csv(\"a.csv\")
@@ -357,6 +375,9 @@ refusals! {
     unknown_settings: TWO_MODELS, Some("small"), [("widht", "4"), ("depth", "2")];
     bad_settings: TWO_MODELS, Some("small"), [("width", "wide")];
     no_model: "fn f(x) = x", None, [];
+    no_such_entry_point: ENTRIES, Some("net.encod"), [];
+    entry_point_of_a_plain_model: TWO_MODELS, Some("small.encode"), [];
+    bad_scalar: ENTRIES, Some("net.encode"), [("n", "2"), ("scale", "large")];
     untyped_input: "model m(x) = x + 1", None, [];
     open_input: "model m(x: f32[..., 4]) = x + 1", None, [];
     size_of_the_data: TRAINED, None, [];

@@ -3,6 +3,7 @@
 mod check;
 mod data;
 mod elaborate;
+mod entry_points;
 mod format;
 mod gradcheck;
 mod inspect;

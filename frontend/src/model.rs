@@ -35,8 +35,8 @@ pub struct Model {
 }
 
 impl Model {
-    /// Compiles a model of a package for these sizes of its free dims. Without a name, the
-    /// package's only model is taken. Parameters get their initial values, by seed 0.
+    /// Compiles a model of a package, or an entry point of one (`vae.sample`), for these sizes of
+    /// its free dims. Without a name, the package's only model is taken. Parameters get their initial values, by seed 0.
     ///
     /// # Errors
     /// Everything that is wrong with the program, as diagnostics with spans into
@@ -103,8 +103,8 @@ impl Model {
         self.session.step();
     }
 
-    /// A copy of an output of the last run: `output`, or `output0`, `output1`, … of a model that
-    /// returns a tuple.
+    /// A copy of an output of the last run: `output`, or of a model that returns a tuple the names
+    /// in it, with `output0`, `output1`, … for parts that are no names.
     ///
     /// # Errors
     /// If there is no such output.

@@ -229,8 +229,7 @@ fn model(
     settings: BTreeMap<String, String>,
     inputs: &BTreeMap<String, Tensor>,
 ) -> Result<Subject, Error> {
-    let dims = feed::dims(package, name, inputs)?;
-    let bindings = Bindings { dims, settings };
+    let bindings = feed::bindings(package, name, settings, inputs)?;
     let model = elaborate_model(package, name, &bindings, program::Mode::Inference)?;
     Ok(Subject { name: model.name, program: model.program, objectives: Vec::new() })
 }

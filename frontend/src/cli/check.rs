@@ -50,11 +50,14 @@ pub fn run(arguments: &Arguments, console: &Console) -> Result<(), Failure> {
 }
 
 fn describe_model(model: &ModelSummary) -> String {
-    let inputs: Vec<String> =
-        model.inputs.iter().map(|(name, ty)| format!("{name}: {ty}")).collect();
-    let mut text = format!("model {}({})", model.name, inputs.join(", "));
-    if let Some(output) = &model.output {
-        text += &format!(" -> {output}");
+    let mut text = match model.entry_points.as_slice() {
+        [] => signature(&model.name, &model.inputs, model.output.as_deref()),
+        _ => model.name.clone(),
+    };
+    text.insert_str(0, "model ");
+    for entry in &model.entry_points {
+        let signature = signature(&entry.name, &entry.inputs, entry.output.as_deref());
+        text += &format!("\n  fn {signature}");
     }
     let width = model.parameters.iter().map(|parameter| parameter.path.len()).max().unwrap_or(0);
     for parameter in &model.parameters {
@@ -66,6 +69,12 @@ fn describe_model(model: &ModelSummary) -> String {
         text += &format!("\n  needs {constraint}");
     }
     text
+}
+
+fn signature(name: &str, inputs: &[(String, String)], output: Option<&str>) -> String {
+    let inputs: Vec<String> = inputs.iter().map(|(name, ty)| format!("{name}: {ty}")).collect();
+    let result = output.map_or(String::new(), |output| format!(" -> {output}"));
+    format!("{name}({}){result}", inputs.join(", "))
 }
 
 fn describe_recipe(recipe: &RecipePlan) -> String {

@@ -1,12 +1,14 @@
 //! `cygnet eval`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
 
 use crate::error::Error;
-use crate::train::{Metrics, TrainOptions, Trainer};
+use crate::language::package::Package;
+use crate::train::{Metrics, StoredWeights, TrainOptions, Trainer};
 
 use super::common::{Execution, Settings, base_of, load_package};
 use super::console::{Console, Failure};
@@ -37,13 +39,35 @@ struct Evaluated {
     metrics: Metrics,
 }
 
+/// Sets what the recipe was trained with, unless it is set already.
+fn restore_settings(
+    package: &Package,
+    arguments: &Arguments,
+    settings: &mut BTreeMap<String, String>,
+) -> Result<(), Error> {
+    let stored = StoredWeights::read(&arguments.weights)?;
+    let chosen = package
+        .recipes()
+        .filter(|recipe| arguments.recipe.as_ref().is_none_or(|name| recipe.name.name == *name));
+    for recipe in chosen {
+        for (name, value) in stored.recipe_settings(&recipe.name.name) {
+            if recipe.parameters.iter().any(|parameter| parameter.name.name == name) {
+                settings.entry(name).or_insert(value);
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Evaluates weights on the test samples of a recipe.
 pub fn run(arguments: &Arguments, console: &Console) -> Result<(), Failure> {
     let session = arguments.execution.options()?;
     let package = load_package(&arguments.file, console)?;
     let recipe = arguments.recipe.as_deref();
     let fail = |error: Error| Failure::new(&error, package.sources());
-    let options = TrainOptions { settings: arguments.settings.to_map(), seed: 0, session };
+    let mut settings = arguments.settings.to_map();
+    restore_settings(&package, arguments, &mut settings).map_err(fail)?;
+    let options = TrainOptions { settings, seed: 0, session };
     let mut trainer =
         Trainer::new(&package, recipe, &base_of(&arguments.file), options).map_err(fail)?;
     trainer.load(&arguments.weights).map_err(fail)?;

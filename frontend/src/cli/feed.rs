@@ -5,23 +5,32 @@ use std::collections::BTreeMap;
 use cygnet_runtime::dtype::DType;
 use cygnet_runtime::tensor::Tensor;
 
+use crate::diagnostic::closest;
 use crate::error::Error;
+use crate::language::bindings::Bindings;
+use crate::language::definition::ModelEntry;
+use crate::language::evaluate::is_input;
 use crate::language::package::Package;
 use crate::language::program::Program;
+use crate::language::signature::is_scalar;
 use crate::session::Session;
-use crate::syntax::ast::{AxisValue, ExprKind, FunctionKind, TypeKind};
+use crate::syntax::ast::{AxisValue, ExprKind, Function, Parameter, TypeKind};
 
-/// The free dims of a model's inputs, by the extents of the arrays given for them.
+/// What a model, or an entry point of one, is compiled for: `settings`, and the free dims of its
+/// inputs by the extents of the arrays given for them.
 ///
 /// # Errors
-/// If an array has another number of axes than its input, or two arrays disagree about a dim.
-pub fn dims(
+/// If there is no such model, an array has another number of axes than its input, or two arrays
+/// disagree about a dim.
+pub fn bindings(
     package: &Package,
-    model: Option<&str>,
+    name: Option<&str>,
+    settings: BTreeMap<String, String>,
     inputs: &BTreeMap<String, Tensor>,
-) -> Result<BTreeMap<String, usize>, Error> {
+) -> Result<Bindings, Error> {
+    let chosen = ModelEntry::find(package, name).map_err(|diagnostic| vec![diagnostic])?;
     let mut dims = BTreeMap::new();
-    for (input, axes) in input_axes(package, model) {
+    for (input, axes) in input_axes(chosen.function()) {
         let Some(tensor) = inputs.get(&input) else { continue };
         let shape = tensor.shape();
         if axes.len() != shape.len() {
@@ -41,17 +50,62 @@ pub fn dims(
             }
         }
     }
-    Ok(dims)
+    Ok(Bindings { dims, settings, inputs: inputs.keys().cloned().collect() })
 }
 
-/// Per tensor input of a model (of all models, without a name): the dim that names each axis, if
-/// one does.
-pub fn input_axes(package: &Package, model: Option<&str>) -> Vec<(String, Vec<Option<String>>)> {
-    let models = package
-        .functions(FunctionKind::Model)
-        .filter(|function| model.is_none_or(|name| function.name.name == name));
+/// Makes sure that every input of a model is given, set, or has a default, and no other.
+///
+/// # Errors
+/// If an array is missing or belongs to no input; all that are missing at once.
+pub fn expect_inputs(
+    package: &Package,
+    name: Option<&str>,
+    settings: &BTreeMap<String, String>,
+    inputs: &BTreeMap<String, Tensor>,
+) -> Result<(), Error> {
+    let chosen = ModelEntry::find(package, name).map_err(|diagnostic| vec![diagnostic])?;
+    let parameters = chosen.function().parameters.iter().filter(|parameter| is_input(parameter));
+    let parameters: Vec<&Parameter> = parameters.collect();
+    let known: Vec<&str> = parameters.iter().map(|input| input.name.name.as_str()).collect();
+    if let Some(name) = inputs.keys().find(|name| !known.contains(&name.as_str())) {
+        return Err(unknown_input(name, &known));
+    }
+    let missing = parameters.iter().filter(|parameter| {
+        let name = &parameter.name.name;
+        let set = settings.contains_key(name) && is_scalar(parameter);
+        !set && parameter.default.is_none() && !inputs.contains_key(name)
+    });
+    let described = missing.map(|parameter| {
+        let ty = parameter.ty.as_ref().map_or("", |ty| package.sources().slice(ty.span));
+        (parameter.name.name.as_str(), ty)
+    });
+    let described: Vec<(&str, &str)> = described.collect();
+    if described.is_empty() {
+        return Ok(());
+    }
+    let listed: Vec<String> = described.iter().map(|(name, ty)| format!("`{name}` {ty}")).collect();
+    let options: Vec<String> =
+        described.iter().map(|(name, _)| format!("--input {name}=FILE.npy")).collect();
+    let (inputs, are) = if listed.len() == 1 { ("input", "is") } else { ("inputs", "are") };
+    Err(Error::request(
+        format!("the {inputs} {} {are} missing", listed.join(", ")),
+        format!("add {}", options.join(" ")),
+    ))
+}
+
+fn unknown_input(name: &str, known: &[&str]) -> Error {
+    let remedy = match (closest(name, known.iter().copied()), known) {
+        (Some(near), _) => format!("did you mean `{near}`?"),
+        (None, []) => "it has no inputs".to_owned(),
+        (None, known) => format!("inputs: {}", known.join(", ")),
+    };
+    Error::request(format!("there is no input called `{name}`"), remedy)
+}
+
+/// Per tensor input of a function: the dim that names each axis, if one does.
+pub fn input_axes(function: &Function) -> Vec<(String, Vec<Option<String>>)> {
     let mut inputs = Vec::new();
-    for parameter in models.flat_map(|function| &function.parameters) {
+    for parameter in &function.parameters {
         let Some(TypeKind::Tensor { shape, .. }) = parameter.ty.as_ref().map(|ty| &ty.kind) else {
             continue;
         };
@@ -78,10 +132,7 @@ pub fn set_inputs(
 ) -> Result<(), Error> {
     let known: Vec<&str> = program.inputs.iter().map(|input| input.name.as_str()).collect();
     if let Some(name) = inputs.keys().find(|name| !known.contains(&name.as_str())) {
-        return Err(Error::request(
-            format!("there is no input called `{name}`"),
-            format!("inputs: {}", known.join(", ")),
-        ));
+        return Err(unknown_input(name, &known));
     }
     for input in &program.inputs {
         let Some(tensor) = inputs.get(&input.name) else {

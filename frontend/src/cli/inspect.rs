@@ -10,6 +10,7 @@ use crate::diagnostic::closest;
 use crate::error::Error;
 use crate::inspect::{Format, InspectError, Inspector, Stage, Subject, definitions_used};
 use crate::language::bindings::Bindings;
+use crate::language::definition::ModelEntry;
 use crate::language::elaborate::elaborate_model;
 use crate::language::package::Package;
 use crate::language::program::Mode;
@@ -54,7 +55,7 @@ fn node_number(text: &str) -> Result<u32, String> {
 
 /// The definition that is looked into.
 enum Chosen<'p> {
-    Model(&'p Function),
+    Model(ModelEntry<'p>),
     Recipe(&'p Recipe),
 }
 
@@ -80,12 +81,12 @@ pub fn run(arguments: &Arguments, console: &Console) -> Result<(), Failure> {
     let graphs = elaborate(&package, &chosen, arguments)
         .map_err(|error| Failure::new(&error, package.sources()))?;
     let (name, span) = match chosen {
-        Chosen::Model(model) => (&model.name.name, model.span),
-        Chosen::Recipe(recipe) => (&recipe.name.name, recipe.span),
+        Chosen::Model(model) => (model.name(), model.model.span),
+        Chosen::Recipe(recipe) => (recipe.name.name.clone(), recipe.span),
     };
     let item = package.module(package.root()).ast.items.iter().find(|item| item.span() == span);
     let subject = Subject {
-        name,
+        name: &name,
         sources: package.sources(),
         standard_files: package.standard().count(),
         definitions: item.map_or_else(Vec::new, |item| definitions_used(&package, item)),
@@ -116,16 +117,17 @@ fn choose<'p>(package: &'p Package, arguments: &Arguments) -> Result<Chosen<'p>,
     let models: Vec<&Function> = package.functions(FunctionKind::Model).collect();
     if let Some(name) = &arguments.name {
         let recipe = recipes.iter().find(|recipe| recipe.name.name == *name);
-        let model = models.iter().find(|model| model.name.name == *name);
+        let (model_name, _) = name.split_once('.').unwrap_or((name, ""));
+        let model = models.iter().find(|model| model.name.name == model_name);
         match (recipe, model) {
             (Some(recipe), _) => return Ok(Chosen::Recipe(recipe)),
-            (None, Some(model)) => return Ok(Chosen::Model(model)),
+            (None, Some(_)) => return model_entry(package, Some(name)),
             (None, None) => {}
         }
     } else {
         match (recipes.as_slice(), models.as_slice()) {
             ([recipe], _) => return Ok(Chosen::Recipe(recipe)),
-            ([], [model]) => return Ok(Chosen::Model(model)),
+            ([], [_]) => return model_entry(package, None),
             _ => {}
         }
     }
@@ -148,6 +150,11 @@ fn choose<'p>(package: &'p Package, arguments: &Arguments) -> Result<Chosen<'p>,
     })
 }
 
+fn model_entry<'p>(package: &'p Package, name: Option<&str>) -> Result<Chosen<'p>, Failure> {
+    let found = ModelEntry::find(package, name).map(Chosen::Model);
+    found.map_err(|diagnostic| Failure::new(&vec![diagnostic].into(), package.sources()))
+}
+
 fn elaborate(
     package: &Package,
     chosen: &Chosen<'_>,
@@ -156,9 +163,9 @@ fn elaborate(
     let settings = arguments.settings.to_map();
     match chosen {
         Chosen::Model(model) => {
-            let bindings = model_bindings(package, model, settings)?;
-            let name = Some(model.name.name.as_str());
-            let model = elaborate_model(package, name, &bindings, Mode::Inference)?;
+            let bindings = model_bindings(*model, settings)?;
+            let name = model.name();
+            let model = elaborate_model(package, Some(&name), &bindings, Mode::Inference)?;
             Ok(Graphs { forward: model.program.graph, training: None })
         }
         Chosen::Recipe(recipe) => {
@@ -182,13 +189,13 @@ fn elaborate(
 
 /// Settings of a model's parameters, and of the dims that its inputs leave free.
 fn model_bindings(
-    package: &Package,
-    model: &Function,
+    chosen: ModelEntry<'_>,
     settings: BTreeMap<String, String>,
 ) -> Result<Bindings, Error> {
-    let inputs = feed::input_axes(package, Some(&model.name.name));
+    let inputs = feed::input_axes(chosen.function());
     let free = |name: &str| {
-        let is_parameter = model.parameters.iter().any(|parameter| parameter.name.name == name);
+        let parameters = chosen.model.parameters.iter().chain(&chosen.function().parameters);
+        let is_parameter = parameters.map(|parameter| &parameter.name.name).any(|own| own == name);
         let names_axis = |axis: &Option<String>| axis.as_deref() == Some(name);
         !is_parameter && inputs.iter().any(|(_, axes)| axes.iter().any(names_axis))
     };

@@ -1,17 +1,20 @@
 //! `cygnet run`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
+use cygnet_runtime::tensor::Tensor;
 use serde::Serialize;
 
 use crate::data::npy::write_npy;
 use crate::error::Error;
-use crate::language::bindings::Bindings;
+use crate::language::definition::ModelEntry;
 use crate::language::elaborate::elaborate_model;
-use crate::language::program::Mode;
-use crate::session::Session;
-use crate::train::load_weights;
+use crate::language::package::Package;
+use crate::language::program::{Mode, Program};
+use crate::session::{Session, SessionOptions};
+use crate::train::StoredWeights;
 
 use super::common::{Execution, Settings, load_package, pair, read_inputs};
 use super::console::{Console, Failure};
@@ -22,7 +25,8 @@ use super::feed;
 pub struct Arguments {
     /// The .cyg file
     file: PathBuf,
-    /// The model; may be left out if the file has one
+    /// The model, or one of its entry points; may be left out if the file has one
+    #[arg(value_name = "MODEL[.ENTRY]")]
     model: Option<String>,
     /// Trained weights; random ones by --seed if not given
     #[arg(long, value_name = "FILE.safetensors")]
@@ -59,30 +63,42 @@ struct Output {
 /// Largest output whose values are printed.
 const MOST_PRINTED: usize = 1000;
 
-/// Runs a model once.
+/// Compiles the model and runs it once.
+fn step(
+    arguments: &Arguments,
+    package: &Package,
+    inputs: &BTreeMap<String, Tensor>,
+    options: &SessionOptions,
+) -> Result<(Program, Session), Error> {
+    let name = arguments.model.as_deref();
+    feed::expect_inputs(package, name, &arguments.settings.to_map(), inputs)?;
+    let mut bindings = feed::bindings(package, name, arguments.settings.to_map(), inputs)?;
+    let weights = arguments.weights.as_deref().map(StoredWeights::read).transpose()?;
+    let mut stored = None;
+    if let Some(weights) = &weights {
+        let chosen = ModelEntry::find(package, name).map_err(|diagnostic| vec![diagnostic])?;
+        let path = weights.instance_path(&chosen.model.name.name)?;
+        weights.restore(&mut bindings, chosen, path)?;
+        stored = Some((weights, path));
+    }
+    let program = elaborate_model(package, name, &bindings, Mode::Inference)?.program;
+    let mut session = Session::new(&program.graph, options)?;
+    session.initialize(&program, arguments.seed)?;
+    if let Some((weights, path)) = stored {
+        weights.load(&mut session, &program, path)?;
+    }
+    feed::set_inputs(&mut session, &program, inputs)?;
+    session.step();
+    Ok((program, session))
+}
+
+/// Runs a model once and prints or saves its outputs.
 pub fn run(arguments: &Arguments, console: &Console) -> Result<(), Failure> {
     let options = arguments.execution.options()?;
     let package = load_package(&arguments.file, console)?;
     let fail = |error: Error| Failure::new(&error, package.sources());
     let inputs = read_inputs(&arguments.input)?;
-    let settings = arguments.settings.to_map();
-    let name = arguments.model.as_deref();
-    let dims = feed::dims(&package, name, &inputs).map_err(fail)?;
-    let bindings = Bindings { dims, settings };
-    let model = elaborate_model(&package, name, &bindings, Mode::Inference)
-        .map_err(|diagnostics| fail(diagnostics.into()))?;
-    let program = &model.program;
-    let run = || -> Result<Session, Error> {
-        let mut session = Session::new(&program.graph, &options)?;
-        session.initialize(program, arguments.seed)?;
-        if let Some(path) = &arguments.weights {
-            load_weights(&mut session, program, path)?;
-        }
-        feed::set_inputs(&mut session, program, &inputs)?;
-        session.step();
-        Ok(session)
-    };
-    let session = run().map_err(fail)?;
+    let (program, session) = step(arguments, &package, &inputs, &options).map_err(fail)?;
     for output in &program.outputs {
         let tensor = session.output(&output.name).map_err(|error| fail(error.into()))?;
         let file = match &arguments.output {

@@ -7,12 +7,14 @@ use cygnet_compiler::types::{Axes, DType};
 
 use crate::diagnostic::{Diagnostic, closest};
 use crate::language::bindings::Bindings;
+use crate::language::definition::ModelEntry;
 use crate::language::elaborate::elaborate_model;
+use crate::language::evaluate::{DEFAULT_ENTRY, entry_point, has_entry_points};
 use crate::language::initializer::Initializer;
 use crate::language::package::{Definition, Package};
 use crate::language::program::{Mode, Program};
 use crate::language::recipe::{elaborate_recipe, plan_recipe};
-use crate::syntax::ast::{AxisValue, ExprKind, Function, FunctionKind, TypeKind};
+use crate::syntax::ast::{AxisValue, Body, ExprKind, Function, FunctionKind, Statement, TypeKind};
 
 use super::Subject;
 use super::problem::{Problem, Sampling, Values};
@@ -64,7 +66,7 @@ impl Target<'_> {
     }
 }
 
-/// The recipes and models called `name`; without a name, all recipes, or all models if there are
+/// The recipes and models called `name`, or an entry point of a model (`vae.decode`); without a name, all recipes, or all models if there are
 /// none.
 ///
 /// # Errors
@@ -81,9 +83,21 @@ pub fn targets<'a>(
         targets.push(Target { package, kind: Kind::Recipe, name, sizes });
     }
     if name.is_some() || targets.is_empty() {
+        let (wanted, entry) = match name.and_then(|name| name.split_once('.')) {
+            Some((model, entry)) => (Some(model), Some(entry)),
+            None => (name, None),
+        };
         let models = package.functions(FunctionKind::Model);
-        for model in models.filter(|model| is_wanted(&model.name.name)) {
-            let (name, sizes) = (model.name.name.clone(), model_sizes(package, model));
+        for model in models.filter(|model| wanted.is_none_or(|name| model.name.name == name)) {
+            let chosen = match (has_entry_points(model), entry) {
+                (false, None) => ModelEntry { model, entry: None },
+                (false, Some(_)) => continue,
+                (true, entry) => match entry_point(model, entry.unwrap_or(DEFAULT_ENTRY)) {
+                    Ok(entry) => ModelEntry { model, entry: Some(entry) },
+                    Err(_) => continue,
+                },
+            };
+            let (name, sizes) = (chosen.name(), model_sizes(package, chosen));
             targets.push(Target { package, kind: Kind::Model, name, sizes });
         }
     }
@@ -131,10 +145,11 @@ fn recipe_sizes(package: &Package, name: &str) -> Result<Vec<Size>, Vec<Diagnost
 
 /// The dims that a model's callers give: names of axes of its inputs that stand for nothing else,
 /// and static dims without a default.
-fn model_sizes(package: &Package, model: &Function) -> Vec<Size> {
+fn model_sizes(package: &Package, chosen: ModelEntry<'_>) -> Vec<Size> {
     let mut tensors = BTreeSet::new();
     let mut statics = BTreeSet::new();
-    for parameter in &model.parameters {
+    let entry = chosen.entry.map(|entry| entry.parameters.as_slice());
+    for parameter in chosen.model.parameters.iter().chain(entry.unwrap_or_default()) {
         match parameter.ty.as_ref().map(|ty| &ty.kind) {
             Some(TypeKind::Tensor { shape, .. }) => {
                 tensors.extend(shape.axes.iter().filter_map(|axis| match &axis.value {
@@ -154,11 +169,22 @@ fn model_sizes(package: &Package, model: &Function) -> Vec<Size> {
     }
     let is_bound = |name: &str| {
         let own = statics.iter().any(|(other, _)| *other == name);
-        own || matches!(package.definition(package.root(), name), Some(Definition::Item { .. }))
+        let held = chosen.entry.is_some() && binds(chosen.model, name);
+        own || held
+            || matches!(package.definition(package.root(), name), Some(Definition::Item { .. }))
     };
     let axes = tensors.into_iter().filter(|name| !is_bound(name));
     let open = statics.iter().filter(|(_, open)| *open).map(|(name, _)| *name);
     axes.chain(open).map(|name| size(name, usize::MAX)).collect()
+}
+
+/// Whether a `let` in the body of a definition binds `name`.
+fn binds(function: &Function, name: &str) -> bool {
+    let Body::Block(block) = &function.body else { return false };
+    block.statements.iter().any(|statement| match statement {
+        Statement::Binding(binding) => binding.pattern.names().iter().any(|own| own.name == name),
+        _ => false,
+    })
 }
 
 impl Subject for Target<'_> {

@@ -1,6 +1,6 @@
 //! What a program is compiled for: numbers for its free dims, and settings of its parameters.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::size::Size;
 use super::value::Value;
@@ -12,16 +12,18 @@ use crate::syntax::ast;
 pub struct Bindings {
     /// The sizes of free dims, by name. A `dim` parameter may also be set here.
     pub dims: BTreeMap<String, usize>,
-    /// Values of static parameters, of a recipe's `float` parameters, and of `batch` and
-    /// `epochs`, by name.
+    /// Values of static parameters, of inputs that are scalars, of a recipe's `float` parameters,
+    /// and of `batch` and `epochs`, by name.
     pub settings: BTreeMap<String, String>,
+    /// The inputs with a default that the caller gives values for; others have their default.
+    pub inputs: BTreeSet<String>,
 }
 
 impl Bindings {
     /// Bindings of free dims alone.
     pub fn of_dims<'a>(dims: impl IntoIterator<Item = (&'a str, usize)>) -> Bindings {
         let dims = dims.into_iter().map(|(name, size)| (name.to_owned(), size)).collect();
-        Bindings { dims, settings: BTreeMap::new() }
+        Bindings { dims, ..Bindings::default() }
     }
 
     /// The same with one more setting.
@@ -31,8 +33,15 @@ impl Bindings {
         self
     }
 
+    /// The same for an input with a default that the caller will set.
+    #[must_use]
+    pub fn giving(mut self, input: &str) -> Bindings {
+        self.inputs.insert(input.to_owned());
+        self
+    }
+
     /// The text set for `name`, from either list.
-    pub(super) fn text(&self, name: &str) -> Option<String> {
+    pub fn text(&self, name: &str) -> Option<String> {
         let set = self.settings.get(name).cloned();
         set.or_else(|| self.dims.get(name).map(ToString::to_string))
     }
@@ -96,6 +105,23 @@ pub(super) fn parse_setting<'p>(text: &str, ty: &str) -> Result<Value<'p>, &'sta
     }
 }
 
+/// A static value as a text that [`parse_setting`] reads; `None` if it is not of a kind that can
+/// be set.
+pub(super) fn setting_text(value: &Value<'_>) -> Option<String> {
+    match value {
+        Value::Int(int) => int.size.as_constant().map(|number| number.to_string()),
+        Value::Float(number) => number.map(|number| format!("{number:?}")),
+        Value::Bool(value) => Some(value.to_string()),
+        Value::Text(text) => Some(text.to_string()),
+        Value::List(parts) => {
+            let numbers = parts.iter().all(|part| matches!(part, Value::Int(_) | Value::Float(_)));
+            let parts: Option<Vec<String>> = parts.iter().map(setting_text).collect();
+            parts.filter(|_| numbers).map(|parts| format!("[{}]", parts.join(", ")))
+        }
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,6 +134,8 @@ mod tests {
         assert!(
             matches!(parse_setting("[1, 2]", "list"), Ok(Value::List(list)) if list.len() == 2)
         );
+        let list = parse_setting("[1, 2.5]", "list").ok();
+        assert_eq!(list.and_then(|list| setting_text(&list)).as_deref(), Some("[1, 2.5]"));
         assert!(matches!(parse_setting("1.5", "dim"), Err("a whole number")));
         assert!(matches!(parse_setting("yes", "bool"), Err("`true` or `false`")));
     }

@@ -6,8 +6,7 @@ use cygnet_compiler::types::DType;
 use serde::Serialize;
 
 use super::bindings::Bindings;
-use super::evaluate::{Constraint, Evaluator};
-use super::instance::{Activation, Root};
+use super::evaluate::{Constraint, Evaluator, entry_points, has_entry_points};
 use super::package::{ModuleId, Package};
 use super::program::RecipePlan;
 use super::recipe::evaluate_recipe;
@@ -30,18 +29,32 @@ pub struct Checked {
 }
 
 /// A model with symbolic sizes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ModelSummary {
+    /// Its name.
+    pub name: String,
+    /// Its inputs: name and type. A model with entry points has none of its own.
+    pub inputs: Vec<(String, String)>,
+    /// The type of its result, if it is known.
+    pub output: Option<String>,
+    /// Its entry points.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub entry_points: Vec<EntryPointSummary>,
+    /// Its parameters and what it saves with them.
+    pub parameters: Vec<ParameterSummary>,
+    /// What its free dims must fulfil: "16 divides h".
+    pub constraints: Vec<String>,
+}
+
+/// An entry point of a model with symbolic sizes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct EntryPointSummary {
     /// Its name.
     pub name: String,
     /// Its inputs: name and type.
     pub inputs: Vec<(String, String)>,
     /// The type of its result, if it is known.
     pub output: Option<String>,
-    /// Its parameters and what it saves with them.
-    pub parameters: Vec<ParameterSummary>,
-    /// What its free dims must fulfil: "16 divides h".
-    pub constraints: Vec<String>,
 }
 
 /// A parameter with symbolic sizes.
@@ -141,46 +154,47 @@ impl Reports {
     }
 }
 
-/// Checks one definition on its own: its free dims are symbols.
+/// Checks one definition on its own, with all its entry points: its free dims are symbols.
 fn check_function(
     package: &Package,
     module: ModuleId,
     function: &Function,
     training: bool,
 ) -> (Vec<Diagnostic>, ModelSummary) {
-    let mut evaluator = Evaluator::new(package, false, training);
-    let bindings = Bindings::default();
-    let mut dims = Dims { bindings: &bindings, symbolic: true, missing: Vec::new() };
-    let activation = match function.kind {
-        FunctionKind::Fn | FunctionKind::Optimizer => None,
-        FunctionKind::Layer | FunctionKind::Model => {
-            Some(Activation::of_root("", Root::PROGRAM, 0))
-        }
+    let mut diagnostics = Vec::new();
+    let mut summary = ModelSummary { name: function.name.name.clone(), ..ModelSummary::default() };
+    let entries: Vec<Option<&Function>> = match has_entry_points(function) {
+        true => entry_points(function).map(Some).collect(),
+        false => vec![None],
     };
-    let (inputs, output) = evaluator.in_frame(&function.name.name, None, activation, |evaluator| {
-        let scope = Scope::of_function(module, None);
-        let inputs = evaluator.bind_signature(function, &scope, &mut dims);
+    for entry in entries {
+        let mut evaluator = Evaluator::new(package, false, training);
+        let bindings = Bindings::default();
+        let mut dims = Dims { bindings: &bindings, symbolic: true, missing: Vec::new() };
+        let (inputs, value) = evaluator.definition_alone(module, function, entry, &mut dims);
         if function.kind == FunctionKind::Optimizer {
-            check_optimizer(evaluator, module, function, &scope);
-            return (inputs, None);
+            check_optimizer(&mut evaluator, module, function);
         }
-        (inputs, evaluator.body(function, &scope).ok())
-    });
-    let summary = summarize(&evaluator, function, &inputs, output.as_ref());
-    let (diagnostics, constraints) = evaluator.finish();
-    let constraints =
-        constraints.iter().map(|Constraint { requirement, .. }| requirement.to_string());
-    (diagnostics, ModelSummary { constraints: constraints.collect(), ..summary })
+        summary.add(&evaluator, entry, &inputs, value.ok().as_ref());
+        let (found, constraints) = evaluator.finish();
+        diagnostics.extend(found);
+        for Constraint { requirement, .. } in constraints {
+            let text = requirement.to_string();
+            if !summary.constraints.contains(&text) {
+                summary.constraints.push(text);
+            }
+        }
+    }
+    (diagnostics, summary)
 }
 
 /// Runs an optimizer on a parameter of unknown size.
-fn check_optimizer<'p>(
-    evaluator: &mut Evaluator<'p>,
-    module: ModuleId,
-    function: &'p Function,
-    scope: &std::rc::Rc<Scope<'p>>,
-) {
+fn check_optimizer<'p>(evaluator: &mut Evaluator<'p>, module: ModuleId, function: &'p Function) {
     evaluator.in_recipe = true;
+    let scope = Scope::of_function(module, None);
+    let bindings = Bindings::default();
+    let mut dims = Dims { bindings: &bindings, symbolic: true, missing: Vec::new() };
+    evaluator.bind_signature(function, &scope, &mut dims);
     let axis = Axis { id: evaluator.axes.unnamed(), size: Size::free("size") };
     let tensor = Tensor { dtype: DType::F32, axes: vec![axis], node: None };
     let value = |name: &str| scope.lookup(name).map_or(Value::Unknown, |binding| binding.value);
@@ -193,25 +207,35 @@ fn check_optimizer<'p>(
     let _ = evaluator.run_optimizer(&settings, "parameter", tensor.clone(), tensor);
 }
 
-fn summarize<'p>(
-    evaluator: &Evaluator<'p>,
-    function: &Function,
-    inputs: &[Input],
-    output: Option<&Value<'p>>,
-) -> ModelSummary {
-    let parameters = evaluator.slots.records().iter().map(|record| ParameterSummary {
-        path: record.path.clone(),
-        dtype: record.dtype,
-        shape: record.axes.iter().map(|axis| axis.size.to_string()).collect(),
-        trainable: record.role == cygnet_compiler::graph::SlotRole::Parameter,
-    });
-    let inputs = inputs.iter().map(|input| (input.name.clone(), evaluator.show(&input.tensor)));
-    ModelSummary {
-        name: function.name.name.clone(),
-        inputs: inputs.collect(),
-        output: output.and_then(|value| show_output(evaluator, value)),
-        parameters: parameters.collect(),
-        constraints: Vec::new(),
+impl ModelSummary {
+    /// Adds what is known after the evaluation of the definition or of one of its entry points.
+    fn add<'p>(
+        &mut self,
+        evaluator: &Evaluator<'p>,
+        entry: Option<&Function>,
+        inputs: &[Input],
+        output: Option<&Value<'p>>,
+    ) {
+        for record in evaluator.slots.records() {
+            if self.parameters.iter().all(|known| known.path != record.path) {
+                self.parameters.push(ParameterSummary {
+                    path: record.path.clone(),
+                    dtype: record.dtype,
+                    shape: record.axes.iter().map(|axis| axis.size.to_string()).collect(),
+                    trainable: record.role == cygnet_compiler::graph::SlotRole::Parameter,
+                });
+            }
+        }
+        let inputs = inputs.iter().map(|input| (input.name.clone(), evaluator.show(&input.tensor)));
+        let inputs = inputs.collect();
+        let output = output.and_then(|value| show_output(evaluator, value));
+        match entry {
+            Some(entry) => {
+                let name = entry.name.name.clone();
+                self.entry_points.push(EntryPointSummary { name, inputs, output });
+            }
+            None => (self.inputs, self.output) = (inputs, output),
+        }
     }
 }
 

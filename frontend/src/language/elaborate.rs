@@ -5,21 +5,21 @@ use std::collections::BTreeSet;
 use cygnet_compiler::graph::{Output, SlotRole};
 
 use super::bindings::Bindings;
-use super::evaluate::{Evaluator, Stop, has_entry_points, is_input};
-use super::instance::{Activation, Root};
+use super::definition::ModelEntry;
+use super::evaluate::{Evaluator, entry_points, is_input};
 use super::package::Package;
 use super::program::{
     GraphInput, GraphOutput, GraphParameter, GraphScalar, Mode, ModelGraph, Program,
 };
-use super::scope::Scope;
-use super::signature::{Dims, Input, tensor_type};
-use super::value::{Tensor, Value};
-use crate::diagnostic::{Diagnostic, closest};
-use crate::syntax::ast::{self, Function, FunctionKind, TypeKind};
+use super::signature::{Dims, Input, is_scalar, tensor_type};
+use super::value::Tensor;
+use crate::diagnostic::Diagnostic;
+use crate::syntax::ast::{self, TypeKind};
 
 /// Elaborates a model for the sizes in `bindings`.
 ///
-/// Without a name, the program's only model is taken.
+/// `name` is that of a model, or of one of its entry points: `vae.sample`. Without a name, the
+/// program's only model is taken; without an entry point, `forward`.
 ///
 /// # Errors
 /// Everything that is wrong with the program, or with the bindings.
@@ -30,40 +30,29 @@ pub fn elaborate_model(
     mode: Mode,
 ) -> Result<ModelGraph, Vec<Diagnostic>> {
     package.errors_so_far()?;
-    let models: Vec<&Function> = package.functions(FunctionKind::Model).collect();
-    let function = choose("model", name, &models, |model| &model.name.name)
-        .map_err(|diagnostic| vec![diagnostic])?;
+    let chosen = ModelEntry::find(package, name).map_err(|diagnostic| vec![diagnostic])?;
+    let ModelEntry { model, entry } = chosen;
     let mut evaluator = Evaluator::new(package, true, mode == Mode::Training);
-    let activation = Activation::of_root("", Root::PROGRAM, 0);
     let mut dims = Dims { bindings, symbolic: false, missing: Vec::new() };
-    let types = function.parameters.iter().map(|parameter| parameter.ty.as_ref());
-    let statics = function.parameters.iter().filter(|parameter| !is_input(parameter));
-    let known = settable(statics.map(|parameter| parameter.name.name.as_str()), types.flatten());
-    if let Some(unknown) = bindings.unknown(&known, &function.name) {
+    let parameters = || {
+        let further = entry.map(|entry| entry.parameters.as_slice());
+        model.parameters.iter().chain(further.unwrap_or_default())
+    };
+    let settings = parameters().filter(|parameter| !is_input(parameter) || is_scalar(parameter));
+    let types = parameters().filter_map(|parameter| parameter.ty.as_ref());
+    let known = settable(settings.map(|parameter| parameter.name.name.as_str()), types);
+    if let Some(unknown) = bindings.unknown(&known, &model.name) {
         evaluator.report(unknown);
     }
-    let (inputs, results) =
-        evaluator.in_frame(&function.name.name, None, Some(activation), |evaluator| {
-            let scope = Scope::of_function(package.root(), None);
-            let inputs = evaluator.bind_signature(function, &scope, &mut dims);
-            evaluator.report_missing(&function.name, &dims, None);
-            if has_entry_points(function) {
-                evaluator.unsupported("a model with entry points", function.name.span);
-                return (inputs, Err(Stop));
-            }
-            let value = match dims.missing.is_empty() {
-                true => evaluator.body(function, &scope),
-                false => Err(Stop),
-            };
-            let results = value.and_then(|value| evaluator.results(function, &value));
-            (inputs, results)
-        });
-    let outputs = results.unwrap_or_default();
+    let (inputs, value) = evaluator.definition_alone(package.root(), model, entry, &mut dims);
+    let results = value.and_then(|value| evaluator.results(chosen.function(), &value));
     if evaluator.has_errors() {
         return Err(evaluator.finish().0);
     }
-    let program = evaluator.program(inputs, outputs, Vec::new());
-    Ok(ModelGraph { name: function.name.name.clone(), program })
+    let outputs = results.unwrap_or_default();
+    let mut program = evaluator.program(inputs, outputs, Vec::new());
+    program.partial = entry.is_some() && entry_points(model).count() > 1;
+    Ok(ModelGraph { name: chosen.name(), program })
 }
 
 /// What can be set: the names given, and the dims in types. Sorted.
@@ -79,59 +68,7 @@ pub(super) fn settable<'p>(
     all.into_iter().collect()
 }
 
-/// The definition called `name` among `all`, or the only one.
-pub(super) fn choose<'p, T>(
-    what: &str,
-    name: Option<&str>,
-    all: &[&'p T],
-    name_of: impl Fn(&'p T) -> &'p str,
-) -> Result<&'p T, Diagnostic> {
-    let names: Vec<&str> = all.iter().map(|item| name_of(item)).collect();
-    let listed = match names.as_slice() {
-        [] => format!("the program has no {what}"),
-        names => format!("the program has {}", names.join(", ")),
-    };
-    match (name, all) {
-        (None, [only]) => Ok(only),
-        (None, []) => Err(Diagnostic::error("no-definition", listed)
-            .help(format!("define a `{what}`, or give another file"))),
-        (None, _) => Err(Diagnostic::error("which-definition", format!("which {what}? {listed}"))
-            .help(format!("give the name of the {what} behind the file"))),
-        (Some(name), _) => match all.iter().find(|item| name_of(item) == name) {
-            Some(item) => Ok(item),
-            None => {
-                let missing =
-                    Diagnostic::error("no-definition", format!("there is no {what} `{name}`"));
-                Err(match closest(name, names) {
-                    Some(near) => missing.help(format!("did you mean `{near}`?")),
-                    None => missing.help(listed),
-                })
-            }
-        },
-    }
-}
-
 impl<'p> Evaluator<'p> {
-    /// The tensors that a model returns, with names.
-    fn results(
-        &mut self,
-        function: &Function,
-        value: &Value<'p>,
-    ) -> Result<Vec<(String, Tensor)>, Stop> {
-        let what = format!("the result of `{}`", function.name.name);
-        let span = function.name.span;
-        match value {
-            Value::Tuple(parts) => {
-                let parts = parts.iter().enumerate().map(|(number, part)| {
-                    let tensor = self.expect_tensor(part, span, &what)?;
-                    Ok((format!("output{number}"), tensor))
-                });
-                parts.collect()
-            }
-            value => Ok(vec![("output".to_owned(), self.expect_tensor(value, span, &what)?)]),
-        }
-    }
-
     /// The elaborated graph: `outputs` are its results; slots with new values are updated.
     ///
     /// `scalars` are the values of the recipe's parameters.
@@ -179,7 +116,16 @@ impl<'p> Evaluator<'p> {
             slot: *slot,
             value: value_of(name),
         });
-        Program { scalars: scalars.collect(), graph, inputs, parameters, outputs: results, labels }
+        Program {
+            scalars: scalars.collect(),
+            graph,
+            inputs,
+            parameters,
+            outputs: results,
+            labels,
+            models: std::mem::take(&mut self.models),
+            partial: false,
+        }
     }
 
     /// The inputs that hold labels, with the number of their classes.

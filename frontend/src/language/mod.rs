@@ -3,6 +3,7 @@
 pub mod bindings;
 pub mod builtins;
 pub mod check;
+pub mod definition;
 pub mod elaborate;
 pub mod evaluate;
 pub mod glob;

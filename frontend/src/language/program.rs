@@ -6,7 +6,7 @@ use cygnet_compiler::array::Array;
 use cygnet_compiler::evaluate::Evaluator;
 use cygnet_compiler::graph::{Graph, SlotRole};
 use cygnet_compiler::types::{DType, TensorType};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::initializer::Initializer;
 use super::selection::Selection;
@@ -99,14 +99,29 @@ pub struct Program {
     pub outputs: Vec<GraphOutput>,
     /// Labels that select a class: the input's name, and how many classes there are.
     pub labels: Vec<(String, usize)>,
+    /// The models that it uses, by the paths of their instances.
+    pub models: BTreeMap<String, ModelInstance>,
+    /// Whether the model has other entry points, which may use parameters that this one does not.
+    pub partial: bool,
+}
+
+/// A model that a program uses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelInstance {
+    /// Its name.
+    pub model: String,
+    /// The values of its static parameters, as `--set` would give them.
+    pub statics: BTreeMap<String, String>,
 }
 
 /// A model compiled for given sizes.
 #[derive(Clone, Debug)]
 pub struct ModelGraph {
-    /// The name of the model.
+    /// The name of the model, with that of the entry point if it has some: `vae.sample`.
     pub name: String,
-    /// The graph; its results are the model's, called `output`, or `output0`, `output1`, ... .
+    /// The graph; its results are the model's. A single one is called `output`; in a tuple, one
+    /// that the model calls by a name has that name, and the others are `output0`, `output1`, ...
+    /// by their places.
     pub program: Program,
 }
 
@@ -267,6 +282,9 @@ pub struct RecipePlan {
     pub epochs: Option<usize>,
     /// Its `float` parameters.
     pub scalars: Vec<ScalarSetting>,
+    /// The values of its other parameters, as `--set` would give them.
+    #[serde(skip)]
+    pub statics: BTreeMap<String, String>,
     /// The dim of the samples, by the first axis of the data's fields.
     pub batch_dim: Option<String>,
 }

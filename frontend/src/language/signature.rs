@@ -4,11 +4,11 @@
 
 use std::rc::Rc;
 
-use cygnet_compiler::graph::SlotRole;
+use cygnet_compiler::graph::{Emit, SlotRole};
 use cygnet_compiler::types::{DType, TensorType};
 
 use super::bindings::{Bindings, parse_setting};
-use super::evaluate::{Eval, Evaluator, Renaming, Stop};
+use super::evaluate::{Eval, Evaluator, Number, Renaming, Site, Stop};
 use super::scope::Scope;
 use super::size::Size;
 use super::value::{Axis, Given, Int, Tensor, Value};
@@ -83,6 +83,10 @@ impl<'p> Evaluator<'p> {
                         }
                     }
                     let name = &parameter.name;
+                    if let Some(value) = self.given_otherwise(parameter, scope, dims) {
+                        scope.fix(&name.name, value, name.span);
+                        continue;
+                    }
                     let tensor = self.input(&name.name, element, shape, scope, dims);
                     let value = match tensor {
                         Ok((tensor, slot)) => {
@@ -92,6 +96,10 @@ impl<'p> Evaluator<'p> {
                         }
                         Err(Stop) => Value::Unknown,
                     };
+                    if let (true, Some(default)) = (dims.symbolic, &parameter.default) {
+                        // What is wrong with the default is reported; the value is the input's.
+                        let _ = self.default_input(parameter, default, scope);
+                    }
                     scope.fix(&name.name, value, name.span);
                 }
                 TypeKind::Name(_) if scope.own(&parameter.name.name).is_none() => {
@@ -104,6 +112,82 @@ impl<'p> Evaluator<'p> {
             }
         }
         inputs
+    }
+
+    /// The value of an input that the caller does not give: a scalar that is set, or its default.
+    fn given_otherwise(
+        &mut self,
+        parameter: &'p ast::Parameter,
+        scope: &Rc<Scope<'p>>,
+        dims: &mut Dims<'_>,
+    ) -> Option<Value<'p>> {
+        let name = &parameter.name;
+        let Some(ast::Type { kind: TypeKind::Tensor { element, shape }, .. }) = &parameter.ty
+        else {
+            return None;
+        };
+        let text = dims.bindings.settings.get(&name.name).filter(|_| is_scalar(parameter));
+        if let Some(text) = text {
+            let number = setting_type(&element.name);
+            let value = parse_setting(text, number)
+                .map_err(|wanted| self.report_bad_setting(parameter, text, wanted))
+                .and_then(|value| self.scalar_of(&value, element, parameter.span));
+            return Some(value.map_or(Value::Unknown, Value::Tensor));
+        }
+        let default = parameter.default.as_ref()?;
+        if dims.symbolic || dims.bindings.inputs.contains(&name.name) {
+            return None;
+        }
+        // Sizes that no input before has are set.
+        for axis in &shape.axes {
+            // What is wrong was reported.
+            let _ = self.input_axis(axis, scope, dims);
+        }
+        Some(self.default_input(parameter, default, scope).unwrap_or(Value::Unknown))
+    }
+
+    /// The default of an input, as a value of its type.
+    fn default_input(
+        &mut self,
+        parameter: &'p ast::Parameter,
+        default: &'p ast::Expr,
+        scope: &Rc<Scope<'p>>,
+    ) -> Eval<Value<'p>> {
+        let value = self.expr(default, scope)?;
+        let what = format!("the default of `{}`", parameter.name.name);
+        let site = Site { what: &what, value: default.span };
+        match &parameter.ty {
+            Some(ty) => {
+                self.at(default.span, |this| this.match_type(&value, ty, scope, &site, None))
+            }
+            None => Ok(value),
+        }
+    }
+
+    /// A number or truth value as a tensor without axes.
+    fn scalar_of(&mut self, value: &Value<'p>, element: &ast::Ident, span: Span) -> Eval<Tensor> {
+        let dtype = self.element_type(element)?;
+        match (value, Number::of(value)) {
+            (Value::Bool(value), _) => {
+                let value = f64::from(u8::from(*value));
+                let node = self.emit_nodes([], |graph, []| graph.constant(dtype, &[], value));
+                Ok(Tensor { dtype, axes: Vec::new(), node })
+            }
+            (_, Some(number)) => self.spread(&number, dtype, &[], span),
+            (_, None) => Err(Stop),
+        }
+    }
+
+    fn report_bad_setting(&mut self, parameter: &ast::Parameter, text: &str, wanted: &str) -> Stop {
+        let name = &parameter.name.name;
+        self.report(
+            Diagnostic::error(
+                "bad-setting",
+                format!("`{name}` was set to `{text}`, which is not {wanted}"),
+            )
+            .primary(parameter.span, format!("`{name}` is {wanted}"))
+            .help(format!("set it to {wanted}")),
+        )
     }
 
     fn report_untyped_input(&mut self, function: &Function, parameter: &ast::Parameter) {
@@ -217,14 +301,7 @@ impl<'p> Evaluator<'p> {
         let given = match text.map(|text| (parse_setting(&text, ty), text)) {
             Some((Ok(value), _)) => Some(Given { value, span: name.span }),
             Some((Err(wanted), text)) => {
-                self.report(
-                    Diagnostic::error(
-                        "bad-setting",
-                        format!("`{}` was set to `{text}`, which is not {wanted}", name.name),
-                    )
-                    .primary(parameter.span, format!("`{}` is {wanted}", name.name))
-                    .help(format!("set it to {wanted}")),
-                );
+                self.report_bad_setting(parameter, &text, wanted);
                 Some(Given { value: Value::Unknown, span: name.span })
             }
             None if parameter.default.is_some() => None,
@@ -268,6 +345,23 @@ impl<'p> Evaluator<'p> {
             return;
         }
         self.report(diagnostic.help(format!("set a value: {}", settings.join(" "))));
+    }
+}
+
+/// Whether a parameter is an input of a single number, which can also be set by a text.
+pub fn is_scalar(parameter: &ast::Parameter) -> bool {
+    match parameter.ty.as_ref().map(|ty| &ty.kind) {
+        Some(TypeKind::Tensor { shape, .. }) => shape.axes.is_empty(),
+        _ => false,
+    }
+}
+
+/// The static type whose texts say what an element of type `element` is.
+fn setting_type(element: &str) -> &'static str {
+    match DType::from_name(element) {
+        Some(DType::Bool) => "bool",
+        Some(DType::I32 | DType::U8) => "int",
+        Some(DType::F32 | DType::F64) | None => "float",
     }
 }
 

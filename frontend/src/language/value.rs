@@ -114,6 +114,8 @@ pub enum Value<'p> {
     Builtin(Builtin),
     /// A layer or model with parameters of its own, or a function with arguments given.
     Capture(Rc<Capture<'p>>),
+    /// A function of an instance: `net.encode`.
+    EntryPoint(Rc<EntryPoint<'p>>),
     /// An optimizer with its settings.
     Optimizer(Rc<Settings<'p>>),
     /// A file imported under a name.
@@ -154,8 +156,16 @@ pub struct Capture<'p> {
     pub root: Root,
     /// The path of its parameters.
     pub path: String,
-    /// The static dims and numbers, by name, for `net.hidden`.
+    /// Where it was captured.
     pub span: Span,
+}
+
+/// `net.encode`: a function of an instance, to be called.
+pub struct EntryPoint<'p> {
+    /// The instance.
+    pub capture: Rc<Capture<'p>>,
+    /// The function that the model holds.
+    pub entry: &'p ast::Function,
 }
 
 /// A definition with the values of all its parameters.
@@ -196,6 +206,7 @@ impl<'p> Value<'p> {
             },
             Value::Builtin(_) => "a function",
             Value::Capture(_) => "an instance",
+            Value::EntryPoint(_) => "an entry point",
             Value::Optimizer(_) => "an optimizer",
             Value::Module(_) => "a module",
             Value::Unit => "nothing",

@@ -24,7 +24,7 @@ use crate::language::recipe::{elaborate_recipe, plan_recipe};
 use crate::session::{Session, SessionOptions};
 
 pub use evaluation::Evaluation;
-pub use weights::{load_weights, save_weights};
+pub use weights::{StoredWeights, load_weights, save_weights};
 
 /// What a training run is asked for.
 #[derive(Clone, Debug, Default)]
@@ -252,7 +252,7 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// If the file cannot be written.
     pub fn save(&self, path: &Path) -> Result<PathBuf, Error> {
-        save_weights(&self.session, &self.recipe.training, &self.recipe.plan.name, path)?;
+        save_weights(&self.session, &self.recipe.training, &self.recipe.plan, path)?;
         Ok(path.to_owned())
     }
 

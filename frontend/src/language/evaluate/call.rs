@@ -5,15 +5,14 @@ use std::rc::Rc;
 use cygnet_compiler::types::DType;
 
 use super::arguments::{Arguments, Parameter, Signature, assign_arguments};
+use super::entry::{DEFAULT_ENTRY, has_entry_points};
 use super::{Eval, Evaluator, Number, Renaming, Site, Stop};
 use crate::diagnostic::Diagnostic;
 use crate::language::instance::{Activation, Root};
 use crate::language::scope::Scope;
-use crate::language::value::{Capture, Closure, Given, Int, Settings, Value};
+use crate::language::value::{AxisId, Capture, Closure, Given, Int, Settings, Value};
 use crate::source::Span;
-use crate::syntax::ast::{
-    self, AxisValue, Body, ExprKind, Function, FunctionKind, Statement, TypeKind,
-};
+use crate::syntax::ast::{self, AxisValue, Body, ExprKind, Function, FunctionKind, TypeKind};
 
 /// Whether a parameter is an input rather than static: inputs have a tensor type, or no type and
 /// no default.
@@ -58,17 +57,6 @@ pub fn layer_in_function(function: &Function, span: Span) -> Diagnostic {
     .help("make the surrounding definition a `layer`, or pass an instance to it")
 }
 
-/// Whether a model is called through functions that it holds (`forward`), not by itself.
-pub fn has_entry_points(function: &Function) -> bool {
-    let inputs = function.parameters.iter().any(is_input);
-    match &function.body {
-        Body::Block(block) if function.kind == FunctionKind::Model && !inputs => {
-            block.statements.iter().any(|statement| matches!(statement, Statement::Function(_)))
-        }
-        _ => false,
-    }
-}
-
 /// The types of static parameters.
 const STATIC_TYPES: [&str; 7] = ["dim", "int", "float", "bool", "str", "list", "init"];
 
@@ -105,14 +93,14 @@ impl<'p> Evaluator<'p> {
         label: Option<String>,
     ) -> Eval<Value<'p>> {
         match callee {
-            Value::Closure(Closure { function, .. }) if has_entry_points(function) => {
-                Err(self.unsupported("a model with entry points", arguments.span))
-            }
             Value::Closure(closure) if arguments.placeholder.is_some() => {
                 self.capture(closure, arguments, label)
             }
             Value::Closure(closure) => self.call_closure(closure, arguments, label),
-            Value::Capture(capture) => self.call_capture(&Rc::clone(capture), arguments),
+            Value::Capture(capture) => self.call_capture(&Rc::clone(capture), None, arguments),
+            Value::EntryPoint(point) => {
+                self.call_capture(&point.capture, Some(point.entry), arguments)
+            }
             Value::Builtin(builtin) => self.call_builtin(*builtin, arguments),
             Value::Unknown => Err(Stop),
             other => {
@@ -133,6 +121,14 @@ impl<'p> Evaluator<'p> {
         label: Option<String>,
     ) -> Eval<Value<'p>> {
         let function = closure.function;
+        if has_entry_points(function) {
+            let entry = self.expect_entry_point(function, DEFAULT_ENTRY, arguments.span)?;
+            let Some(activation) = self.activation_of(closure, label, arguments.span)? else {
+                return Err(Stop);
+            };
+            let statics = vec![None; function.parameters.len()];
+            return self.call_entry_point(closure, statics, activation, entry, arguments);
+        }
         let parameters = parameters_of(function);
         let signature = signature_of(function, &parameters);
         let order = assign_arguments(signature, &arguments.places(), arguments.span);
@@ -160,11 +156,10 @@ impl<'p> Evaluator<'p> {
         let Some(parent) = self.activation() else {
             return Err(self.report(layer_in_function(function, span)));
         };
-        if self.in_recipe_body() && function.kind == FunctionKind::Model && label.is_none() {
-            let path = self.model_path(name);
-            let root = self.roots.capture(parent.root, name, 0);
-            let call = self.roots.next_call(root);
-            return Ok(Some(Activation::of_root(&path, root, call)));
+        if label.is_none()
+            && let Some(instance) = self.bare_instance(closure, span)
+        {
+            return Ok(Some(self.next_activation(&instance)));
         }
         let label = label.unwrap_or_else(|| parent.unlabelled(name));
         Ok(Some(parent.inner(&label)))
@@ -183,21 +178,45 @@ impl<'p> Evaluator<'p> {
         activation: Option<Rc<Activation>>,
         span: Span,
     ) -> Eval<Value<'p>> {
-        let function = closure.function;
         let first = self.axes.next();
-        self.in_frame(&function.name.name, Some(span), activation, |this| {
-            let scope = Scope::of_function(closure.module, closure.scope.clone());
-            let mut renaming = Renaming::default();
-            let mut given = given;
-            for number in binding_order(function) {
-                let parameter = &function.parameters[number];
-                let given = given.get_mut(number).and_then(Option::take);
-                this.bind_parameter(function, parameter, given, &scope, &mut renaming);
-            }
-            let mut value = this.body(function, &scope)?;
-            this.leave(&mut value, &mut renaming, first);
-            Ok(value)
+        self.in_frame(&closure.function.name.name, Some(span), activation, |this| {
+            this.run_body(closure, given, Renaming::default(), first)
         })
+    }
+
+    /// Evaluates the body of a definition in the frame that was made for it. Axes from `first` on
+    /// are its own; `renaming` says what those of the model around it are outside.
+    pub fn run_body(
+        &mut self,
+        closure: &Closure<'p>,
+        given: Vec<Option<Given<'p>>>,
+        mut renaming: Renaming,
+        first: AxisId,
+    ) -> Eval<Value<'p>> {
+        let function = closure.function;
+        let scope = Scope::of_function(closure.module, closure.scope.clone());
+        self.bind_parameters(function, given, &scope, &mut renaming);
+        if function.kind == FunctionKind::Model {
+            self.record_model(function, &scope);
+        }
+        let mut value = self.body(function, &scope)?;
+        self.leave(&mut value, &mut renaming, first);
+        Ok(value)
+    }
+
+    /// Binds all parameters of a definition to their arguments or defaults.
+    pub fn bind_parameters(
+        &mut self,
+        function: &'p Function,
+        mut given: Vec<Option<Given<'p>>>,
+        scope: &Rc<Scope<'p>>,
+        renaming: &mut Renaming,
+    ) {
+        for number in binding_order(function) {
+            let parameter = &function.parameters[number];
+            let given = given.get_mut(number).and_then(Option::take);
+            self.bind_parameter(function, parameter, given, scope, renaming);
+        }
     }
 
     /// The value of a definition's body, of the declared type.
@@ -290,7 +309,7 @@ impl<'p> Evaluator<'p> {
     }
 
     /// Binds the names of a type whose value is not known, so that nothing is said about them.
-    fn bind_unknown_dims(&mut self, ty: &'p ast::Type, scope: &Rc<Scope<'p>>) {
+    pub fn bind_unknown_dims(&mut self, ty: &'p ast::Type, scope: &Rc<Scope<'p>>) {
         match &ty.kind {
             TypeKind::Tensor { shape, .. } => {
                 for (name, span) in shape.names() {
@@ -464,9 +483,11 @@ impl<'p> Evaluator<'p> {
         Ok(Value::Capture(Rc::new(capture)))
     }
 
+    /// Calls an instance, or the function `entry` of it.
     fn call_capture(
         &mut self,
         capture: &Rc<Capture<'p>>,
+        entry: Option<&'p Function>,
         arguments: Arguments<'p>,
     ) -> Eval<Value<'p>> {
         let function = capture.closure.function;
@@ -477,6 +498,15 @@ impl<'p> Evaluator<'p> {
                     .secondary(capture.span, "captured here")
                     .help("call it with inputs, or use it by its name"),
             ));
+        }
+        if has_entry_points(function) {
+            let entry = match entry {
+                Some(entry) => entry,
+                None => self.expect_entry_point(function, DEFAULT_ENTRY, arguments.span)?,
+            };
+            let activation = self.next_activation(capture);
+            let statics = capture.statics.clone();
+            return self.call_entry_point(&capture.closure, statics, activation, entry, arguments);
         }
         let parameters = parameters_of(function);
         let inputs = parameters.len() - capture.statics.len();
@@ -491,11 +521,32 @@ impl<'p> Evaluator<'p> {
         given.extend(capture.statics.iter().cloned());
         let activation = match function.kind {
             FunctionKind::Fn => capture.closure.activation.clone(),
-            _ => {
-                let call = self.roots.next_call(capture.root);
-                Some(Activation::of_root(&capture.path, capture.root, call))
-            }
+            _ => Some(self.next_activation(capture)),
         };
         self.enter(&capture.closure, given, activation, arguments.span)
+    }
+
+    /// The next call of a shared instance.
+    fn next_activation(&mut self, capture: &Capture<'p>) -> Rc<Activation> {
+        let call = self.roots.next_call(capture.root);
+        Activation::of_root(&capture.path, capture.root, call)
+    }
+
+    /// The instance that the bare name of a model means in a recipe.
+    pub fn bare_instance(&mut self, closure: &Closure<'p>, span: Span) -> Option<Rc<Capture<'p>>> {
+        let function = closure.function;
+        if !self.in_recipe_body() || function.kind != FunctionKind::Model {
+            return None;
+        }
+        let name = &function.name.name;
+        let parent = self.activation()?;
+        let inputs = function.parameters.iter().take_while(|p| is_input(p)).count();
+        Some(Rc::new(Capture {
+            closure: closure.clone(),
+            statics: vec![None; function.parameters.len() - inputs],
+            root: self.roots.capture(parent.root, name, 0),
+            path: self.model_path(name),
+            span,
+        }))
     }
 }

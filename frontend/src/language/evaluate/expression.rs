@@ -11,8 +11,8 @@ use crate::language::size::Size;
 use crate::language::value::{Closure, Given, Value};
 use crate::source::Span;
 use crate::syntax::ast::{
-    Argument, BinaryOperator, Expr, ExprKind, Item, Label, LabelPart, LoopKind, PipeStep, Stage,
-    StringLiteral, StringPart,
+    Argument, BinaryOperator, Expr, ExprKind, Function, FunctionKind, Item, Label, LabelPart,
+    LoopKind, PipeStep, Stage, StringLiteral, StringPart,
 };
 
 impl<'p> Evaluator<'p> {
@@ -343,8 +343,14 @@ impl<'p> Evaluator<'p> {
                         .help("a file imported as a name gives access to its own definitions"),
                 )),
             },
-            Value::Capture(_) | Value::Closure(_) => {
-                Err(self.unsupported("a field or entry point of an instance", span))
+            Value::Capture(capture) => self.instance_field(capture, name, span),
+            Value::Closure(closure)
+                if matches!(closure.function.kind, FunctionKind::Layer | FunctionKind::Model) =>
+            {
+                match self.bare_instance(closure, base.span) {
+                    Some(instance) => self.instance_field(&instance, name, span),
+                    None => Err(self.report_no_instance(closure.function, base.span)),
+                }
             }
             other => {
                 let found = self.describe(other);
@@ -355,5 +361,14 @@ impl<'p> Evaluator<'p> {
                 ))
             }
         }
+    }
+
+    fn report_no_instance(&mut self, function: &Function, span: Span) -> Stop {
+        let (name, keyword) = (&function.name.name, function.kind.keyword());
+        self.report(
+            Diagnostic::error("no-instance", format!("`{name}` is a {keyword}, not an instance"))
+                .primary(span, format!("a {keyword}"))
+                .help(format!("make an instance and take the field of it: `let net = {name}(_)`")),
+        )
     }
 }

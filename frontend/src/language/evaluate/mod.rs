@@ -13,6 +13,7 @@ mod broadcast;
 mod call;
 mod control;
 mod declaration;
+mod entry;
 mod expression;
 mod index;
 mod movement;
@@ -23,14 +24,15 @@ mod shape;
 mod slots;
 mod statement;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use cygnet_compiler::graph::{Graph, NodeId, Origin};
 
 pub use arguments::{Arguments, Parameter, Place, Signature, assign_arguments};
-pub use call::{has_entry_points, is_input, layer_in_function, parameters_of, signature_of};
+pub use call::{is_input, layer_in_function, parameters_of, signature_of};
+pub use entry::{DEFAULT_ENTRY, entry_point, entry_points, has_entry_points};
 pub use movement::unknown_axis;
 pub use number::Number;
 pub use report::{Constraint, Requirement};
@@ -39,7 +41,7 @@ pub use slots::{SlotRecord, Slots};
 
 use super::instance::{Activation, Roots};
 use super::package::{ModuleId, Package};
-use super::program::Plateau;
+use super::program::{ModelInstance, Plateau};
 use super::scope::Scope;
 use super::selection::Selection;
 use super::value::{Axis, AxisNames, Tensor, Value};
@@ -105,6 +107,8 @@ pub struct Evaluator<'p> {
     pub frozen: Vec<Selection>,
     /// What is asked about the course of metrics from epoch to epoch.
     pub plateaus: Vec<Plateau>,
+    /// The models used, by the paths of their instances.
+    pub models: BTreeMap<String, ModelInstance>,
     /// The parameter that an optimizer updates.
     pub updated: Option<Updated>,
     /// Parameters, state and what else outlives a step.
@@ -141,6 +145,7 @@ impl<'p> Evaluator<'p> {
             labels: Vec::new(),
             frozen: Vec::new(),
             plateaus: Vec::new(),
+            models: BTreeMap::new(),
             updated: None,
             slots: Slots::default(),
             diagnostics: Vec::new(),

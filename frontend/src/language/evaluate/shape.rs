@@ -9,7 +9,7 @@ use crate::diagnostic::{Diagnostic, closest};
 use crate::language::package::Definition;
 use crate::language::scope::Scope;
 use crate::language::size::Size;
-use crate::language::value::{Axis, AxisId, Int, Tensor, Value};
+use crate::language::value::{Axis, AxisId, Capture, Int, Tensor, Value};
 use crate::source::Span;
 use crate::syntax::ast::{self, AxisValue, ExprKind, Item};
 
@@ -350,6 +350,14 @@ impl<'p> Evaluator<'p> {
                 }
             }
             Value::Int(Int { axis: Some(id), .. }) => *id = self.outside(*id, renaming, first),
+            Value::Capture(capture) => {
+                let mut statics = capture.statics.clone();
+                for given in statics.iter_mut().flatten() {
+                    self.leave(&mut given.value, renaming, first);
+                }
+                let (closure, path) = (capture.closure.clone(), capture.path.clone());
+                *capture = Rc::new(Capture { closure, statics, path, ..**capture });
+            }
             Value::Tuple(parts) | Value::List(parts) => {
                 *parts = parts
                     .iter()

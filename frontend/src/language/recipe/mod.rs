@@ -14,8 +14,9 @@ use std::rc::Rc;
 pub use accumulate::COMPLETE;
 use course::Holds;
 
-use super::bindings::{Bindings, parse_setting};
-use super::elaborate::{choose, settable};
+use super::bindings::{Bindings, parse_setting, setting_text};
+use super::definition::choose;
+use super::elaborate::settable;
 use super::evaluate::{Eval, Evaluator, Site, Stop};
 use super::instance::{Activation, Root};
 use super::package::{Definition, Package};
@@ -261,23 +262,30 @@ pub(super) fn evaluate_recipe<'p>(
 /// Whether a recipe uses one instance of a model and no layer of its own: its parameters then
 /// need no prefix.
 fn uses_single_model(package: &Package, recipe: &Recipe) -> bool {
-    let kind_of = |callee: &Expr| {
-        let ExprKind::Name(name) = &callee.kind else { return None };
-        let definition: Definition = package.definition(package.root(), name)?;
-        match package.item(definition)? {
-            Item::Function(function) => Some(function.kind),
-            _ => None,
-        }
+    let kind_of = |callee: &Expr| match package.item(definition_of(package, callee)?)? {
+        Item::Function(function) => Some(function.kind),
+        _ => None,
     };
     let mut instances: BTreeSet<(String, u32)> = BTreeSet::new();
     let mut layers = false;
-    let mut count = |callee: &Expr, own: bool, place: u32| match kind_of(callee) {
-        Some(FunctionKind::Model) => {
-            let ExprKind::Name(name) = &callee.kind else { return };
-            instances.insert((name.clone(), if own { place } else { 0 }));
+    let mut count = |callee: &Expr, own: bool, place: u32| {
+        // `vae.sample` is a function of the instance that `vae` stands for.
+        let callee = match &callee.kind {
+            ExprKind::Field { base, .. } if kind_of(base).is_some() => base,
+            _ => callee,
+        };
+        match kind_of(callee) {
+            Some(FunctionKind::Model) => {
+                let name = match &callee.kind {
+                    ExprKind::Name(name) => name,
+                    ExprKind::Field { name, .. } => &name.name,
+                    _ => return,
+                };
+                instances.insert((name.clone(), if own { place } else { 0 }));
+            }
+            Some(FunctionKind::Layer) => layers = true,
+            _ => {}
         }
-        Some(FunctionKind::Layer) => layers = true,
-        _ => {}
     };
     for clause in &recipe.clauses {
         clause.each(&mut |expr| match &expr.kind {
@@ -298,6 +306,18 @@ fn uses_single_model(package: &Package, recipe: &Recipe) -> bool {
         });
     }
     instances.len() == 1 && !layers
+}
+
+/// The definition that a name, or a name of an imported file, stands for.
+fn definition_of(package: &Package, expr: &Expr) -> Option<Definition> {
+    match &expr.kind {
+        ExprKind::Name(name) => package.definition(package.root(), name),
+        ExprKind::Field { base, name } => match definition_of(package, base)? {
+            Definition::Module(module) => package.module(module).names.get(&name.name).copied(),
+            Definition::Item { .. } => None,
+        },
+        _ => None,
+    }
 }
 
 /// A recipe being evaluated.
@@ -348,11 +368,11 @@ impl<'p> Run<'_, 'p> {
                 let span = default_span(parameter);
                 if ty.name != "float" {
                     let what = format!("the parameter `{}`", name.name);
-                    return self.evaluator.match_static(
-                        &value,
-                        ty,
-                        &Site { what: &what, value: span },
-                    );
+                    let site = Site { what: &what, value: span };
+                    let value = self.evaluator.match_static(&value, ty, &site)?;
+                    let text = setting_text(&value).map(|text| (name.name.clone(), text));
+                    self.outcome.plan.statics.extend(text);
+                    return Ok(value);
                 }
                 let what = format!("the default of `{}`", name.name);
                 let number = self.evaluator.expect_float(&value, span, &what)?;

@@ -3,7 +3,8 @@
 use super::Resolver;
 use crate::language::builtins::Builtin;
 use crate::language::evaluate::{
-    Place, assign_arguments, is_input, layer_in_function, parameters_of, signature_of,
+    DEFAULT_ENTRY, Place, assign_arguments, entry_point, has_entry_points, is_input,
+    layer_in_function, parameters_of, signature_of,
 };
 use crate::source::Span;
 use crate::syntax::ast::{Argument, Expr, ExprKind, FunctionKind, Item};
@@ -36,6 +37,11 @@ impl Resolver<'_> {
         let definition = self.package.definition(self.module, name);
         let item = definition.and_then(|definition| self.package.item(definition));
         let assigned = match (item, Builtin::named(name)) {
+            (Some(Item::Function(function)), _) if has_entry_points(function) && !capture => {
+                let Ok(forward) = entry_point(function, DEFAULT_ENTRY) else { return };
+                let parameters = parameters_of(forward);
+                assign_arguments(signature_of(forward, &parameters), &places, span)
+            }
             (Some(Item::Function(function)), _) => {
                 let parameters = parameters_of(function);
                 let inputs = function.parameters.iter().take_while(|p| is_input(p)).count();

@@ -44,6 +44,37 @@ reports! {
     duplicate_names: "fn f(x, x) = x\nfn g(x) {\n    let y = x\n    let y = y\n    y\n}\nfn g(x) = x";
     unused_names: "fn f(x, y) {\n    let z = x\n    var _w = x\n    x\n}";
     not_assignable: "fn f(x) {\n    let y = x\n    y = x + 1\n    z = 2\n    y\n}";
+    metrics_elsewhere: "fn f(x, y) = rmse(x, y)
+layer g(x: f32[n]) {
+    rmse(x, x)
+}
+model m(x: f32[n, d]) = x |> linear(1)
+metric weighs(x) {
+    param w: f32[] = ones
+    w * mean(x)
+}
+train t() {
+    data x: f32[n, d] from csv(\"x.csv\")
+    let y = rmse(m(x), m(x))
+    minimize mean(m(x)) using adam
+    batch 4
+    epochs 1
+    report 2 * rmse(m(x), m(x)), weighs(x), a = mean(x), a = mean(x), rmse
+}";
+    metrics_of_samples: "model m(x: f32[n, d]) = x |> linear(1)
+metric all_of(x) = x
+metric last(x) {
+    state before: f32[x] = zeros
+    before = x
+    mean(before)
+}
+train t() {
+    data x: f32[n, d] from csv(\"x.csv\")
+    minimize mean(m(x)) using adam
+    batch 4
+    epochs 1
+    report all_of(x), last(x)
+}";
     yield_without_loop: "fn f(x) {\n    yield x\n    x\n}";
     input_after_static: "layer f(n: int, x: f32[d]) = x * n";
     shadowing: "fn relu(x) = max(x, 0)";

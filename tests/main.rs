@@ -8,6 +8,7 @@ mod format;
 mod gradcheck;
 mod inspect;
 mod language;
+mod metrics;
 mod normalization;
 mod recipes;
 mod reference;

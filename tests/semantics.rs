@@ -350,7 +350,8 @@ train t(lr: float = 0.5, decay: float = 0.1) {
     let names: Vec<(&str, Option<f64>)> =
         recipe.training.scalars.iter().map(|s| (s.name.as_str(), s.value)).collect();
     assert_eq!(names, [("lr", Some(0.5)), ("decay", Some(0.1)), ("epoch", None)]);
-    assert_eq!(recipe.reports, ["mean", "metric"]);
+    let reports: Vec<&str> = recipe.reports.iter().map(|report| report.name.as_str()).collect();
+    assert_eq!(reports, ["mean", "metric"]);
     assert_eq!(recipe.plan.epochs, Some(3));
     assert_eq!(recipe.plan.dims(&[&[100, 2]])["n"], 4);
 }

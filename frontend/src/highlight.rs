@@ -186,7 +186,12 @@ fn name_class(
     let defined = matches!(
         before,
         Some(TokenKind::Keyword(
-            Keyword::Fn | Keyword::Layer | Keyword::Model | Keyword::Optimizer | Keyword::Train
+            Keyword::Fn
+                | Keyword::Layer
+                | Keyword::Model
+                | Keyword::Optimizer
+                | Keyword::Metric
+                | Keyword::Train
         ))
     );
     if after == TokenKind::Colon {

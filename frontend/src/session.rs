@@ -185,6 +185,42 @@ impl Session {
         Ok(())
     }
 
+    /// Puts what begins anew with every pass over the samples at its first value.
+    ///
+    /// # Errors
+    /// If the session was not compiled from this program.
+    pub fn begin_pass(&mut self, program: &Program, seed: u64) -> Result<(), SessionError> {
+        for parameter in program.parameters.iter().filter(|parameter| parameter.per_pass) {
+            let GraphParameter { path, ty, initializer, .. } = parameter;
+            if self.has_slot(path) {
+                self.set(path, &initialize(initializer, seed, path, ty))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes on with a pass that `other`, compiled from the same recipe for batches of another
+    /// size, has begun. State that depends on that size begins anew.
+    ///
+    /// # Errors
+    /// If the session was not compiled from this program.
+    pub fn continue_pass(
+        &mut self,
+        program: &Program,
+        other: &Session,
+    ) -> Result<(), SessionError> {
+        for parameter in program.parameters.iter().filter(|parameter| parameter.per_pass) {
+            let path = &parameter.path;
+            if self.has_slot(path) && other.has_slot(path) {
+                let tensor = other.get(path)?;
+                if *tensor.shape() == *parameter.ty.shape {
+                    self.set(path, &tensor)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Sets the run-time scalars whose values are known.
     pub fn set_scalars(&mut self, program: &Program) {
         for scalar in &program.scalars {

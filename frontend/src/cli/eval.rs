@@ -12,7 +12,7 @@ use crate::train::{Metrics, StoredWeights, TrainOptions, Trainer};
 
 use super::common::{Execution, Settings, base_of, load_package};
 use super::console::{Console, Failure};
-use super::progress::metrics;
+use super::results;
 
 /// Arguments of `cygnet eval`.
 #[derive(Args)]
@@ -75,7 +75,8 @@ pub fn run(arguments: &Arguments, console: &Console) -> Result<(), Failure> {
     if arguments.json {
         console.print_json(&Evaluated { event: "evaluated", metrics: result });
     } else {
-        console.print(&metrics(&result));
+        console.print(&results::line(&result));
+        results::tables(&result).iter().for_each(|table| console.print(table));
     }
     Ok(())
 }

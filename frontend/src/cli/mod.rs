@@ -11,6 +11,7 @@ mod fmt;
 mod gradcheck;
 mod inspect;
 mod progress;
+mod results;
 mod run;
 mod train;
 

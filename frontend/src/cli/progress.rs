@@ -4,7 +4,9 @@ use std::io::IsTerminal;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::train::{Event, Metrics};
+use crate::train::Event;
+
+use super::results;
 
 /// Shows the events of a training run.
 pub struct Progress {
@@ -60,7 +62,7 @@ impl Progress {
                 let line = format!(
                     "epoch {epoch:>width$}/{}  {}  ({seconds:.2} s)",
                     self.epochs,
-                    metrics(train)
+                    results::line(train)
                 );
                 match &self.bar {
                     Some(bar) => bar.println(line),
@@ -76,13 +78,6 @@ impl Progress {
             bar.finish_and_clear();
         }
     }
-}
-
-/// Metrics on a line.
-pub fn metrics(metrics: &Metrics) -> String {
-    let parts: Vec<String> =
-        metrics.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
-    parts.join("  ")
 }
 
 /// A number of bytes with a unit.

@@ -10,7 +10,8 @@ use crate::train::{Summary, TrainOptions, Trainer};
 
 use super::common::{Execution, Settings, base_of, load_package};
 use super::console::{Console, Failure};
-use super::progress::{Progress, metrics};
+use super::progress::Progress;
+use super::results;
 
 /// Arguments of `cygnet train`.
 #[derive(Args)]
@@ -96,8 +97,10 @@ pub fn run(arguments: &Arguments, console: &Console) -> Result<(), Failure> {
         console.print_json(&Finished { event: "finished", summary: &summary, weights });
     } else {
         if let Some(test) = &summary.metrics.test {
-            console.print(&format!("test  {}", metrics(test)));
+            console.print(&format!("test  {}", results::line(test)));
         }
+        let shown = summary.metrics.test.as_ref().unwrap_or(&summary.metrics.train);
+        results::tables(shown).iter().for_each(|table| console.print(table));
         console.print(&format!("weights saved to {}", weights.display()));
     }
     Ok(())

@@ -3,7 +3,7 @@
 use super::Formatter;
 use super::document::Doc;
 use crate::syntax::ast::{
-    Clause, ClauseKind, Expr, Field, Path, PathSegment, Paths, Recipe, UpdateGroup,
+    Clause, ClauseKind, Expr, Field, Ident, Path, PathSegment, Paths, Recipe, UpdateGroup,
 };
 
 impl<'a> Formatter<'a> {
@@ -53,10 +53,7 @@ impl<'a> Formatter<'a> {
                 self.with_tail("freeze ", targets, "while ", condition.as_ref())
             }
             ClauseKind::Minimize { name, objective, groups } => {
-                let name = match name {
-                    Some(name) => Doc::concat([Doc::Text(self.text(name.span)), Doc::Text(" = ")]),
-                    None => Doc::empty(),
-                };
+                let name = self.optional_name(name.as_ref());
                 // Further in than the groups, where it breaks.
                 let objective = Doc::indent(self.expression(objective));
                 let lines = groups.iter().map(|group| self.update_group(group)).collect();
@@ -78,8 +75,21 @@ impl<'a> Formatter<'a> {
             ClauseKind::Stop(condition) => {
                 Doc::concat([Doc::Text("stop when "), self.expression(condition)])
             }
-            ClauseKind::Report(metrics) => self.shown("report ", metrics),
-            ClauseKind::Show(images) => self.shown("show ", images),
+            ClauseKind::Report(entries) => {
+                let entries = self.comma_separated(
+                    entries,
+                    |entry| entry.span,
+                    |this, entry| {
+                        let name = this.optional_name(entry.name.as_ref());
+                        Doc::concat([name, this.expression(&entry.value)])
+                    },
+                );
+                Doc::concat([Doc::Text("report "), entries])
+            }
+            ClauseKind::Show(images) => {
+                let images = self.comma_separated(images, |value| value.span, Self::expression);
+                Doc::concat([Doc::Text("show "), images])
+            }
             ClauseKind::Error => Doc::Text(self.text(clause.span)),
         }
     }
@@ -108,9 +118,12 @@ impl<'a> Formatter<'a> {
         Doc::group(Doc::Concat(parts))
     }
 
-    fn shown(&mut self, word: &'static str, values: &[Expr]) -> Doc<'a> {
-        let values = self.comma_separated(values, |value| value.span, Self::expression);
-        Doc::concat([Doc::Text(word), values])
+    /// `name = `, if there is one.
+    fn optional_name(&self, name: Option<&Ident>) -> Doc<'a> {
+        match name {
+            Some(name) => Doc::concat([Doc::Text(self.text(name.span)), Doc::Text(" = ")]),
+            None => Doc::empty(),
+        }
     }
 
     fn field(&mut self, field: &Field) -> Doc<'a> {

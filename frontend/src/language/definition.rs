@@ -110,6 +110,7 @@ impl<'p> Evaluator<'p> {
     ) -> (Vec<Input>, Eval<Value<'p>>) {
         let activation = match function.kind {
             FunctionKind::Fn | FunctionKind::Optimizer => None,
+            FunctionKind::Metric => Some(Activation::of_metric(&function.name.name)),
             FunctionKind::Layer | FunctionKind::Model => {
                 Some(Activation::of_root("", Root::PROGRAM, 0))
             }

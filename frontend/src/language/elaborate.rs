@@ -99,6 +99,7 @@ impl<'p> Evaluator<'p> {
                 ty: tensor_type(record.dtype, &record.axes),
                 initializer: record.initializer.unwrap_or(super::initializer::Initializer::ZEROS),
                 role: record.role,
+                per_pass: record.per_pass,
                 span: record.span,
             });
         }

@@ -52,6 +52,8 @@ pub struct Activation {
     pub root: Root,
     /// Which call of the shared instance it belongs to, from 0.
     pub call: u32,
+    /// Whether it is one of a metric: its state begins anew with every pass over the samples.
+    pub accumulates: bool,
     /// Parameters declared so far in this call of the shared instance.
     declared: Rc<RefCell<HashMap<String, Span>>>,
     labels: RefCell<HashMap<String, u32>>,
@@ -62,28 +64,35 @@ pub struct Activation {
 impl Activation {
     /// A call of the shared instance `root`.
     pub fn of_root(path: &str, root: Root, call: u32) -> Rc<Activation> {
-        Rc::new(Activation {
-            path: path.to_owned(),
+        Rc::new(Activation::new(path.to_owned(), root, call))
+    }
+
+    fn new(path: String, root: Root, call: u32) -> Activation {
+        Activation {
+            path,
             root,
             call,
+            accumulates: false,
             declared: Rc::default(),
             labels: RefCell::default(),
             captures: RefCell::default(),
             draws: Cell::new(0),
-        })
+        }
+    }
+
+    /// The use of a metric that is reported as `name`. No parameter's path has a slash.
+    pub fn of_metric(name: &str) -> Rc<Activation> {
+        let activation = Activation::new(format!("report/{name}"), Root::PROGRAM, 0);
+        Rc::new(Activation { accumulates: true, ..activation })
     }
 
     /// The use of a layer inside this one, under a label.
     pub fn inner(&self, label: &str) -> Rc<Activation> {
         *self.labels.borrow_mut().entry(label.to_owned()).or_insert(0) += 1;
         Rc::new(Activation {
-            path: self.join(label),
-            root: self.root,
-            call: self.call,
+            accumulates: self.accumulates,
             declared: Rc::clone(&self.declared),
-            labels: RefCell::default(),
-            captures: RefCell::default(),
-            draws: Cell::new(0),
+            ..Activation::new(self.join(label), self.root, self.call)
         })
     }
 

@@ -47,6 +47,8 @@ pub struct GraphParameter {
     /// What it is: [`SlotRole::Parameter`], [`SlotRole::Buffer`] (saved with the weights, not
     /// trained) or [`SlotRole::State`] (of an optimizer or a recipe).
     pub role: SlotRole,
+    /// Whether it begins anew with every pass over the samples: the state of metrics and recipes.
+    pub per_pass: bool,
     /// Where it is declared.
     pub span: Span,
 }
@@ -147,8 +149,18 @@ pub struct RecipeGraph {
     pub loads: Vec<LoadClause>,
     /// The names of the outputs that are minimized.
     pub objectives: Vec<String>,
-    /// The names of the outputs that are reported.
-    pub reports: Vec<String>,
+    /// What is reported.
+    pub reports: Vec<Report>,
+}
+
+/// An output that a recipe reports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// The name of the output.
+    pub name: String,
+    /// Whether it is a metric: what it gives behind the last batch of a pass is its value over
+    /// all samples. Anything else is a scalar, whose value over all samples is the mean.
+    pub accumulates: bool,
 }
 
 /// A condition that is decided between epochs.

@@ -215,6 +215,16 @@ impl Size {
         Some(whole.add(&rounded))
     }
 
+    /// Whether the dim called `name` occurs in it.
+    pub fn depends_on(&self, name: &str) -> bool {
+        self.terms.keys().flatten().any(|symbol| match symbol {
+            Symbol::Free(free) => **free == *name,
+            Symbol::Quotient(a, b) | Symbol::Floor(a, b) => {
+                a.depends_on(name) || b.depends_on(name)
+            }
+        })
+    }
+
     /// How it compares with `other`.
     pub fn compare(&self, other: &Size) -> Comparison {
         match self.subtract(other).as_constant() {

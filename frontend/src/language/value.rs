@@ -203,6 +203,7 @@ impl<'p> Value<'p> {
                 ast::FunctionKind::Layer => "a layer",
                 ast::FunctionKind::Model => "a model",
                 ast::FunctionKind::Optimizer => "an optimizer",
+                ast::FunctionKind::Metric => "a metric",
             },
             Value::Builtin(_) => "a function",
             Value::Capture(_) => "an instance",

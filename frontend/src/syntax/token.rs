@@ -40,6 +40,7 @@ keywords! {
     Layer "layer",
     Model "model",
     Optimizer "optimizer",
+    Metric "metric",
     Train "train",
     Let "let",
     Var "var",
@@ -62,7 +63,7 @@ impl Keyword {
     /// Whether the word opens a definition at the top of a file.
     pub fn starts_item(self) -> bool {
         use Keyword::*;
-        matches!(self, Use | Fn | Layer | Model | Optimizer | Train | Let)
+        matches!(self, Use | Fn | Layer | Model | Optimizer | Metric | Train | Let)
     }
 
     /// Whether the word opens something that is never part of an expression. Such a word inside

@@ -4,11 +4,12 @@ use crate::data::dataset::Dataset;
 use crate::error::Error;
 use crate::language::bindings::Bindings;
 use crate::language::package::Package;
-use crate::language::program::RecipeGraph;
+use crate::language::program::{Program, RecipeGraph};
 use crate::language::recipe::elaborate_recipe;
 use crate::session::{Session, SessionError, SessionOptions};
 
-use super::{Metrics, batches};
+use super::batches;
+use super::metrics::{Metrics, Tally};
 
 /// Runs the body of a recipe without updates.
 pub struct Evaluation<'a> {
@@ -25,7 +26,7 @@ pub struct Evaluation<'a> {
 }
 
 impl Evaluation<'_> {
-    /// Averages over `samples`, with the weights that `set_weights` puts in place. Batches are as
+    /// Results over `samples`, with the weights that `set_weights` puts in place. Batches are as
     /// large as the recipe's; what remains is a smaller batch, compiled for its size.
     ///
     /// # Errors
@@ -38,13 +39,15 @@ impl Evaluation<'_> {
         let all: Vec<u32> = (0..samples.len() as u32).collect();
         let batch = self.batch;
         let (whole, rest) = all.split_at(all.len() / batch * batch);
-        let mut sums = Metrics::new();
+        let mut tally = Tally::new(self.recipe);
+        let mut last = None;
         if !whole.is_empty() {
-            let mut session = Session::new(&self.recipe.evaluation.graph, self.options)?;
-            self.prepare(&mut session, &mut set_weights)?;
+            let program = &self.recipe.evaluation;
+            let mut session = self.prepare(program, &mut set_weights)?;
             for indices in whole.chunks_exact(batch) {
-                self.step(&mut session, samples, indices, &mut sums)?;
+                step(&mut session, samples, indices, &mut tally)?;
             }
+            last = Some(session);
         }
         if !rest.is_empty() {
             let mut bindings = self.bindings.clone();
@@ -54,40 +57,42 @@ impl Evaluation<'_> {
             }
             let name = Some(self.recipe.plan.name.as_str());
             let smaller = elaborate_recipe(self.package, name, &bindings)?;
-            let mut session = Session::new(&smaller.evaluation.graph, self.options)?;
-            self.prepare(&mut session, &mut set_weights)?;
-            self.step(&mut session, samples, rest, &mut sums)?;
+            let mut session = self.prepare(&smaller.evaluation, &mut set_weights)?;
+            if let Some(before) = &last {
+                session.continue_pass(&smaller.evaluation, before)?;
+            }
+            step(&mut session, samples, rest, &mut tally)?;
+            last = Some(session);
         }
-        for value in sums.values_mut() {
-            *value /= all.len() as f64;
-        }
-        Ok(sums)
+        let Some(session) = last else {
+            return Err(Error::request("there are no samples to evaluate", "give some"));
+        };
+        Ok(tally.finish(&session)?)
     }
 
+    /// A session with weights, at the beginning of a pass.
     fn prepare(
         &self,
-        session: &mut Session,
+        program: &Program,
         set_weights: &mut impl FnMut(&mut Session) -> Result<(), SessionError>,
-    ) -> Result<(), Error> {
-        set_weights(session)?;
-        session.set_scalars(&self.recipe.evaluation);
-        Ok(())
+    ) -> Result<Session, Error> {
+        let mut session = Session::new(&program.graph, self.options)?;
+        set_weights(&mut session)?;
+        session.set_scalars(program);
+        session.begin_pass(program, 0)?;
+        Ok(session)
     }
+}
 
-    /// Adds the averages over a batch, times its size.
-    fn step(
-        &self,
-        session: &mut Session,
-        samples: &Dataset,
-        indices: &[u32],
-        sums: &mut Metrics,
-    ) -> Result<(), Error> {
-        batches::fill(session, samples, indices)?;
-        session.step();
-        for name in self.recipe.objectives.iter().chain(&self.recipe.reports) {
-            let value = session.scalar_output(name)?;
-            *sums.entry(name.clone()).or_default() += value * indices.len() as f64;
-        }
-        Ok(())
-    }
+/// Runs a batch.
+fn step(
+    session: &mut Session,
+    samples: &Dataset,
+    indices: &[u32],
+    tally: &mut Tally,
+) -> Result<(), Error> {
+    batches::fill(session, samples, indices)?;
+    session.step();
+    tally.add(session, indices.len())?;
+    Ok(())
 }

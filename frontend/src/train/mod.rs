@@ -2,6 +2,7 @@
 
 mod batches;
 mod evaluation;
+mod metrics;
 mod non_finite;
 mod weights;
 
@@ -24,7 +25,10 @@ use crate::language::recipe::{elaborate_recipe, plan_recipe};
 use crate::session::{Session, SessionOptions};
 
 pub use evaluation::Evaluation;
+pub use metrics::{MetricValue, Metrics};
 pub use weights::{StoredWeights, load_weights, save_weights};
+
+use metrics::Tally;
 
 /// What a training run is asked for.
 #[derive(Clone, Debug, Default)]
@@ -36,9 +40,6 @@ pub struct TrainOptions {
     /// Compilation and threads.
     pub session: SessionOptions,
 }
-
-/// Averages over samples, by name of objective or report.
-pub type Metrics = BTreeMap<String, f64>;
 
 /// What happens during training.
 #[derive(Clone, Debug, Serialize)]
@@ -74,7 +75,7 @@ pub enum Event {
         epoch: usize,
         /// Seconds it took.
         seconds: f64,
-        /// Averages over its steps.
+        /// Results over the samples of its steps.
         train: Metrics,
     },
 }
@@ -90,7 +91,7 @@ pub struct Summary {
     pub seconds: f64,
     /// Milliseconds of compilation.
     pub compile_ms: f64,
-    /// Averages of the last epoch, and over the test samples.
+    /// Results of the last epoch, and over the test samples.
     pub metrics: TrainAndTest,
 }
 
@@ -218,7 +219,7 @@ impl<'a> Trainer<'a> {
         })
     }
 
-    /// Averages over all test samples with the current weights.
+    /// Results over all test samples with the current weights.
     ///
     /// # Errors
     /// If the data have no test samples.
@@ -259,9 +260,10 @@ impl<'a> Trainer<'a> {
     fn epoch(&mut self, epoch: usize, observe: &mut impl FnMut(&Event)) -> Result<Metrics, Error> {
         let start = Instant::now();
         let batch = self.schedule.batch;
+        let mut tally = Tally::new(&self.recipe);
         let order = shuffle(self.options.seed, epoch as u64, self.data.train.len() as u32);
+        self.session.begin_pass(&self.recipe.training, self.options.seed)?;
         let snapshot = non_finite::Snapshot::take(&self.session);
-        let mut sums = Metrics::new();
         let steps = order.len() / batch;
         for (number, samples) in order.chunks_exact(batch).enumerate() {
             let step = epoch * steps + number;
@@ -269,30 +271,20 @@ impl<'a> Trainer<'a> {
             if let Outcome::NotFinite { .. } = self.session.step() {
                 return Err(self.diagnose(&snapshot, &order, epoch, number));
             }
-            let mut loss = 0.0;
-            for name in &self.recipe.objectives {
-                let value = self.session.scalar_output(name)?;
-                *sums.entry(name.clone()).or_default() += value;
-                loss += value;
-            }
-            for name in &self.recipe.reports {
-                *sums.entry(name.clone()).or_default() += self.session.scalar_output(name)?;
-            }
+            let loss = tally.add(&self.session, batch)?;
             observe(&Event::Step { epoch: epoch + 1, step: number + 1, loss });
         }
-        for value in sums.values_mut() {
-            *value /= steps as f64;
-        }
+        let train = tally.finish(&self.session)?;
         let seconds = start.elapsed().as_secs_f64();
-        observe(&Event::Epoch { epoch: epoch + 1, seconds, train: sums.clone() });
-        Ok(sums)
+        observe(&Event::Epoch { epoch: epoch + 1, seconds, train: train.clone() });
+        Ok(train)
     }
 
     /// Puts a batch and the step's number in place.
     fn feed(&mut self, epoch: usize, step: usize, samples: &[u32]) -> Result<(), Error> {
         batches::fill(&mut self.session, &self.data.train, samples)?;
         self.session.set_scalar("step", (step + 1) as f64);
-        let Batches { steps_per_epoch, epochs, .. } = self.schedule;
+        let batches::Batches { steps_per_epoch, epochs, .. } = self.schedule;
         self.session.set_scalar("steps", (steps_per_epoch * epochs) as f64);
         self.session.set_scalar("epoch", epoch as f64);
         self.session.executor().set_step_number(step as u64);

@@ -152,6 +152,9 @@ impl<'p> Evaluator<'p> {
         if function.kind == FunctionKind::Fn {
             return Ok(closure.activation.clone());
         }
+        if function.kind == FunctionKind::Metric {
+            return self.metric_activation(function, span).map(Some);
+        }
         let name = &function.name.name;
         let Some(parent) = self.activation() else {
             return Err(self.report(layer_in_function(function, span)));

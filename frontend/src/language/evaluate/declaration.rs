@@ -47,6 +47,13 @@ impl<'p> Evaluator<'p> {
                     .help("make the definition a `layer`"),
             ));
         };
+        if activation.accumulates && declaration.kind == DeclarationKind::Param {
+            return Err(self.report(
+                Diagnostic::error("param-in-metric", "a metric has no `param`")
+                    .primary(declaration.span, "nothing would train it")
+                    .help("what it accumulates over the samples is `state`"),
+            ));
+        }
         let name = match &declaration.stored_name {
             Some(literal) => self.text(literal, scope)?,
             None => declaration.name.name.clone(),
@@ -60,10 +67,17 @@ impl<'p> Evaluator<'p> {
         let initializer = initializer.unwrap_or(None);
         let role = match declaration.kind {
             DeclarationKind::Param => SlotRole::Parameter,
-            DeclarationKind::State if self.in_recipe_body() => SlotRole::State,
+            DeclarationKind::State if activation.accumulates || self.in_recipe_body() => {
+                SlotRole::State
+            }
             DeclarationKind::State => SlotRole::Buffer,
         };
-        self.slot(&activation, path, role, (dtype, axes), initializer, declaration.name.span)
+        let span = declaration.name.span;
+        let number = self.slot(&activation, path, role, (dtype, axes), initializer, span)?;
+        if role == SlotRole::State {
+            self.slots.begin_with_pass(number);
+        }
+        Ok(number)
     }
 
     /// The slot with this path: a new one, or the one of an earlier call of a shared instance.
@@ -157,6 +171,7 @@ impl<'p> Evaluator<'p> {
             versions: node.into_iter().collect(),
             current: node,
             changed: false,
+            per_pass: false,
         };
         self.slots.add(record)
     }

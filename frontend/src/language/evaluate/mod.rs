@@ -40,6 +40,7 @@ pub use shape::{Renaming, Site};
 pub use slots::{SlotRecord, Slots};
 
 use super::instance::{Activation, Roots};
+use super::metric::Reporting;
 use super::package::{ModuleId, Package};
 use super::program::{ModelInstance, Plateau};
 use super::scope::Scope;
@@ -111,6 +112,8 @@ pub struct Evaluator<'p> {
     pub models: BTreeMap<String, ModelInstance>,
     /// The parameter that an optimizer updates.
     pub updated: Option<Updated>,
+    /// What `report` is about to name, while a recipe's `report` is evaluated.
+    pub reporting: Option<Reporting>,
     /// Parameters, state and what else outlives a step.
     pub slots: Slots,
     diagnostics: Vec<Diagnostic>,
@@ -147,6 +150,7 @@ impl<'p> Evaluator<'p> {
             plateaus: Vec::new(),
             models: BTreeMap::new(),
             updated: None,
+            reporting: None,
             slots: Slots::default(),
             diagnostics: Vec::new(),
             constraints: Vec::new(),

@@ -37,6 +37,8 @@ pub struct SlotRecord {
     pub current: Option<NodeId>,
     /// Whether it has a new value.
     pub changed: bool,
+    /// Whether it begins anew with every pass over the samples: state of a metric or recipe.
+    pub per_pass: bool,
 }
 
 impl SlotRecord {
@@ -82,6 +84,11 @@ impl Slots {
     /// Replaces the identities of a record's axes by those of another call of its instance.
     pub fn rename_axes(&mut self, number: usize, axes: Vec<Axis>) {
         self.records[number].axes = axes;
+    }
+
+    /// Lets a record begin anew with every pass over the samples.
+    pub fn begin_with_pass(&mut self, number: usize) {
+        self.records[number].per_pass = true;
     }
 
     /// Gives a record a new value.

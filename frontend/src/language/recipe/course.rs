@@ -86,8 +86,9 @@ impl<'p> Run<'_, 'p> {
             // What is wrong is reported.
             let _ = self.evaluator.expect_selected(&selection);
         }
-        let names = self.outcome.objectives.iter().chain(&self.outcome.reports);
-        let names: Vec<String> = names.map(|(name, _)| name.clone()).collect();
+        let objectives = self.outcome.objectives.iter().map(|(name, _)| name);
+        let reports = self.outcome.reports.iter().map(|(report, _)| &report.name);
+        let names: Vec<String> = objectives.chain(reports).cloned().collect();
         for plateau in &mut self.evaluator.plateaus {
             // Objectives fall, metrics rise.
             let objective = self.outcome.objectives.iter().any(|(name, _)| *name == plateau.metric);

@@ -6,6 +6,7 @@ mod data;
 mod group;
 mod load;
 mod objective;
+mod report;
 mod show;
 
 use std::collections::{BTreeSet, HashSet};
@@ -21,7 +22,7 @@ use super::evaluate::{Eval, Evaluator, Site, Stop};
 use super::instance::{Activation, Root};
 use super::package::{Definition, Package};
 use super::program::{
-    Condition, LoadClause, Plateau, Program, RecipeGraph, RecipePlan, ScalarSetting,
+    Condition, LoadClause, Plateau, Program, RecipeGraph, RecipePlan, Report, ScalarSetting,
 };
 use super::scope::Scope;
 use super::selection::Selection;
@@ -54,11 +55,10 @@ pub fn elaborate_recipe(
         true => None,
         false => Some(build(package, recipe, bindings, &[], Purpose::Showing)?.program),
     };
-    let names = |list: &[(String, Tensor)]| list.iter().map(|(name, _)| name.clone()).collect();
     let [freezes, stops] = conditions;
     Ok(RecipeGraph {
-        objectives: names(&outcome.objectives),
-        reports: names(&outcome.reports),
+        objectives: outcome.objectives.into_iter().map(|(name, _)| name).collect(),
+        reports: outcome.reports.into_iter().map(|(report, _)| report).collect(),
         plan: outcome.plan,
         evaluation,
         training,
@@ -122,7 +122,11 @@ fn build(
     }
     let outputs = match purpose {
         Purpose::Showing => outcome.shows.clone(),
-        _ => outcome.objectives.iter().chain(&outcome.reports).cloned().collect(),
+        _ => {
+            let reports = outcome.reports.iter();
+            let reports = reports.map(|(report, tensor)| (report.name.clone(), tensor.clone()));
+            outcome.objectives.iter().cloned().chain(reports).collect()
+        }
     };
     let mut scalars: Vec<(String, Option<f64>)> =
         outcome.plan.scalars.iter().map(|scalar| (scalar.name.clone(), scalar.value)).collect();
@@ -181,7 +185,7 @@ pub(super) struct Outcome {
     objectives: Vec<(String, Tensor)>,
     /// Where the objectives have their names from.
     objective_spans: Vec<(String, Span)>,
-    reports: Vec<(String, Tensor)>,
+    reports: Vec<(Report, Tensor)>,
     shows: Vec<(String, Tensor)>,
     loads: Vec<LoadClause>,
     /// The conditions of `freeze ... while` that are known only when the program runs.
@@ -456,10 +460,10 @@ impl<'p> Run<'_, 'p> {
             ClauseKind::Minimize { name, objective, groups } => {
                 return self.minimize(name.as_ref(), objective, groups);
             }
-            ClauseKind::Report(exprs) => {
-                for expr in exprs {
+            ClauseKind::Report(entries) => {
+                for entry in entries {
                     // The others can still be reported.
-                    let _ = self.report(expr);
+                    let _ = self.report(entry);
                 }
             }
             ClauseKind::Load { targets, source } => return self.load(targets, source),

@@ -1,11 +1,11 @@
-//! Objectives, and what is reported.
+//! Objectives: what is minimized.
 
 use super::Run;
 use super::group::Group;
 use crate::diagnostic::Diagnostic;
 use crate::language::evaluate::{Eval, Number};
 use crate::language::value::{Tensor, Value};
-use crate::syntax::ast::{self, ClauseKind, Expr, ExprKind, PipeStep, UpdateGroup};
+use crate::syntax::ast::{self, ClauseKind, Expr, UpdateGroup};
 use cygnet_compiler::types::DType;
 
 impl<'p> Run<'_, 'p> {
@@ -58,36 +58,8 @@ impl<'p> Run<'_, 'p> {
         clauses.filter(|clause| matches!(clause.kind, ClauseKind::Minimize { .. })).count()
     }
 
-    /// `report metric`.
-    pub(super) fn report(&mut self, expr: &'p Expr) -> Eval<()> {
-        let value = self.evaluator.expr(expr, &self.scope)?;
-        let tensor = self.scalar(&value, expr, "what is reported")?;
-        let base = report_name(expr);
-        if self.outcome.objectives.iter().any(|(known, _)| known == base)
-            && matches!(expr.kind, ExprKind::Name(_))
-        {
-            // Objectives are reported anyway.
-            return Ok(());
-        }
-        let name = self.free_name(base);
-        self.outcome.reports.push((name, tensor));
-        Ok(())
-    }
-
-    /// `base`, or with a number if an output has that name.
-    pub(super) fn free_name(&self, base: &str) -> String {
-        let Self { outcome, .. } = self;
-        let taken = |name: &str| {
-            let all = outcome.objectives.iter().chain(&outcome.reports).chain(&outcome.shows);
-            all.into_iter().any(|(known, _)| known == name)
-        };
-        let numbered = (2..).map(|number| format!("{base}_{number}"));
-        let name = std::iter::once(base.to_owned()).chain(numbered).find(|name| !taken(name));
-        name.unwrap_or_default()
-    }
-
     /// A tensor without axes.
-    fn scalar(&mut self, value: &Value<'p>, expr: &Expr, what: &str) -> Eval<Tensor> {
+    pub(super) fn scalar(&mut self, value: &Value<'p>, expr: &Expr, what: &str) -> Eval<Tensor> {
         let tensor = match Number::of(value) {
             Some(number) => self.evaluator.spread(&number, DType::F32, &[], expr.span)?,
             None => self.evaluator.expect_tensor(value, expr.span, what)?,
@@ -101,24 +73,5 @@ impl<'p> Run<'_, 'p> {
                 .primary(expr.span, format!("this is {shown}"))
                 .help("reduce it: `mean(x)` or `sum(x)`"),
         ))
-    }
-}
-
-/// The name of a metric: what is called, or the name of the value.
-pub(super) fn report_name(expr: &Expr) -> &str {
-    match &expr.kind {
-        ExprKind::Name(name) => name,
-        ExprKind::Call { callee, .. } => report_name(callee),
-        ExprKind::Pipe { steps, .. } => steps
-            .iter()
-            .rev()
-            .find_map(|step| match step {
-                PipeStep::Stage(stage) => Some(report_name(&stage.callee)),
-                PipeStep::Movement(_) => None,
-            })
-            .unwrap_or("metric"),
-        ExprKind::Paren(inner) => report_name(inner),
-        ExprKind::Field { name, .. } => &name.name,
-        _ => "metric",
     }
 }

@@ -1,7 +1,7 @@
 //! The `show` clause: tensors that are written to files after each epoch.
 
 use super::Run;
-use super::objective::report_name;
+use super::report::called;
 use crate::language::evaluate::Eval;
 use crate::syntax::ast::Expr;
 
@@ -10,7 +10,7 @@ impl<'p> Run<'_, 'p> {
     pub(super) fn show(&mut self, expr: &'p Expr) -> Eval<()> {
         let value = self.evaluator.expr(expr, &self.scope)?;
         let tensor = self.evaluator.expect_tensor(&value, expr.span, "what is shown")?;
-        let name = self.free_name(report_name(expr));
+        let name = self.free_name(called(expr));
         self.outcome.shows.push((name, tensor));
         Ok(())
     }

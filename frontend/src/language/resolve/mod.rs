@@ -310,7 +310,10 @@ impl<'p> Resolver<'p> {
                 | ClauseKind::Accumulate(expr)
                 | ClauseKind::Epochs(expr)
                 | ClauseKind::Stop(expr) => self.expr(expr),
-                ClauseKind::Report(exprs) | ClauseKind::Show(exprs) => {
+                ClauseKind::Report(entries) => {
+                    entries.iter().for_each(|entry| self.expr(&entry.value));
+                }
+                ClauseKind::Show(exprs) => {
                     exprs.iter().for_each(|expr| self.expr(expr));
                 }
                 ClauseKind::Error => {}

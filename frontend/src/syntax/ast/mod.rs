@@ -34,7 +34,7 @@ pub struct File {
 pub enum Item {
     /// `use "resnet.cyg": resnet18`.
     Use(Use),
-    /// `fn`, `layer`, `model` or `optimizer`.
+    /// `fn`, `layer`, `model`, `optimizer` or `metric`.
     Function(Function),
     /// `train name(...) { ... }`.
     Recipe(Recipe),
@@ -96,6 +96,8 @@ pub enum FunctionKind {
     Model,
     /// `optimizer`: an update rule for one parameter.
     Optimizer,
+    /// `metric`: a value over all samples, accumulated from batch to batch.
+    Metric,
 }
 
 impl FunctionKind {
@@ -106,14 +108,15 @@ impl FunctionKind {
             FunctionKind::Layer => "layer",
             FunctionKind::Model => "model",
             FunctionKind::Optimizer => "optimizer",
+            FunctionKind::Metric => "metric",
         }
     }
 }
 
-/// `fn`, `layer`, `model` or `optimizer`.
+/// `fn`, `layer`, `model`, `optimizer` or `metric`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Function {
-    /// Which of the four it is.
+    /// Which of the five it is.
     pub kind: FunctionKind,
     /// Its name.
     pub name: Ident,

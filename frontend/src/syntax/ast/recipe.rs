@@ -76,7 +76,7 @@ pub enum ClauseKind {
     /// `stop when plateaus("loss") > 0`: the last epoch is the first after which this holds.
     Stop(Expr),
     /// `report accuracy(logits, label)`: metrics; at least one.
-    Report(Vec<Expr>),
+    Report(Vec<Reported>),
     /// `show generator(noise)`: images; at least one.
     Show(Vec<Expr>),
     /// Text that is not a clause.
@@ -91,6 +91,17 @@ pub struct Field {
     /// Its type.
     pub ty: Option<Type>,
     /// The whole field.
+    pub span: Span,
+}
+
+/// `name = value` or `value` in a `report`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reported {
+    /// What it is called; where it is missing, as the function that is called.
+    pub name: Option<Ident>,
+    /// A scalar, or a use of a metric.
+    pub value: Expr,
+    /// The whole entry.
     pub span: Span,
 }
 

@@ -135,7 +135,10 @@ impl Clause {
             | ClauseKind::Accumulate(expr)
             | ClauseKind::Epochs(expr)
             | ClauseKind::Stop(expr) => expr.each(visit),
-            ClauseKind::Report(exprs) | ClauseKind::Show(exprs) => {
+            ClauseKind::Report(entries) => {
+                entries.iter().for_each(|entry| entry.value.each(visit));
+            }
+            ClauseKind::Show(exprs) => {
                 exprs.iter().for_each(|expr| expr.each(visit));
             }
             ClauseKind::Error => {}

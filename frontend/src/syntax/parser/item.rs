@@ -44,7 +44,11 @@ impl Parser<'_> {
             TokenKind::Keyword(Keyword::Train) => self.recipe().map(Item::Recipe),
             TokenKind::Keyword(Keyword::Let) => self.binding().map(Item::Binding),
             TokenKind::Keyword(
-                Keyword::Fn | Keyword::Layer | Keyword::Model | Keyword::Optimizer,
+                Keyword::Fn
+                | Keyword::Layer
+                | Keyword::Model
+                | Keyword::Optimizer
+                | Keyword::Metric,
             ) => self.function().map(Item::Function),
             _ => {
                 self.report_expected_item();
@@ -143,13 +147,14 @@ impl Parser<'_> {
         Ok(Use { path, imports, span: self.span_from(start) })
     }
 
-    /// `fn = ("fn" | "layer" | "model" | "optimizer") sig (block | "=" expr)`
+    /// `fn = ("fn" | "layer" | "model" | "optimizer" | "metric") sig (block | "=" expr)`
     pub(super) fn function(&mut self) -> Parse<Function> {
         let keyword = self.advance();
         let kind = match keyword.kind {
             TokenKind::Keyword(Keyword::Layer) => FunctionKind::Layer,
             TokenKind::Keyword(Keyword::Model) => FunctionKind::Model,
             TokenKind::Keyword(Keyword::Optimizer) => FunctionKind::Optimizer,
+            TokenKind::Keyword(Keyword::Metric) => FunctionKind::Metric,
             _ => FunctionKind::Fn,
         };
         let Signature { name, parameters, result } = self.signature()?;

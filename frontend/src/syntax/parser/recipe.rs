@@ -5,7 +5,7 @@ use super::{Failed, Parse, Parser};
 use crate::diagnostic::Diagnostic;
 use crate::source::Span;
 use crate::syntax::ast::{
-    Clause, ClauseKind, Expr, Field, Path, PathSegment, Paths, Recipe, UpdateGroup,
+    Clause, ClauseKind, Expr, Field, Ident, Path, PathSegment, Paths, Recipe, Reported, UpdateGroup,
 };
 use crate::syntax::token::{CLAUSE_WORDS, Keyword, TokenKind};
 
@@ -121,9 +121,33 @@ impl Parser<'_> {
                 self.expect_word("when", "write `stop when plateaus(\"loss\") > 0`")?;
                 Ok(ClauseKind::Stop(self.expression()))
             }
-            "report" => Ok(ClauseKind::Report(self.expressions())),
+            "report" => self.reported().map(ClauseKind::Report),
             _ => Ok(ClauseKind::Show(self.expressions())),
         }
+    }
+
+    /// `[NAME "="] expr {"," [NAME "="] expr}`
+    fn reported(&mut self) -> Parse<Vec<Reported>> {
+        let mut entries = Vec::new();
+        loop {
+            let start = self.start();
+            let name = self.optional_name()?;
+            let value = self.expression();
+            entries.push(Reported { name, value, span: self.span_from(start) });
+            if !self.eat(TokenKind::Comma) {
+                return Ok(entries);
+            }
+        }
+    }
+
+    /// `[NAME "="]`
+    fn optional_name(&mut self) -> Parse<Option<Ident>> {
+        if !(self.at(TokenKind::Name) && self.ahead(1).kind == TokenKind::Assign) {
+            return Ok(None);
+        }
+        let name = self.expect_name("a name")?;
+        self.advance();
+        Ok(Some(name))
     }
 
     /// `expr {"," expr}`
@@ -169,14 +193,7 @@ impl Parser<'_> {
 
     /// `"minimize" [NAME "="] expr group {group}`
     fn minimize(&mut self) -> Parse<ClauseKind> {
-        let named = self.at(TokenKind::Name) && self.ahead(1).kind == TokenKind::Assign;
-        let name = if named {
-            let name = self.expect_name("a name")?;
-            self.advance();
-            Some(name)
-        } else {
-            None
-        };
+        let name = self.optional_name()?;
         let objective = self.expression();
         let mut groups = vec![self.update_group()?];
         while self.at_word("over") || self.at_word("using") {

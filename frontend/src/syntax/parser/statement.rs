@@ -74,6 +74,7 @@ impl Parser<'_> {
                 Keyword::Layer
                     | Keyword::Model
                     | Keyword::Optimizer
+                    | Keyword::Metric
                     | Keyword::Train
                     | Keyword::Use
             )
@@ -217,7 +218,7 @@ impl Parser<'_> {
             diagnostic = diagnostic.secondary(opener.span, "the block opens here");
         }
         let help = match keyword {
-            Keyword::Layer | Keyword::Model | Keyword::Optimizer => {
+            Keyword::Layer | Keyword::Model | Keyword::Optimizer | Keyword::Metric => {
                 "move it out, or define a `fn` over instances: `let dense = linear(_, 10)`"
             }
             _ => "move it out of the block",

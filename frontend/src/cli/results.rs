@@ -65,9 +65,9 @@ mod tests {
         assert_eq!(line(&metrics), "accuracy 0.9000");
         insta::assert_snapshot!(tables(&metrics).join("\n"), @r"
         confusion
-               0  1
-          0   10  2
-          1    0  7
+              0  1
+          0  10  2
+          1   0  7
         f1
           0  0.5000
           1  1.0000

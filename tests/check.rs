@@ -227,6 +227,10 @@ model outer(x: f32[n, 4]) {
     fn forward(x: f32[n, width], h: f32[width] = \"none\") = x + h
     fn other(x: f32[n, width]) = x + y
 }";
+    unknown_value_is_split: "layer l(x: f32[n, t, d], heads: dim) {
+    let q = x |> unknown as [n, t, (heads, e)] -> [n, heads, t, e]
+    dot(q, q, over: e) / sqrt(e)
+}";
     path_with_values: "let n = 3\nuse \"layers{n}.cyg\"";
     unrolled_without_end: "fn f(x: f32[n]) {
     var y = 0
@@ -312,6 +316,12 @@ model m(x: f32[n, 4]) -> f32[n, 8] = double(x) |> linear(width) |> layers.double
     let (package, _) = Package::load(&folder.path().join("main.cyg"));
     let checked = check(&package);
     assert!(checked.diagnostics.is_empty(), "{}", render(&checked.diagnostics, package.sources()));
+
+    write("unknown.cyg", "use \"layers.cyg\" as layers\nmodel m(x: f32[n]) = layers.dubble(x)\n");
+    let (package, _) = Package::load(&folder.path().join("unknown.cyg"));
+    let text = render(&check(&package).diagnostics, package.sources());
+    let text = text.replace(&format!("{}/", folder.path().display()), "");
+    insta::assert_snapshot!("name_not_in_a_file", text);
 
     write("layers.cyg", "use \"main.cyg\": m\nuse \"gone.cyg\"\nfn dobule(x) = 2 * x\n");
     let (package, diagnostics) = Package::load(&folder.path().join("main.cyg"));

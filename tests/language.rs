@@ -4,6 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use cygnet::diagnostic::{Diagnostic, RenderOptions, render_all};
+use cygnet::language::check::check;
+use cygnet::language::package::Package;
 use cygnet::source::SourceMap;
 
 /// Every program, with its path.
@@ -21,6 +23,24 @@ pub fn programs() -> Vec<(PathBuf, String)> {
     programs.sort();
     assert!(programs.len() >= 11, "ten programs and pieces of the standard library");
     programs
+}
+
+/// The programs that use only what there is so far.
+const COMPLETE: [&str; 2] = ["std", "vae"];
+
+#[test]
+fn programs_have_no_mistakes() {
+    let complete =
+        |path: &Path| COMPLETE.iter().any(|name| path.file_stem() == Some(name.as_ref()));
+    let mut found = 0;
+    for (path, _) in programs().into_iter().filter(|(path, _)| complete(path)) {
+        let (package, _) = Package::load(&path);
+        let checked = check(&package);
+        let shown = render(&checked.diagnostics, package.sources());
+        assert!(!checked.has_errors(), "{shown}");
+        found += 1;
+    }
+    assert_eq!(found, COMPLETE.len());
 }
 
 /// Diagnostics as plain text.

@@ -224,6 +224,26 @@ fn dropout_drops_while_training_only() {
     assert!((1400..1600).contains(&kept), "{kept}");
 }
 
+#[test]
+fn categorical_draws_classes_by_their_probabilities() {
+    let text = "model m(x: f32[4]) {
+    let logits = log(10 * x + 1) as [c] -> [n: 20_000, c]
+    (categorical(logits), categorical(logits as [n, c] -> [c, n], over: 0))
+}";
+    let m = model(text, &[], Mode::Inference);
+    // The weights of the classes are 1, 2, 3 and 4.
+    for classes in outputs(&m.program, &[]) {
+        assert_eq!(classes.ty.to_string(), "i32[20000]");
+        for class in 0..4_u32 {
+            let drawn = classes.values.iter().filter(|&&x| x == f64::from(class)).count() as f64;
+            let share = f64::from(class + 1) / 10.0;
+            // Four standard deviations of a binomial.
+            let spread = 4.0 * (20_000.0 * share * (1.0 - share)).sqrt();
+            assert!((drawn - 20_000.0 * share).abs() < spread, "class {class}: {drawn}");
+        }
+    }
+}
+
 /// The paths of a model's parameters.
 fn paths(text: &str) -> Vec<String> {
     let model = model(text, &[], Mode::Inference);

@@ -7,5 +7,6 @@ pub const FILES: &[(&str, &str)] = &[
     ("losses.cyg", include_str!("../../std/losses.cyg")),
     ("metrics.cyg", include_str!("../../std/metrics.cyg")),
     ("optimizers.cyg", include_str!("../../std/optimizers.cyg")),
+    ("random.cyg", include_str!("../../std/random.cyg")),
     ("reductions.cyg", include_str!("../../std/reductions.cyg")),
 ];

@@ -314,17 +314,20 @@ impl<'p> Evaluator<'p> {
     /// Binds the names of a type whose value is not known, so that nothing is said about them.
     pub fn bind_unknown_dims(&mut self, ty: &'p ast::Type, scope: &Rc<Scope<'p>>) {
         match &ty.kind {
-            TypeKind::Tensor { shape, .. } => {
-                for (name, span) in shape.names() {
-                    if scope.lookup(name).is_none() {
-                        scope.fix(name, Value::Unknown, span);
-                    }
-                }
-            }
+            TypeKind::Tensor { shape, .. } => self.bind_unknown_axes(shape, scope),
             TypeKind::Tuple(types) => {
                 types.iter().for_each(|ty| self.bind_unknown_dims(ty, scope));
             }
             TypeKind::Name(_) | TypeKind::Error => {}
+        }
+    }
+
+    /// Binds the names of a shape that nothing is known about.
+    pub fn bind_unknown_axes(&mut self, shape: &'p ast::Shape, scope: &Rc<Scope<'p>>) {
+        for (name, span) in shape.names() {
+            if scope.lookup(name).is_none() {
+                scope.fix(name, Value::Unknown, span);
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::{Eval, Evaluator, MAX_DEPTH, MAX_EXPRESSIONS, Stop};
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, closest};
 use crate::language::builtins::Builtin;
 use crate::language::package::{Definition, ModuleId};
 use crate::language::scope::Scope;
@@ -337,11 +337,7 @@ impl<'p> Evaluator<'p> {
         match &base.value {
             Value::Module(module) => match self.package.module(*module).names.get(name) {
                 Some(definition) => self.definition(*definition, name),
-                None => Err(self.report(
-                    Diagnostic::error("unknown-name", format!("the file defines no `{name}`"))
-                        .primary(span, "not defined there")
-                        .help("a file imported as a name gives access to its own definitions"),
-                )),
+                None => Err(self.report_not_in_module(*module, name, span)),
             },
             Value::Capture(capture) => self.instance_field(capture, name, span),
             Value::Closure(closure)
@@ -361,6 +357,20 @@ impl<'p> Evaluator<'p> {
                 ))
             }
         }
+    }
+
+    fn report_not_in_module(&mut self, module: ModuleId, name: &str, span: Span) -> Stop {
+        let module = self.package.module(module);
+        let file = self.package.sources().file(module.file).name();
+        let mut names: Vec<&str> = module.names.keys().map(String::as_str).collect();
+        names.sort_unstable();
+        let missing =
+            Diagnostic::error("unknown-name", format!("`{file}` does not define `{name}`"))
+                .primary(span, "not defined there");
+        self.report(match closest(name, names) {
+            Some(near) => missing.help(format!("did you mean `{near}`?")),
+            None => missing.help("a file imported as a name gives access to its own definitions"),
+        })
     }
 
     fn report_no_instance(&mut self, function: &Function, span: Span) -> Stop {

@@ -45,8 +45,23 @@ struct Leaf<'p> {
 }
 
 impl<'p> Evaluator<'p> {
-    /// `value as from -> to`.
+    /// `value as from -> to`. Its names are bound also where it fails.
     pub fn movement(
+        &mut self,
+        given: &Given<'p>,
+        movement: &'p Movement,
+        scope: &Rc<Scope<'p>>,
+    ) -> Eval<Value<'p>> {
+        let moved = self.moved(given, movement, scope);
+        if moved.is_err() {
+            for shape in std::iter::once(&movement.from).chain(&movement.to) {
+                self.bind_unknown_axes(shape, scope);
+            }
+        }
+        moved
+    }
+
+    fn moved(
         &mut self,
         given: &Given<'p>,
         movement: &'p Movement,

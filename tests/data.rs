@@ -17,7 +17,7 @@ fn examples() -> PathBuf {
 
 /// The folder `name` of the collection of real data that `CYGNET_DATA` names, or else of the one
 /// beside the repository; none if neither is there.
-fn real_data(name: &str) -> Option<PathBuf> {
+pub fn real_data(name: &str) -> Option<PathBuf> {
     let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data");
     let root = std::env::var_os("CYGNET_DATA").map_or_else(beside, PathBuf::from);
     let folder = root.join(name);

@@ -1,5 +1,6 @@
 //! Gradient checks of whole programs.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -17,6 +18,11 @@ model small(x: f32[n, t, d], width: dim) {
     let hidden = x |> norm: layer_norm |> hidden: linear(width) |> gelu
     let gate = hidden |> gate: linear(width) |> tanh
     hidden * gate |> dropout(0.2) |> softmax
+}
+
+model masked(x: f32[n, t], s: dim = 3) {
+    let score = dot(x, x |> linear(s), over: n) as [t, s]
+    where((arange[t] as [t] -> [t, s]) >= arange[s], score, -inf) |> softmax(over: s)
 }
 
 model classes(x: f32[n, 3]) -> f32[n, 4] {
@@ -50,7 +56,7 @@ fn gradients_of_the_examples_are_right() {
     for file in files {
         let (package, diagnostics) = Package::load(&file);
         assert!(diagnostics.is_empty(), "{diagnostics:?}");
-        for target in targets(&package, None).expect("something to check") {
+        for target in targets(&package, None, &BTreeMap::new()).expect("something to check") {
             let options = Options { cases: 3, seed: 1 };
             match check(&target, &methods, options, |_| {}) {
                 Ok(Verdict::Passed(summary)) => assert_eq!(summary.passed, 3, "{summary:?}"),
@@ -69,7 +75,8 @@ fn failure_of_small(differentiator: &Differentiator<'_>) -> (Package, Failure) {
     let native = NativeCode::default();
     let methods = Methods { differentiator, executor: Some(&native) };
     let verdict = {
-        let [target] = &targets(&package, Some("small")).expect("the model")[..] else {
+        let [target] = &targets(&package, Some("small"), &BTreeMap::new()).expect("the model")[..]
+        else {
             panic!("one model has the name")
         };
         assert_eq!(target.kind(), Kind::Model);
@@ -149,6 +156,7 @@ fn the_command_refuses_what_it_cannot_check() {
     refused(PROGRAM, &["smal"], 1, "did you mean `small`?");
     refused("fn f(x) = x", &[], 1, "neither a model nor a recipe");
     refused(PROGRAM, &["--cases", "0"], 2, "--cases");
+    refused(PROGRAM, &["small", "--set", "widht=2"], 1, "did you mean `width`");
     refused("model m(x: f32[n]) { x + y }", &[], 1, "there is no `y`");
     refused("model m(x: f32[n]) { log(-1 - x * x) }", &[], 1, "nothing could be checked");
 }

@@ -9,6 +9,7 @@ mod gradcheck;
 mod inspect;
 mod language;
 mod metrics;
+mod networks;
 mod normalization;
 mod recipes;
 mod reference;

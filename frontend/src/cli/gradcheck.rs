@@ -15,7 +15,7 @@ use crate::gradcheck::report::sizes_text;
 use crate::gradcheck::{CaseReport, CaseResult, Options, Summary, Verdict, check};
 use crate::language::package::Package;
 
-use super::common::{Execution, load_package};
+use super::common::{Execution, Settings, load_package};
 use super::console::{Console, Failure};
 
 /// Arguments of `cygnet gradcheck`.
@@ -31,6 +31,8 @@ pub struct Arguments {
     /// Seed of sizes and values
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    #[command(flatten)]
+    settings: Settings,
     #[command(flatten)]
     execution: Execution,
     /// Print one JSON object a line
@@ -64,7 +66,7 @@ enum Event<'a> {
 pub fn run(arguments: &Arguments, console: &Console) -> Result<(), Failure> {
     let native = NativeCode { options: arguments.execution.options()? };
     let package = load_package(&arguments.file, console)?;
-    let targets = targets(&package, arguments.name.as_deref())
+    let targets = targets(&package, arguments.name.as_deref(), &arguments.settings.to_map())
         .map_err(|diagnostics| Failure::new(&Error::Program(diagnostics), package.sources()))?;
     let mut failed = false;
     for target in &targets {

@@ -1,6 +1,6 @@
 //! Models and recipes of a program as subjects of checks.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cygnet_compiler::graph::{Emit, Graph, NodeId, SlotRole};
 use cygnet_compiler::types::{Axes, DType};
@@ -43,6 +43,7 @@ pub struct Target<'a> {
     package: &'a Package,
     kind: Kind,
     name: String,
+    settings: BTreeMap<String, String>,
     sizes: Vec<Size>,
 }
 
@@ -67,20 +68,25 @@ impl Target<'_> {
 }
 
 /// The recipes and models called `name`, or an entry point of a model (`vae.decode`); without a name, all recipes, or all models if there are
-/// none.
+/// none. `settings` fixes sizes and static values; sizes that it leaves open are drawn.
 ///
 /// # Errors
 /// If there are none, or a recipe is wrong whatever its sizes.
 pub fn targets<'a>(
     package: &'a Package,
     name: Option<&str>,
+    settings: &BTreeMap<String, String>,
 ) -> Result<Vec<Target<'a>>, Vec<Diagnostic>> {
+    let target = |kind: Kind, name: String, mut sizes: Vec<Size>| {
+        sizes.retain(|size| !settings.contains_key(&size.name));
+        Target { package, kind, name, settings: settings.clone(), sizes }
+    };
     let is_wanted = |found: &str| name.is_none_or(|name| name == found);
     let mut targets = Vec::new();
     for recipe in package.recipes().filter(|recipe| is_wanted(&recipe.name.name)) {
         let name = recipe.name.name.clone();
-        let sizes = recipe_sizes(package, &name)?;
-        targets.push(Target { package, kind: Kind::Recipe, name, sizes });
+        let sizes = recipe_sizes(package, &name, settings)?;
+        targets.push(target(Kind::Recipe, name, sizes));
     }
     if name.is_some() || targets.is_empty() {
         let (wanted, entry) = match name.and_then(|name| name.split_once('.')) {
@@ -98,7 +104,7 @@ pub fn targets<'a>(
                 },
             };
             let (name, sizes) = (chosen.name(), model_sizes(package, chosen));
-            targets.push(Target { package, kind: Kind::Model, name, sizes });
+            targets.push(target(Kind::Model, name, sizes));
         }
     }
     match targets.is_empty() {
@@ -132,8 +138,13 @@ fn size(name: &str, largest: usize) -> Size {
 }
 
 /// The dims that a recipe's data would give.
-fn recipe_sizes(package: &Package, name: &str) -> Result<Vec<Size>, Vec<Diagnostic>> {
-    let plan = plan_recipe(package, Some(name), &Bindings::default())?;
+fn recipe_sizes(
+    package: &Package,
+    name: &str,
+    settings: &BTreeMap<String, String>,
+) -> Result<Vec<Size>, Vec<Diagnostic>> {
+    let bindings = Bindings { settings: settings.clone(), ..Bindings::default() };
+    let plan = plan_recipe(package, Some(name), &bindings)?;
     let axes = plan.data.iter().flat_map(|data| &data.fields).flat_map(|field| &field.axes);
     let open: BTreeSet<&str> =
         axes.filter(|axis| axis.size.is_none()).filter_map(|axis| axis.name.as_deref()).collect();
@@ -194,7 +205,8 @@ impl Subject for Target<'_> {
 
     fn problem(&self, sizes: &[usize]) -> Result<Problem, Vec<Diagnostic>> {
         let names = self.sizes.iter().map(|size| size.name.as_str());
-        let bindings = Bindings::of_dims(names.zip(sizes.iter().copied()));
+        let dims = Bindings::of_dims(names.zip(sizes.iter().copied()));
+        let bindings = Bindings { settings: self.settings.clone(), ..dims };
         let name = Some(self.name.as_str());
         Ok(match self.kind {
             Kind::Recipe => {

@@ -96,7 +96,9 @@ impl Projection {
         let effect = |&(node, effect): &(NodeId, NodeId)| -> f64 {
             let sizes = self.sizes(node, &context);
             let effects = &self.values[effect.index()].values;
-            sizes.iter().zip(effects).map(|(size, effect)| size * effect.abs()).sum()
+            // An infinity, as of a score that a mask hides, is exact.
+            let rounded = sizes.iter().zip(effects).filter(|(size, _)| size.is_finite());
+            rounded.map(|(size, effect)| size * effect.abs()).sum()
         };
         let rounding = self.effects.iter().map(effect).sum();
         Projected { value: self.values[self.sum.index()].values[0], rounding }

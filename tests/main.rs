@@ -17,3 +17,4 @@ mod semantics;
 mod syntax;
 mod syntax_errors;
 mod syntax_fuzz;
+mod tune;

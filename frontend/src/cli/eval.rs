@@ -67,7 +67,7 @@ pub fn run(arguments: &Arguments, console: &Console) -> Result<(), Failure> {
     let fail = |error: Error| Failure::new(&error, package.sources());
     let mut settings = arguments.settings.to_map();
     restore_settings(&package, arguments, &mut settings).map_err(fail)?;
-    let options = TrainOptions { settings, seed: 0, session };
+    let options = TrainOptions { settings, session, ..TrainOptions::default() };
     let mut trainer =
         Trainer::new(&package, recipe, &base_of(&arguments.file), options).map_err(fail)?;
     trainer.load(&arguments.weights).map_err(fail)?;

@@ -6,9 +6,9 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::error::Error;
-use crate::train::{Summary, TrainOptions, Trainer};
+use crate::train::{Summary, TrainAndTest, TrainOptions, Trainer};
 
-use super::common::{Execution, Settings, base_of, load_package};
+use super::common::{Execution, Settings, base_of, load_package, share};
 use super::console::{Console, Failure};
 use super::progress::Progress;
 use super::results;
@@ -31,6 +31,9 @@ pub struct Arguments {
     /// Seed of initial weights, order of samples and random streams
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Hold out this part of the training samples and evaluate on it, not on the test samples
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    validate: Option<f64>,
     #[command(flatten)]
     execution: Execution,
     /// Where to save the weights; runs/RECIPE if not given
@@ -61,7 +64,13 @@ pub fn run(arguments: &Arguments, console: &Console) -> Result<(), Failure> {
         }
     }
     let fail = |error: Error| Failure::new(&error, package.sources());
-    let options = TrainOptions { settings, seed: arguments.seed, session: execution };
+    let options = TrainOptions {
+        settings,
+        seed: arguments.seed,
+        session: execution,
+        validate: arguments.validate,
+        ..TrainOptions::default()
+    };
     let recipe = arguments.recipe.as_deref();
     let mut trainer =
         Trainer::new(&package, recipe, &base_of(&arguments.file), options).map_err(fail)?;
@@ -96,10 +105,13 @@ pub fn run(arguments: &Arguments, console: &Console) -> Result<(), Failure> {
         let weights = weights.display().to_string();
         console.print_json(&Finished { event: "finished", summary: &summary, weights });
     } else {
-        if let Some(test) = &summary.metrics.test {
-            console.print(&format!("test  {}", results::line(test)));
+        let TrainAndTest { train, test, validation } = &summary.metrics;
+        for (name, held_out) in [("test", test), ("validation", validation)] {
+            if let Some(metrics) = held_out {
+                console.print(&format!("{name}  {}", results::line(metrics)));
+            }
         }
-        let shown = summary.metrics.test.as_ref().unwrap_or(&summary.metrics.train);
+        let shown = test.as_ref().or(validation.as_ref()).unwrap_or(train);
         results::tables(shown).iter().for_each(|table| console.print(table));
         console.print(&format!("weights saved to {}", weights.display()));
     }

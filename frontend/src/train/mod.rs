@@ -4,19 +4,19 @@ mod batches;
 mod evaluation;
 mod metrics;
 mod non_finite;
+mod samples;
 mod weights;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cygnet_runtime::program::Outcome;
 use cygnet_runtime::random::shuffle;
 use serde::Serialize;
 
-use batches::Batches;
-
-use crate::data::load::{Loaded, load};
+use crate::data::load::Loaded;
 use crate::error::Error;
 use crate::language::bindings::Bindings;
 use crate::language::package::Package;
@@ -26,6 +26,7 @@ use crate::session::{Session, SessionOptions};
 
 pub use evaluation::Evaluation;
 pub use metrics::{MetricValue, Metrics};
+pub use samples::Samples;
 pub use weights::{StoredWeights, load_weights, save_weights};
 
 use metrics::Tally;
@@ -39,6 +40,11 @@ pub struct TrainOptions {
     pub seed: u64,
     /// Compilation and threads.
     pub session: SessionOptions,
+    /// The part of the training samples that is held out and evaluated in the place of the test
+    /// samples.
+    pub validate: Option<f64>,
+    /// What other trainings have read, to share with them.
+    pub samples: Option<Arc<Samples>>,
 }
 
 /// What happens during training.
@@ -103,6 +109,9 @@ pub struct TrainAndTest {
     /// Of the test samples, if there are any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub test: Option<Metrics>,
+    /// Of the samples held out for validation; the test samples are not evaluated then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validation: Option<Metrics>,
 }
 
 /// A recipe's data, and what they say about it.
@@ -113,7 +122,7 @@ pub struct RecipeData {
     /// The settings, and the dims that the data give.
     pub bindings: Bindings,
     /// The samples.
-    pub data: Loaded,
+    pub data: Arc<Loaded>,
 }
 
 /// Loads the data of a recipe. Without a name, the program's only recipe is taken. Paths of the
@@ -127,11 +136,25 @@ pub fn load_data(
     base: &Path,
     settings: BTreeMap<String, String>,
 ) -> Result<RecipeData, Error> {
+    load_for(package, recipe, base, &TrainOptions { settings, ..TrainOptions::default() })
+}
+
+/// As [`load_data`], for a training with these options.
+///
+/// # Errors
+/// If the program, the data or a setting is wrong.
+pub fn load_for(
+    package: &Package,
+    recipe: Option<&str>,
+    base: &Path,
+    options: &TrainOptions,
+) -> Result<RecipeData, Error> {
+    let settings = options.settings.clone();
     let mut bindings = Bindings { settings, ..Bindings::default() };
     let plan = plan_recipe(package, recipe, &bindings)?;
     let clause = batches::data_clause(&plan)?;
     let fields = batches::fields(package, &plan, clause, &bindings);
-    let data = load(&clause.source, &fields, base)
+    let data = samples::load(&clause.source, &fields, base, options)
         .map_err(|error| Error::Data { error, span: Some(clause.span) })?;
     bindings.dims = plan.dims(&batches::shapes(clause, &data.train));
     Ok(RecipeData { plan, bindings, data })
@@ -143,7 +166,7 @@ pub struct Trainer<'a> {
     recipe: RecipeGraph,
     schedule: batches::Batches,
     bindings: Bindings,
-    data: Loaded,
+    data: Arc<Loaded>,
     session: Session,
     options: TrainOptions,
     compile_time: Duration,
@@ -161,8 +184,7 @@ impl<'a> Trainer<'a> {
         base: &Path,
         options: TrainOptions,
     ) -> Result<Trainer<'a>, Error> {
-        let RecipeData { plan, bindings, data } =
-            load_data(package, recipe, base, options.settings.clone())?;
+        let RecipeData { plan, bindings, data } = load_for(package, recipe, base, &options)?;
         let start = Instant::now();
         let recipe = elaborate_recipe(package, Some(&plan.name), &bindings)?;
         refuse_unsupported(&recipe)?;
@@ -206,16 +228,20 @@ impl<'a> Trainer<'a> {
         for epoch in 0..epochs {
             train = self.epoch(epoch, &mut observe)?;
         }
-        let test = match &self.data.test {
+        let held_out = match &self.data.test {
             Some(_) => Some(self.evaluate()?),
             None => None,
+        };
+        let (test, validation) = match self.options.validate {
+            Some(_) => (None, held_out),
+            None => (held_out, None),
         };
         Ok(Summary {
             epochs,
             steps: (epochs * steps_per_epoch) as u64,
             seconds: start.elapsed().as_secs_f64(),
             compile_ms: milliseconds(self.compile_time),
-            metrics: TrainAndTest { train, test },
+            metrics: TrainAndTest { train, test, validation },
         })
     }
 

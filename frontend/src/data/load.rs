@@ -30,7 +30,9 @@ impl Loaded {
     /// # Errors
     /// If one side would be empty.
     pub fn hold_out_for_validation(&mut self, share: f64) -> Result<(), DataError> {
-        let (rest, held_out) = HoldOut::Fraction(share).split(self.train.len(), VALIDATION_SEED)?;
+        let (rest, held_out) = HoldOut::Fraction(share)
+            .split(self.train.len(), VALIDATION_SEED)
+            .map_err(|error| DataError::in_option("validate", *error.fault))?;
         let (train, validation) = self.train.divided(&rest, &held_out);
         (self.train, self.test) = (train, Some(validation));
         Ok(())

@@ -156,7 +156,8 @@ pub fn of_operation(op: &Op, operands: &[&TensorType], result: &TensorType) -> f
         Op::Reduce(_) | Op::ArgReduce(_) => {
             operands[0].elements() as f64 * lane_factor(operands[0].dtype) * FOLD
         }
-        Op::Contract(_) => {
+        Op::Fold(_) => elements * FOLD * operands[0].elements() as f64 / result.elements() as f64,
+        Op::Contract(_) | Op::Conv(_) => {
             let flops = op.primitive().flops(operands, result);
             flops * lane_factor(result.dtype) / PRODUCT_RATE
         }
@@ -167,6 +168,7 @@ pub fn of_operation(op: &Op, operands: &[&TensorType], result: &TensorType) -> f
         | Op::Slice(_)
         | Op::Reverse(_)
         | Op::Pad(_)
+        | Op::Unfold(_)
         | Op::View(_) => 0.0,
     }
 }

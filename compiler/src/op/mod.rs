@@ -27,8 +27,8 @@ use smallvec::SmallVec;
 
 pub use contraction::Contract;
 pub use conversion::{Cast, StopGradient};
-pub use cygnet_runtime::library::ScatterKind;
 pub use convolution::{Conv, Sliding};
+pub use cygnet_runtime::library::ScatterKind;
 pub use elementwise::Elementwise;
 pub use emit::{Emit, NodeId};
 pub use indexing::{Gather, Scatter};

@@ -6,6 +6,7 @@ use cygnet::diagnostic::Diagnostic;
 use cygnet::language::bindings::Bindings;
 use cygnet::language::check::check;
 use cygnet::language::elaborate::elaborate_model;
+use cygnet::language::initializer::Initializer;
 use cygnet::language::package::Package;
 use cygnet::language::program::{Mode, ModelGraph, Program, RecipeGraph};
 use cygnet::language::recipe::elaborate_recipe;
@@ -230,6 +231,40 @@ fn rmsprop_steps() {
 }
 
 #[test]
+fn centered_rmsprop_steps() {
+    let (mut v, mut average) = (0.0, 0.0);
+    steps("rmsprop(lr: lr, alpha: 0.9, centered: true)", |_, w, g| {
+        v = 0.9 * v + 0.1 * g * g;
+        average = 0.9 * average + 0.1 * g;
+        w - 0.1 * g / (f64::sqrt(v - average * average) + 1e-8)
+    });
+}
+
+#[test]
+fn adagrad_steps() {
+    let mut total = 0.0;
+    steps("adagrad(lr: lr, lr_decay: 0.5, weight_decay: 0.1)", |step, w, g| {
+        let g = g + 0.1 * w;
+        total += g * g;
+        w - 0.1 / (1.0 + 0.5 * f64::from(step - 1)) * g / (f64::sqrt(total) + 1e-10)
+    });
+    let text = LINE.replace("OPTIMIZER", "adagrad(lr: lr, initial: 0.25)");
+    let recipe = recipe(&text, &[]);
+    let total = Initializer::Constant { value: 0.25 };
+    assert_eq!(recipe.training.parameters[1].initializer, total);
+}
+
+#[test]
+fn lion_steps() {
+    let mut m = 0.0;
+    steps("lion(lr: lr, weight_decay: 0.1)", |_, w, g| {
+        let direction = f64::signum(0.9 * m + 0.1 * g);
+        m = 0.99 * m + 0.01 * g;
+        w - 0.1 * (direction + 0.1 * w)
+    });
+}
+
+#[test]
 fn parameters_have_the_names_and_shapes_of_published_checkpoints() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/bench/mlp.cyg");
     let (package, diagnostics) = Package::load(&path);
@@ -278,5 +313,5 @@ fn the_examples_are_compiled() {
         compiled.push(recipe.plan.name);
     }
     compiled.sort();
-    assert_eq!(compiled, ["cnn", "digits", "sine", "wine"]);
+    assert_eq!(compiled, ["digits", "sine", "wine"]);
 }

@@ -1,7 +1,6 @@
 //! Capability tests: what a user can do with Cygnet, one module per capability.
 
 mod check;
-mod convolution;
 mod data;
 mod elaborate;
 mod entry_points;
@@ -18,4 +17,4 @@ mod semantics;
 mod syntax;
 mod syntax_errors;
 mod syntax_fuzz;
-mod tune;
+mod training;

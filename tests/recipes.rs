@@ -242,6 +242,61 @@ fn conditions_are_decided_between_epochs() {
     assert!(!recipe.stops[0].holds(|_| 0.0));
 }
 
+/// The learning rate that a schedule gives, seen in the update of a parameter whose gradient is 1.
+fn rate(schedule: &str, step: usize, epoch: usize) -> f64 {
+    let text = format!(
+        "
+layer shift(x: f32[n]) -> f32[n] {{
+    param weight: f32[] = zeros
+    x + weight
+}}
+model m(x: f32[n]) -> f32[n] = x |> out: shift
+train m() {{
+    data x: f32[n] from npy(\"x.npy\")
+    minimize mean(m(x)) using sgd(lr: {schedule})
+    batch 1
+}}"
+    );
+    let (step, epoch) = ([step as f64], [epoch as f64]);
+    let values: [(&str, &[f64]); 4] =
+        [("x", &[0.0]), ("step", &step), ("epoch", &epoch), ("steps", &[100.0])];
+    -value(&after(&text, &values), "out.weight")[0]
+}
+
+#[test]
+fn schedules_follow_their_formulas() {
+    use std::f64::consts::PI;
+    let cosine =
+        |from: f64, to: f64, share: f64| to + (from - to) / 2.0 * (1.0 + (PI * share).cos());
+    for step in [1, 2, 10, 29, 30, 31, 60, 99, 100] {
+        let t = step as f64;
+        let close = |schedule: &str, wanted: f64| {
+            let found = rate(schedule, step, step / 7);
+            assert!((found - wanted).abs() < 1e-12, "{schedule} at {step}: {found}, not {wanted}");
+        };
+        let epoch = (step / 7) as i32;
+        close("0.5", 0.5);
+        close("0.5 * step_decay(epoch, 3)", 0.5 * 0.1f64.powi(epoch / 3));
+        close("step_decay(epoch, 2, factor: 0.5)", 0.5f64.powi(epoch / 2));
+        close("exponential_decay(epoch, factor: 0.9)", 0.9f64.powi(epoch));
+        close("cosine_decay(step, steps, last: 0.1)", cosine(1.0, 0.1, t / 100.0));
+        close("cosine_decay(step, 50)", cosine(1.0, 0.0, (t / 50.0).min(1.0)));
+        close("polynomial_decay(step, steps, power: 2.0)", (1.0 - t / 100.0).powi(2));
+        close("warm_up(step, 20, first: 0.1)", 0.1 + 0.9 * (t / 20.0).min(1.0));
+        close("warm_up(step, 10) * cosine_decay(step, steps)", {
+            (t / 10.0).min(1.0) * cosine(1.0, 0.0, t / 100.0)
+        });
+        // As PyTorch's OneCycleLR counts: steps from 0, the top at 0.3 * 100 - 1.
+        let done = t - 1.0;
+        let one_cycle = match done <= 29.0 {
+            true => cosine(0.04, 1.0, done / 29.0),
+            false => cosine(1.0, 4e-6, (done - 29.0) / 70.0),
+        };
+        close("one_cycle(step, steps)", one_cycle);
+        close("where(step < 30, 0.5, 0.25)", if step < 30 { 0.5 } else { 0.25 });
+    }
+}
+
 /// One snapshot for each recipe that cannot be compiled.
 macro_rules! refusals {
     ($($name:ident: $text:expr;)*) => {

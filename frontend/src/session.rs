@@ -1,7 +1,6 @@
 //! A compiled graph, loaded and ready to run.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cygnet_compiler::compile::{CompileOptions, Compiled, Stage, compile};
@@ -11,19 +10,16 @@ use cygnet_runtime::program::Outcome;
 use cygnet_runtime::tensor::Tensor;
 use thiserror::Error;
 
-use crate::compilations::Compilations;
 use crate::language::initializer::initialize;
 use crate::language::program::{GraphParameter, Program};
 
 /// How sessions are compiled and run.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct SessionOptions {
     /// Options of the compiler.
     pub compile: CompileOptions,
     /// Threads that run a step, the calling one included; 0 for as many as the machine has.
     pub threads: usize,
-    /// What other sessions with the same options have compiled, to share with them.
-    pub shared: Option<Arc<Compilations>>,
 }
 
 impl SessionOptions {
@@ -53,7 +49,7 @@ pub enum SessionError {
 /// A compiled graph with its memory and threads.
 pub struct Session {
     executor: Executor,
-    compiled: Arc<Compiled>,
+    compiled: Compiled,
     slots: HashMap<String, usize>,
     outputs: HashMap<String, usize>,
     timings: Vec<(Stage, Duration)>,
@@ -67,17 +63,11 @@ impl Session {
     pub fn new(graph: &Graph, options: &SessionOptions) -> Result<Session, SessionError> {
         let mut timings = Vec::new();
         let mut since = Instant::now();
-        let compiled = match &options.shared {
-            Some(shared) => shared.compiled(graph, &options.compile),
-            None => compile(graph, &options.compile, |stage| {
-                timings.push((stage, since.elapsed()));
-                since = Instant::now();
-            })
-            .map(|(_, compiled)| Arc::new(compiled))
-            .map_err(|error| error.to_string()),
-        };
-        let compiled = compiled.map_err(SessionError::Compiler)?;
-        let program = compiled.program(options.compile.cpu);
+        let (program, compiled) = compile(graph, &options.compile, |stage| {
+            timings.push((stage, since.elapsed()));
+            since = Instant::now();
+        })
+        .map_err(|error| SessionError::Compiler(error.to_string()))?;
         let names = |range: std::ops::Range<usize>| {
             range.map(|index| (program.slots[index].name.clone(), index)).collect()
         };
@@ -95,7 +85,7 @@ impl Session {
         &self.compiled
     }
 
-    /// Time taken by each stage of compilation; none of what another session has compiled.
+    /// Time taken by each stage of compilation.
     pub fn timings(&self) -> &[(Stage, Duration)] {
         &self.timings
     }
@@ -187,8 +177,7 @@ impl Session {
     /// If the session was not compiled from this program.
     pub fn initialize(&mut self, program: &Program, seed: u64) -> Result<(), SessionError> {
         for parameter in &program.parameters {
-            let GraphParameter { path, ty, initializer, .. } = parameter;
-            self.set(path, &initialize(initializer, seed, path, ty))?;
+            self.set_first(parameter, seed)?;
         }
         self.set_scalars(program);
         self.executor.set_seed(seed);
@@ -201,9 +190,8 @@ impl Session {
     /// If the session was not compiled from this program.
     pub fn begin_pass(&mut self, program: &Program, seed: u64) -> Result<(), SessionError> {
         for parameter in program.parameters.iter().filter(|parameter| parameter.per_pass) {
-            let GraphParameter { path, ty, initializer, .. } = parameter;
-            if self.has_slot(path) {
-                self.set(path, &initialize(initializer, seed, path, ty))?;
+            if self.has_slot(&parameter.path) {
+                self.set_first(parameter, seed)?;
             }
         }
         Ok(())
@@ -229,6 +217,11 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    fn set_first(&mut self, parameter: &GraphParameter, seed: u64) -> Result<(), SessionError> {
+        let GraphParameter { path, ty, initializer, .. } = parameter;
+        self.set(path, &initialize(initializer, seed, path, ty))
     }
 
     /// Sets the run-time scalars whose values are known.

@@ -43,9 +43,9 @@ struct Evaluated {
 fn restore_settings(
     package: &Package,
     arguments: &Arguments,
+    stored: &StoredWeights,
     settings: &mut BTreeMap<String, String>,
-) -> Result<(), Error> {
-    let stored = StoredWeights::read(&arguments.weights)?;
+) {
     let chosen = package
         .recipes()
         .filter(|recipe| arguments.recipe.as_ref().is_none_or(|name| recipe.name.name == *name));
@@ -56,7 +56,6 @@ fn restore_settings(
             }
         }
     }
-    Ok(())
 }
 
 /// Evaluates weights on the test samples of a recipe.
@@ -66,8 +65,10 @@ pub fn run(arguments: &Arguments, console: &Console) -> Result<(), Failure> {
     let recipe = arguments.recipe.as_deref();
     let fail = |error: Error| Failure::new(&error, package.sources());
     let mut settings = arguments.settings.to_map();
-    restore_settings(&package, arguments, &mut settings).map_err(fail)?;
-    let options = TrainOptions { settings, session, ..TrainOptions::default() };
+    let stored = StoredWeights::read(&arguments.weights).map_err(fail)?;
+    restore_settings(&package, arguments, &stored, &mut settings);
+    let scales = (!stored.scales.is_empty()).then_some(stored.scales);
+    let options = TrainOptions { settings, session, scales, ..TrainOptions::default() };
     let mut trainer =
         Trainer::new(&package, recipe, &base_of(&arguments.file), options).map_err(fail)?;
     trainer.load(&arguments.weights).map_err(fail)?;

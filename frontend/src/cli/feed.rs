@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use cygnet_runtime::dtype::DType;
 use cygnet_runtime::tensor::Tensor;
 
+use crate::data::scale::Scale;
 use crate::diagnostic::closest;
 use crate::error::Error;
 use crate::language::bindings::Bindings;
@@ -51,6 +52,32 @@ pub fn bindings(
         }
     }
     Ok(Bindings { dims, settings, inputs: inputs.keys().cloned().collect() })
+}
+
+/// The inputs, with the columns of those that have the name of a field of the data standardized as
+/// in the training of the weights. This is told: nothing is scaled silently.
+pub fn scaled(inputs: &BTreeMap<String, Tensor>, scales: &[Scale]) -> BTreeMap<String, Tensor> {
+    let mut inputs = inputs.clone();
+    for (name, tensor) in &mut inputs {
+        let columns: Vec<&Scale> = scales.iter().filter(|scale| scale.field == *name).collect();
+        let fits = tensor.dtype().is_float() && tensor.shape().last() == Some(&columns.len());
+        if columns.is_empty() || !fits {
+            continue;
+        }
+        eprintln!("the columns of `{name}` are standardized as in the training of the weights");
+        let values = (0..tensor.len()).map(|index| {
+            let scale = columns[index % columns.len()];
+            (tensor.get_f64(index) - scale.mean) / scale.deviation
+        });
+        *tensor = match tensor.dtype() {
+            DType::F64 => Tensor::from_slice(tensor.shape(), &values.collect::<Vec<f64>>()),
+            _ => {
+                let values: Vec<f32> = values.map(|value| value as f32).collect();
+                Tensor::from_slice(tensor.shape(), &values)
+            }
+        };
+    }
+    inputs
 }
 
 /// Makes sure that every input of a model is given, set, or has a default, and no other.

@@ -57,7 +57,7 @@ impl Progress {
                     bar.inc(1);
                 }
             }
-            Event::Epoch { epoch, seconds, train } => {
+            Event::Epoch { epoch, seconds, train, .. } => {
                 let width = self.epochs.to_string().len();
                 let line = format!(
                     "epoch {epoch:>width$}/{}  {}  ({seconds:.2} s)",

@@ -81,6 +81,8 @@ fn step(
         weights.restore(&mut bindings, chosen, path)?;
         stored = Some((weights, path));
     }
+    let scales = weights.as_ref().map_or(&[][..], |weights| weights.scales.as_slice());
+    let inputs = &feed::scaled(inputs, scales);
     let program = elaborate_model(package, name, &bindings, Mode::Inference)?.program;
     let mut session = Session::new(&program.graph, options)?;
     session.initialize(&program, arguments.seed)?;

@@ -1,14 +1,17 @@
 //! `cygnet train`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
 
 use crate::error::Error;
-use crate::train::{Summary, TrainAndTest, TrainOptions, Trainer};
+use crate::language::bindings::Bindings;
+use crate::language::recipe::plan_recipe;
+use crate::train::{Checkpoint, Summary, TrainOptions, Trainer};
 
-use super::common::{Execution, Settings, base_of, load_package, share};
+use super::common::{Execution, Settings, base_of, load_package};
 use super::console::{Console, Failure};
 use super::progress::Progress;
 use super::results;
@@ -28,17 +31,20 @@ pub struct Arguments {
     batch: Option<usize>,
     #[command(flatten)]
     settings: Settings,
-    /// Seed of initial weights, order of samples and random streams
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
-    /// Hold out this part of the training samples and evaluate on it, not on the test samples
-    #[arg(long, value_name = "SHARE", value_parser = share)]
-    validate: Option<f64>,
+    /// Seed of initial weights, order of samples and random streams; 0 if not given
+    #[arg(long)]
+    seed: Option<u64>,
     #[command(flatten)]
     execution: Execution,
     /// Where to save the weights; runs/RECIPE if not given
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Batches between checkpoints; some time and an epoch if not given
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    checkpoint_every: Option<u64>,
+    /// Go on with the run that was saved to this folder, with its settings and seed
+    #[arg(long, value_name = "DIR")]
+    resume: Option<PathBuf>,
     /// Print one JSON object a line
     #[arg(long)]
     json: bool,
@@ -57,25 +63,49 @@ struct Finished<'a> {
 pub fn run(arguments: &Arguments, console: &Console) -> Result<(), Failure> {
     let execution = arguments.execution.options()?;
     let package = load_package(&arguments.file, console)?;
-    let mut settings = arguments.settings.to_map();
+    let fail = |error: Error| Failure::new(&error, package.sources());
+    let resumed = arguments.resume.as_deref().map(Checkpoint::read).transpose().map_err(fail)?;
+    let mut settings = BTreeMap::new();
+    if let Some(checkpoint) = &resumed {
+        settings = checkpoint.settings.clone();
+        if arguments.seed.is_some_and(|seed| seed != checkpoint.seed) {
+            return Err(Failure::usage(
+                format!("the run to go on with has the seed {}", checkpoint.seed),
+                "leave out --seed",
+            ));
+        }
+    }
+    settings.extend(arguments.settings.to_map());
     for (name, value) in [("epochs", arguments.epochs), ("batch", arguments.batch)] {
         if let Some(value) = value {
             settings.insert(name.to_owned(), value.to_string());
         }
     }
-    let fail = |error: Error| Failure::new(&error, package.sources());
+    let recipe = match (&arguments.recipe, &resumed) {
+        (None, Some(checkpoint)) => Some(checkpoint.conditions.recipe.clone()),
+        (given, _) => given.clone(),
+    };
+    let out = match (&arguments.out, &arguments.resume) {
+        (Some(folder), _) | (None, Some(folder)) => folder.clone(),
+        (None, None) => {
+            let bindings = Bindings { settings: settings.clone(), ..Bindings::default() };
+            let plan = plan_recipe(&package, recipe.as_deref(), &bindings);
+            PathBuf::from("runs").join(plan.map_err(|found| fail(found.into()))?.name)
+        }
+    };
     let options = TrainOptions {
         settings,
-        seed: arguments.seed,
+        seed: resumed.as_ref().map_or(arguments.seed.unwrap_or(0), |checkpoint| checkpoint.seed),
         session: execution,
-        validate: arguments.validate,
-        ..TrainOptions::default()
+        out: Some(out.clone()),
+        checkpoint_every: arguments.checkpoint_every.map(|every| every as usize),
+        scales: None,
     };
-    let recipe = arguments.recipe.as_deref();
-    let mut trainer =
-        Trainer::new(&package, recipe, &base_of(&arguments.file), options).map_err(fail)?;
-    let name = &trainer.recipe().plan.name;
-    let out = arguments.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(name));
+    let base = base_of(&arguments.file);
+    let mut trainer = Trainer::new(&package, recipe.as_deref(), &base, options).map_err(fail)?;
+    if let Some(checkpoint) = resumed {
+        trainer.resume(checkpoint).map_err(fail)?;
+    }
     std::fs::create_dir_all(&out).map_err(|error| {
         Error::request(format!("{}: {error}", out.display()), "choose another --out")
     })?;
@@ -105,13 +135,10 @@ pub fn run(arguments: &Arguments, console: &Console) -> Result<(), Failure> {
         let weights = weights.display().to_string();
         console.print_json(&Finished { event: "finished", summary: &summary, weights });
     } else {
-        let TrainAndTest { train, test, validation } = &summary.metrics;
-        for (name, held_out) in [("test", test), ("validation", validation)] {
-            if let Some(metrics) = held_out {
-                console.print(&format!("{name}  {}", results::line(metrics)));
-            }
+        if let Some(test) = &summary.metrics.test {
+            console.print(&format!("test  {}", results::line(test)));
         }
-        let shown = test.as_ref().or(validation.as_ref()).unwrap_or(train);
+        let shown = summary.metrics.test.as_ref().unwrap_or(&summary.metrics.train);
         results::tables(shown).iter().for_each(|table| console.print(table));
         console.print(&format!("weights saved to {}", weights.display()));
     }

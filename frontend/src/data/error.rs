@@ -201,6 +201,12 @@ pub enum Fault {
         /// The column.
         column: String,
     },
+    /// A column that trained weights know no scale of.
+    #[error("the weights were trained without the standardized column `{column}`")]
+    NoScale {
+        /// The column.
+        column: String,
+    },
     /// Text where a number is needed.
     #[error("{text:?} is not a number")]
     NotANumber {
@@ -264,7 +270,7 @@ pub enum Fault {
         count: usize,
     },
     /// One side of the split would be empty.
-    #[error("of {count} samples {test} would be held out, which leaves one side empty")]
+    #[error("of {count} samples {test} would be for testing, which leaves one side empty")]
     EmptySplit {
         /// All samples.
         count: usize,
@@ -391,6 +397,7 @@ impl Fault {
                  missing: \"mean\" (use the column's mean)"
             }
             Fault::NoMean { .. } | Fault::Constant { .. } => "leave this column out with `skip`",
+            Fault::NoScale { .. } => "use the data source that the weights were trained with",
             Fault::NotANumber { target: false, .. } => {
                 "correct the cell, or leave the column out with `skip`"
             }
@@ -411,7 +418,7 @@ impl Fault {
             Fault::NoSamples => "use a file that holds data",
             Fault::TooManySamples { .. } => "use fewer samples",
             Fault::EmptySplit { .. } => {
-                "hold out a fraction between 0 and 1 that leaves samples on both sides, or a number of them"
+                "pass a fraction between 0 and 1 or a number of samples as `test`"
             }
             Fault::UnknownSource { .. } | Fault::UnknownOption { .. } => "use one of these",
             Fault::MissingOption { .. } => "pass it by name, as `NAME: VALUE`",

@@ -19,28 +19,11 @@ pub struct Loaded {
     pub train: Dataset,
     /// The samples held out, or the test files of the source, if there are any.
     pub test: Option<Dataset>,
+    /// Whether each sample goes on where the one before ends, so that their order matters.
+    pub contiguous: bool,
     /// How the columns of the features were standardized, if that was asked for.
     pub scales: Vec<Scale>,
 }
-
-impl Loaded {
-    /// Holds out this part of the training samples, to compare trainings by, in the place of the
-    /// test samples. The choice depends on the number of the samples only.
-    ///
-    /// # Errors
-    /// If one side would be empty.
-    pub fn hold_out_for_validation(&mut self, share: f64) -> Result<(), DataError> {
-        let (rest, held_out) = HoldOut::Fraction(share)
-            .split(self.train.len(), VALIDATION_SEED)
-            .map_err(|error| DataError::in_option("validate", *error.fault))?;
-        let (train, validation) = self.train.divided(&rest, &held_out);
-        (self.train, self.test) = (train, Some(validation));
-        Ok(())
-    }
-}
-
-/// The seed of the choice of samples for validation.
-const VALIDATION_SEED: u64 = 1;
 
 /// The seed of the split unless the source's option `seed` says otherwise. It does not depend on
 /// the seed of the training, so that all runs of a recipe are tested on the same samples.
@@ -85,6 +68,20 @@ const SOURCES: [Source; 4] = [
 /// # Errors
 /// If the clause does not suit the source, or a file or value is bad; see [`Fault`].
 pub fn load(spec: &SourceSpec, fields: &[FieldSpec], base: &Path) -> Result<Loaded, DataError> {
+    load_scaled(spec, fields, base, None)
+}
+
+/// As [`load`], but columns are standardized by `scales`, the [`Loaded::scales`] of the data that
+/// a model was trained on, and not by what the data themselves hold.
+///
+/// # Errors
+/// As [`load`]; also if a column has no scale there.
+pub fn load_scaled(
+    spec: &SourceSpec,
+    fields: &[FieldSpec],
+    base: &Path,
+    known: Option<&[Scale]>,
+) -> Result<Loaded, DataError> {
     let source = SOURCES.iter().find(|source| source.name == spec.kind).ok_or_else(|| {
         let known = SOURCES.iter().map(|source| source.name).collect();
         DataError::new(Fault::UnknownSource { kind: spec.kind.clone(), known })
@@ -110,14 +107,20 @@ pub fn load(spec: &SourceSpec, fields: &[FieldSpec], base: &Path) -> Result<Load
         None => ((0..count as u32).collect(), None),
     };
     let mut scales = Vec::new();
-    for index in prepare.fields {
+    for &index in &prepare.fields {
         let Some(field) = &mut train[index] else { continue };
         let named = |error: DataError| error.for_field(&fields[index].name);
         if prepare.fill {
             scale::fill_means(field, &training).map_err(named)?;
         }
-        if prepare.standardize {
-            scales.extend(scale::standardize(field, &training).map_err(named)?);
+        let name = &fields[index].name;
+        match known {
+            _ if !prepare.standardize => {}
+            Some(known) => {
+                scale::apply(field, name, known).map_err(named)?;
+                scales.extend(known.iter().filter(|scale| scale.field == *name).cloned());
+            }
+            None => scales.extend(scale::standardize(field, name, &training).map_err(named)?),
         }
     }
 
@@ -130,7 +133,7 @@ pub fn load(spec: &SourceSpec, fields: &[FieldSpec], base: &Path) -> Result<Load
         }
         None => (Dataset::whole(train), test),
     };
-    Ok(Loaded { train, test, scales })
+    Ok(Loaded { train, test, contiguous: prepare.contiguous, scales })
 }
 
 /// The test samples of a source that keeps them apart. Extents that the declaration leaves free must

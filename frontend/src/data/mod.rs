@@ -9,6 +9,7 @@ pub mod error;
 pub mod idx;
 pub mod load;
 pub mod npy;
+pub mod picture;
 pub mod scale;
 pub mod source;
 pub mod weights;

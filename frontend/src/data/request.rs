@@ -51,6 +51,8 @@ pub(super) struct Prepare {
     pub(super) fill: bool,
     /// Whether the columns are to be standardized.
     pub(super) standardize: bool,
+    /// Whether each sample goes on where the one before ends.
+    pub(super) contiguous: bool,
 }
 
 impl Contents {

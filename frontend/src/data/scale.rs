@@ -2,18 +2,38 @@
 //!
 //! Only these rows are looked at: a mean over all rows would tell the model about the test.
 
+use serde::{Deserialize, Serialize};
+
 use super::error::{DataError, Fault};
 use super::raw::{Places, RawField};
 
 /// How a column was standardized: each value v became (v - mean) / deviation.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Scale {
+    /// The field of the `data` clause that the column is part of.
+    pub field: String,
     /// The column's name.
     pub column: String,
     /// The mean over the training rows.
+    #[serde(with = "exact")]
     pub mean: f64,
     /// The standard deviation over the training rows (divided by their number).
+    #[serde(with = "exact")]
     pub deviation: f64,
+}
+
+/// Floats as texts that give the same bits again; numbers in JSON may lose the last one.
+mod exact {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&format!("{value:?}"))
+    }
+
+    pub fn deserialize<'d, D: Deserializer<'d>>(deserializer: D) -> Result<f64, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
 }
 
 /// Replaces each NaN in `field`, an `f64` table from CSV, by the mean of its column in `rows`.
@@ -32,11 +52,32 @@ pub(super) fn fill_means(field: &mut RawField, rows: &[u32]) -> Result<(), DataE
     })
 }
 
-/// Gives each column of `field`, an `f64` table from CSV, mean 0 and deviation 1 over `rows`.
+/// Scales each column of `field`, the `f64` table from CSV of the field called `name`, as `known`
+/// says.
+///
+/// # Errors
+/// If a column has no scale there.
+pub(super) fn apply(field: &mut RawField, name: &str, known: &[Scale]) -> Result<(), DataError> {
+    for_columns(field, |values, column| {
+        let scale = known.iter().find(|scale| scale.field == name && scale.column == column);
+        let scale = scale.ok_or_else(|| Fault::NoScale { column: column.to_string() })?;
+        for value in &mut *values {
+            **value = (**value - scale.mean) / scale.deviation;
+        }
+        Ok(())
+    })
+}
+
+/// Gives each column of `field`, the `f64` table from CSV of the field called `name`, mean 0 and
+/// deviation 1 over `rows`.
 ///
 /// # Errors
 /// If a column is constant in `rows`.
-pub(super) fn standardize(field: &mut RawField, rows: &[u32]) -> Result<Vec<Scale>, DataError> {
+pub(super) fn standardize(
+    field: &mut RawField,
+    name: &str,
+    rows: &[u32],
+) -> Result<Vec<Scale>, DataError> {
     let mut scales = Vec::new();
     for_columns(field, |values, column| {
         let constant = || Fault::Constant { column: column.to_string() };
@@ -53,7 +94,8 @@ pub(super) fn standardize(field: &mut RawField, rows: &[u32]) -> Result<Vec<Scal
         for value in &mut *values {
             **value = (**value - center) / deviation;
         }
-        scales.push(Scale { column: column.to_string(), mean: center, deviation });
+        let (field, column) = (name.to_string(), column.to_string());
+        scales.push(Scale { field, column, mean: center, deviation });
         Ok(())
     })?;
     Ok(scales)
@@ -112,15 +154,24 @@ mod tests {
     #[test]
     fn columns_are_scaled_by_the_training_rows() {
         let mut field = table(&[1.0, 1e300, 3.0, 3e300, 5.0, 2e300]);
-        let scales = standardize(&mut field, &[0, 1]).unwrap();
-        assert_eq!(scales[0], Scale { column: "a".into(), mean: 2.0, deviation: 1.0 });
+        let scales = standardize(&mut field, "x", &[0, 1]).unwrap();
+        let (named, column) = ("x".to_string(), "a".to_string());
+        assert_eq!(scales[0], Scale { field: named, column, mean: 2.0, deviation: 1.0 });
         assert_eq!(field.tensor.as_slice::<f64>(), [-1.0, -1.0, 1.0, 1.0, 3.0, 0.0]);
+
+        let text = serde_json::to_string(&scales).unwrap();
+        assert_eq!(serde_json::from_str::<Vec<Scale>>(&text).unwrap(), scales);
+        let mut other = table(&[2.0, 2e300]);
+        apply(&mut other, "x", &scales).unwrap();
+        assert_eq!(other.tensor.as_slice::<f64>(), [0.0, 0.0]);
+        let error = apply(&mut other, "y", &scales).unwrap_err();
+        assert!(error.to_string().contains("column `a`"), "{error}");
     }
 
     #[test]
     fn a_constant_column_is_refused() {
         let mut field = table(&[1.0, 0.1, 3.0, 0.1, 5.0, 0.1]);
-        let error = standardize(&mut field, &[0, 1, 2]).unwrap_err();
+        let error = standardize(&mut field, "x", &[0, 1, 2]).unwrap_err();
         assert!(error.to_string().starts_with("column `b` is constant"), "{error}");
         assert!(error.remedy().contains("`skip`"));
     }

@@ -53,6 +53,7 @@ pub(super) fn open(request: &Request<'_>) -> Result<Contents, DataError> {
         fields: (0..shares.len()).filter(|&index| numbers(&shares[index])).collect(),
         fill: missing == Missing::Mark,
         standardize,
+        contiguous: false,
     };
     Ok(Contents { prepare, ..Contents::plain(train) })
 }

@@ -50,15 +50,13 @@ impl Selection {
         among(&self.included) && !among(&self.excluded)
     }
 
-    /// A path relative to the instance that selects it, as checkpoints of that instance name it;
-    /// `None` if it is not selected.
+    /// A path as seen from the instance that the selection begins with, as checkpoints of that
+    /// instance name it; `None` for a path outside, but not for one that is not selected.
     pub fn relative<'a>(&self, path: &'a str) -> Option<&'a str> {
-        let pattern = self.included.iter().find(|pattern| pattern.covers(path))?;
-        if !self.covers(path) {
-            return None;
-        }
-        let rest = path.strip_prefix(&pattern.root)?;
-        Some(rest.strip_prefix('.').unwrap_or(rest))
+        self.included.iter().find_map(|pattern| match pattern.root.as_str() {
+            "" => Some(path),
+            root => path.strip_prefix(root)?.strip_prefix('.'),
+        })
     }
 }
 
@@ -175,7 +173,8 @@ mod tests {
         assert!(!all_but_head.covers("net.layers.3.norm.bias"));
         assert!(!all_but_head.covers("network.conv1.weight"));
         assert_eq!(all_but_head.relative("net.conv1.weight"), Some("conv1.weight"));
-        assert_eq!(all_but_head.relative("net.fc.weight"), None);
+        assert_eq!(all_but_head.relative("net.fc.weight"), Some("fc.weight"));
+        assert_eq!(all_but_head.relative("network.fc.weight"), None);
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! From samples to the inputs of a step.
 
 use cygnet_runtime::dtype::DType;
+use cygnet_runtime::random::shuffle;
 
 use crate::data::dataset::Dataset;
+use crate::data::load::Loaded;
 use crate::data::source::FieldSpec;
 use crate::error::Error;
 use crate::language::bindings::Bindings;
@@ -14,18 +16,21 @@ use crate::session::Session;
 /// How an epoch is cut into steps.
 #[derive(Clone, Copy, Debug)]
 pub struct Batches {
-    /// Samples per step.
+    /// Samples per batch.
     pub batch: usize,
-    /// Steps per epoch. Samples that do not fill a batch are left out of that epoch; the order is
-    /// another one in each.
+    /// Batches per update.
+    pub accumulate: usize,
+    /// Updates per epoch. Samples that do not fill the batches of an update are left out of that
+    /// epoch; the order is another one in each.
     pub steps_per_epoch: usize,
     /// Passes over the samples.
     pub epochs: usize,
 }
 
 impl Batches {
-    /// What a recipe says, for this many samples.
-    pub fn of(plan: &RecipePlan, samples: usize) -> Result<Batches, Error> {
+    /// What a recipe says, for these data.
+    pub fn of(plan: &RecipePlan, data: &Loaded) -> Result<Batches, Error> {
+        let samples = data.train.len();
         let missing = |what: &str| {
             Error::request(
                 format!("the recipe `{}` does not say `{what}`", plan.name),
@@ -34,14 +39,56 @@ impl Batches {
         };
         let batch = plan.batch.ok_or_else(|| missing("batch"))?;
         let epochs = plan.epochs.ok_or_else(|| missing("epochs"))?;
+        let accumulate = plan.accumulate.unwrap_or(1);
         if samples < batch {
             return Err(Error::request(
                 format!("a batch takes {batch} samples, but there are {samples}"),
                 format!("set a smaller batch: --batch {samples}"),
             ));
         }
-        Ok(Batches { batch, steps_per_epoch: samples / batch, epochs })
+        let batches = samples / batch;
+        if batches < accumulate {
+            return Err(Error::request(
+                format!("an update takes {accumulate} batches, but an epoch has {batches}"),
+                "accumulate fewer batches, or set a smaller batch",
+            ));
+        }
+        Ok(Batches { batch, accumulate, steps_per_epoch: batches / accumulate, epochs })
     }
+
+    /// Batches that are run in an epoch.
+    pub fn batches_per_epoch(&self) -> usize {
+        self.steps_per_epoch * self.accumulate
+    }
+
+    /// Updates in the whole run.
+    pub fn steps(&self) -> usize {
+        self.steps_per_epoch * self.epochs
+    }
+}
+
+/// The order of the samples in an epoch: another one in each, unless they follow each other.
+pub fn order(data: &Loaded, seed: u64, epoch: usize, batch: usize) -> Vec<u32> {
+    match data.contiguous {
+        true => side_by_side(data.train.len(), batch),
+        false => shuffle(seed, epoch as u64, data.train.len() as u32),
+    }
+}
+
+/// The order in which samples are evaluated.
+pub fn evaluation_order(data: &Loaded, samples: &Dataset, batch: usize) -> Vec<u32> {
+    match data.contiguous {
+        true => side_by_side(samples.len(), batch),
+        false => (0..samples.len() as u32).collect(),
+    }
+}
+
+/// An order in which each place of a batch goes on, in the next batch, with the next sample: as
+/// many stretches as a batch has samples run side by side. What remains comes last.
+fn side_by_side(samples: usize, batch: usize) -> Vec<u32> {
+    let length = samples / batch;
+    let whole = (0..length).flat_map(|step| (0..batch).map(move |lane| lane * length + step));
+    whole.chain(length * batch..samples).map(|sample| sample as u32).collect()
 }
 
 /// The `data` clause of a recipe.
@@ -94,4 +141,16 @@ pub fn fill(session: &mut Session, samples: &Dataset, indices: &[u32]) -> Result
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stretches_run_side_by_side() {
+        assert_eq!(side_by_side(7, 2), [0, 3, 1, 4, 2, 5, 6]);
+        assert_eq!(side_by_side(3, 3), [0, 1, 2]);
+        assert_eq!(side_by_side(2, 3), [0, 1]);
+    }
 }

@@ -25,6 +25,15 @@ pub struct Evaluation<'a> {
     pub batch: usize,
 }
 
+/// What an evaluation has compiled, for the next one of the same recipe on as many samples.
+#[derive(Default)]
+pub(super) struct Compiled {
+    /// For whole batches.
+    whole: Option<Session>,
+    /// For what remains: its program, its number of samples, and the session.
+    rest: Option<(Program, usize, Session)>,
+}
+
 impl Evaluation<'_> {
     /// Results over `samples`, with the weights that `set_weights` puts in place. Batches are as
     /// large as the recipe's; what remains is a smaller batch, compiled for its size.
@@ -34,54 +43,82 @@ impl Evaluation<'_> {
     pub fn run(
         &self,
         samples: &Dataset,
+        set_weights: impl FnMut(&mut Session) -> Result<(), SessionError>,
+    ) -> Result<Metrics, Error> {
+        let order: Vec<u32> = (0..samples.len() as u32).collect();
+        self.run_again(&mut Compiled::default(), samples, &order, set_weights)
+    }
+
+    /// As [`Evaluation::run`], over the samples at `order`, with what was compiled before.
+    ///
+    /// # Errors
+    /// As [`Evaluation::run`].
+    pub(super) fn run_again(
+        &self,
+        compiled: &mut Compiled,
+        samples: &Dataset,
+        order: &[u32],
         mut set_weights: impl FnMut(&mut Session) -> Result<(), SessionError>,
     ) -> Result<Metrics, Error> {
-        let all: Vec<u32> = (0..samples.len() as u32).collect();
-        let batch = self.batch;
-        let (whole, rest) = all.split_at(all.len() / batch * batch);
+        let (whole, rest) = order.split_at(order.len() / self.batch * self.batch);
         let mut tally = Tally::new(self.recipe);
         let mut last = None;
         if !whole.is_empty() {
             let program = &self.recipe.evaluation;
-            let mut session = self.prepare(program, &mut set_weights)?;
-            for indices in whole.chunks_exact(batch) {
-                step(&mut session, samples, indices, &mut tally)?;
+            if compiled.whole.is_none() {
+                compiled.whole = Some(Session::new(&program.graph, self.options)?);
             }
-            last = Some(session);
+            if let Some(session) = &mut compiled.whole {
+                begin(session, program, &mut set_weights)?;
+                for indices in whole.chunks_exact(self.batch) {
+                    step(session, samples, indices, &mut tally)?;
+                }
+            }
+            last = compiled.whole.as_ref();
         }
         if !rest.is_empty() {
-            let mut bindings = self.bindings.clone();
-            bindings.settings.insert("batch".to_owned(), rest.len().to_string());
-            if let Some(dim) = &self.recipe.plan.batch_dim {
-                bindings.dims.insert(dim.clone(), rest.len());
+            if compiled.rest.as_ref().is_none_or(|(_, count, _)| *count != rest.len()) {
+                compiled.rest = Some(self.compile_rest(rest.len())?);
             }
-            let name = Some(self.recipe.plan.name.as_str());
-            let smaller = elaborate_recipe(self.package, name, &bindings)?;
-            let mut session = self.prepare(&smaller.evaluation, &mut set_weights)?;
-            if let Some(before) = &last {
-                session.continue_pass(&smaller.evaluation, before)?;
+            if let Some((program, _, session)) = &mut compiled.rest {
+                begin(session, program, &mut set_weights)?;
+                if let Some(before) = last {
+                    session.continue_pass(program, before)?;
+                }
+                step(session, samples, rest, &mut tally)?;
             }
-            step(&mut session, samples, rest, &mut tally)?;
-            last = Some(session);
+            last = compiled.rest.as_ref().map(|(_, _, session)| session);
         }
         let Some(session) = last else {
             return Err(Error::request("there are no samples to evaluate", "give some"));
         };
-        Ok(tally.finish(&session)?)
+        Ok(tally.finish(session)?)
     }
 
-    /// A session with weights, at the beginning of a pass.
-    fn prepare(
-        &self,
-        program: &Program,
-        set_weights: &mut impl FnMut(&mut Session) -> Result<(), SessionError>,
-    ) -> Result<Session, Error> {
-        let mut session = Session::new(&program.graph, self.options)?;
-        set_weights(&mut session)?;
-        session.set_scalars(program);
-        session.begin_pass(program, 0)?;
-        Ok(session)
+    fn compile_rest(&self, count: usize) -> Result<(Program, usize, Session), Error> {
+        let mut bindings = self.bindings.clone();
+        bindings.settings.insert("batch".to_owned(), count.to_string());
+        if let Some(dim) = &self.recipe.plan.batch_dim {
+            bindings.dims.insert(dim.clone(), count);
+        }
+        let name = Some(self.recipe.plan.name.as_str());
+        let program = elaborate_recipe(self.package, name, &bindings)?.evaluation;
+        let session = Session::new(&program.graph, self.options)?;
+        Ok((program, count, session))
     }
+}
+
+/// Puts weights and first values in place, for a pass that is not seen outside.
+fn begin(
+    session: &mut Session,
+    program: &Program,
+    set_weights: &mut impl FnMut(&mut Session) -> Result<(), SessionError>,
+) -> Result<(), Error> {
+    set_weights(session)?;
+    session.set_scalars(program);
+    session.begin_pass(program, 0)?;
+    session.executor().set_step_number(0);
+    Ok(())
 }
 
 /// Runs a batch.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use cygnet_runtime::tensor::Tensor;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::language::program::RecipeGraph;
 use crate::session::{Session, SessionError};
@@ -99,6 +99,37 @@ impl Serialize for Nested<'_> {
     }
 }
 
+/// A result in a checkpoint: floats are texts that give the same bits again, which numbers in JSON
+/// need not do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct StoredValue {
+    shape: Vec<usize>,
+    values: Vec<String>,
+}
+
+impl From<&MetricValue> for StoredValue {
+    fn from(value: &MetricValue) -> StoredValue {
+        let values = value.values.iter().map(|value| format!("{value:?}")).collect();
+        StoredValue { shape: value.shape.clone(), values }
+    }
+}
+
+impl From<&StoredValue> for MetricValue {
+    fn from(stored: &StoredValue) -> MetricValue {
+        let parsed = stored.values.iter().map(|text| text.parse().unwrap_or(f64::NAN));
+        let mut values: Vec<f64> = parsed.collect();
+        values.resize(stored.shape.iter().product(), f64::NAN);
+        MetricValue { shape: stored.shape.clone(), values }
+    }
+}
+
+/// What a [`Tally`] has collected, in a checkpoint.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Sums {
+    samples: usize,
+    means: BTreeMap<String, String>,
+}
+
 /// Collects what the steps of a pass give.
 pub struct Tally {
     /// The outputs whose value is the mean over samples, with their sums: objectives, then scalars.
@@ -142,6 +173,20 @@ impl Tally {
         }
         self.samples += samples;
         Ok(loss)
+    }
+
+    /// What was collected so far.
+    pub(super) fn sums(&self) -> Sums {
+        let means = self.means.iter().map(|(name, sum)| (name.clone(), format!("{sum:?}")));
+        Sums { samples: self.samples, means: means.collect() }
+    }
+
+    /// Goes on with what was collected before.
+    pub(super) fn restore(&mut self, sums: &Sums) {
+        self.samples = sums.samples;
+        for (name, sum) in &mut self.means {
+            *sum = sums.means.get(name).and_then(|text| text.parse().ok()).unwrap_or(0.0);
+        }
     }
 
     /// The results; `session` has done the last step of the pass.

@@ -1,8 +1,10 @@
 //! When a loss becomes infinite or NaN: finding the cause, keeping the last good weights.
 
+use std::collections::BTreeMap;
+
 use cygnet_compiler::array::Array;
 use cygnet_compiler::evaluate::{Evaluator, Precision, first_non_finite};
-use cygnet_compiler::graph::{NodeId, SlotRole};
+use cygnet_compiler::graph::NodeId;
 use cygnet_runtime::program::Outcome;
 use cygnet_runtime::tensor::Tensor;
 
@@ -10,25 +12,20 @@ use crate::diagnostic::Diagnostic;
 use crate::error::Error;
 use crate::session::Session;
 
-use super::Trainer;
+use super::steps::carried;
+use super::trainer::Trainer;
 
-/// Everything that steps change.
+/// Everything that steps change, as it was at some place of an epoch.
 pub struct Snapshot {
-    tensors: Vec<(String, Tensor)>,
+    tensors: BTreeMap<String, Tensor>,
+    /// The batches done in the epoch.
+    done: usize,
 }
 
 impl Snapshot {
-    /// Copies parameters, buffers and states.
-    pub fn take(session: &Session) -> Snapshot {
-        let slots = session.compiled().schedule.kernels.slots.iter();
-        let carried = slots.filter(|slot| {
-            matches!(slot.role, SlotRole::Parameter | SlotRole::Buffer | SlotRole::State)
-        });
-        let tensors = carried.filter_map(|slot| {
-            let tensor = session.get(&slot.name).ok()?;
-            Some((slot.name.clone(), tensor))
-        });
-        Snapshot { tensors: tensors.collect() }
+    /// Copies parameters, buffers and states after `done` batches.
+    pub fn take(session: &Session, done: usize) -> Snapshot {
+        Snapshot { tensors: carried(session), done }
     }
 
     fn restore(&self, session: &mut Session) -> Result<(), Error> {
@@ -43,7 +40,7 @@ impl Snapshot {
             !tensor.dtype().is_float()
                 || (0..tensor.len()).all(|index| tensor.get_f64(index).is_finite())
         };
-        self.tensors.iter().all(|(_, tensor)| finite(tensor))
+        self.tensors.values().all(finite)
     }
 }
 
@@ -74,17 +71,17 @@ impl Trainer<'_> {
         epoch: usize,
         number: usize,
     ) -> Result<Diagnostic, Error> {
-        if Snapshot::take(&self.session).is_finite() {
+        if Snapshot::take(self.session(), number).is_finite() {
             return Ok(self.explain(epoch, number));
         }
-        snapshot.restore(&mut self.session)?;
-        let (batch, steps) = (self.schedule.batch, self.schedule.steps_per_epoch);
-        for (earlier, samples) in order.chunks_exact(batch).take(number).enumerate() {
-            let before = Snapshot::take(&self.session);
-            self.feed(epoch, epoch * steps + earlier, samples)?;
-            let outcome = self.session.step();
-            if outcome != Outcome::Finished || !Snapshot::take(&self.session).is_finite() {
-                before.restore(&mut self.session)?;
+        snapshot.restore(self.session())?;
+        let batches = order.chunks_exact(self.schedule.batch).take(number).enumerate();
+        for (earlier, samples) in batches.skip(snapshot.done) {
+            let before = Snapshot::take(self.session(), earlier);
+            self.feed(epoch, earlier, samples)?;
+            let outcome = self.session().step();
+            if outcome != Outcome::Finished || !Snapshot::take(self.session(), number).is_finite() {
+                before.restore(self.session())?;
                 return Ok(self.explain(epoch, earlier));
             }
         }
@@ -94,11 +91,12 @@ impl Trainer<'_> {
     /// Runs the step that the session is fed with in the reference evaluator, and names the
     /// operation where the first value that is not finite arises.
     fn explain(&self, epoch: usize, number: usize) -> Diagnostic {
-        let graph = &self.recipe.training.graph;
-        let step = epoch * self.schedule.steps_per_epoch + number;
+        let graph = &self.program().graph;
+        let step = epoch * self.schedule.batches_per_epoch() + number;
         let slots: Vec<Array> = (graph.slots.iter())
             .map(|slot| {
-                let tensor = self.session.get(&slot.name).expect("every slot of the graph");
+                let tensor =
+                    self.current_session().get(&slot.name).expect("every slot of the graph");
                 let values = (0..tensor.len()).map(|index| tensor.get_f64(index)).collect();
                 Array::new(slot.ty.clone(), values)
             })
@@ -129,7 +127,7 @@ impl Trainer<'_> {
     }
 
     fn blame(&self, diagnostic: Diagnostic, node: NodeId, values: &[Array]) -> Diagnostic {
-        let graph = &self.recipe.training.graph;
+        let graph = &self.program().graph;
         let values = &values[node.index()].values;
         let value = values.iter().find(|value| !value.is_finite()).copied().unwrap_or(f64::NAN);
         let made = graph.node(node);

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use crate::data::scale::Scale;
 use crate::data::weights::{Weights, write_weights};
 use crate::error::Error;
 use crate::language::bindings::Bindings;
@@ -20,10 +21,17 @@ const MODELS: &str = "models";
 /// The key of the metadata with the static parameters of the recipe, as JSON.
 const SETTINGS: &str = "settings";
 
-/// A counter in PyTorch's batch normalization that nothing depends on.
-const PYTORCH_COUNTER: &str = "num_batches_tracked";
+/// The key of the metadata with the scales of the data's columns, as JSON.
+const SCALES: &str = "scales";
 
-/// Writes all parameters and buffers of a recipe's program as safetensors, all or nothing.
+/// Whether a tensor of this name is a counter in PyTorch's batch normalization that nothing
+/// depends on.
+pub(super) fn is_counter(name: &str) -> bool {
+    name.rsplit('.').next() == Some("num_batches_tracked")
+}
+
+/// Writes all parameters and buffers of a recipe's program as safetensors, all or nothing, with
+/// the scales of its data.
 ///
 /// # Errors
 /// If the file cannot be written; it is then as it was.
@@ -31,6 +39,7 @@ pub fn save_weights(
     session: &Session,
     program: &Program,
     plan: &RecipePlan,
+    scales: &[Scale],
     path: &Path,
 ) -> Result<(), Error> {
     let mut tensors = Vec::new();
@@ -42,6 +51,7 @@ pub fn save_weights(
         ("recipe".to_owned(), plan.name.clone()),
         (SETTINGS.to_owned(), json(&plan.statics)),
         (MODELS.to_owned(), json(&program.models)),
+        (SCALES.to_owned(), json(&scales)),
     ]);
     write_weights(path, tensors.iter().map(|(name, tensor)| (*name, tensor)), &metadata)
         .map_err(Error::data)
@@ -66,6 +76,9 @@ pub struct StoredWeights {
     weights: Weights,
     models: BTreeMap<String, ModelInstance>,
     settings: BTreeMap<String, String>,
+    /// How the columns that the models were trained on were standardized: their inputs must be
+    /// scaled in the same way wherever they are used.
+    pub scales: Vec<Scale>,
 }
 
 impl StoredWeights {
@@ -86,7 +99,9 @@ impl StoredWeights {
         let entry = |key: &str| weights.metadata(key).filter(|_| own).unwrap_or("{}");
         let models = serde_json::from_str(entry(MODELS)).map_err(|_| damaged(MODELS))?;
         let settings = serde_json::from_str(entry(SETTINGS)).map_err(|_| damaged(SETTINGS))?;
-        Ok(StoredWeights { path, weights, models, settings })
+        let scales = weights.metadata(SCALES).filter(|_| own).unwrap_or("[]");
+        let scales = serde_json::from_str(scales).map_err(|_| damaged(SCALES))?;
+        Ok(StoredWeights { path, weights, models, settings, scales })
     }
 
     /// The static parameters of the recipe `name` when it made the weights.
@@ -194,8 +209,7 @@ impl StoredWeights {
         if !program.partial {
             let inside = names.iter().filter_map(|name| strip_path(name, prefix));
             let unexpected = inside.filter(|name| {
-                let counter = name.rsplit('.').next() == Some(PYTORCH_COUNTER);
-                !counter && saved.iter().all(|parameter| parameter.path != **name)
+                !is_counter(name) && saved.iter().all(|parameter| parameter.path != **name)
             });
             problems.extend(unexpected.map(|name| format!("`{name}` is not part of the model")));
         }

@@ -1,6 +1,5 @@
 //! Gradients against central differences of the reference evaluator.
 
-mod convolution;
 mod elementwise;
 mod graphs;
 mod rules;

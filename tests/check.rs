@@ -139,6 +139,20 @@ model m(x: f32[n, 4]) = x |> outer";
     total = x
     x + total
 }";
+    kernel_larger_than_the_input: "model m(x: f32[n, 1, 8, 8]) = x |> conv2d(4, kernel: 5) |> conv2d(8, kernel: 5)
+model p(x: f32[n, 1, 3]) = max_pool1d(x, 4)";
+    groups_that_do_not_divide: "model m(x: f32[n, 6, 8, 8]) = x |> conv2d(8, groups: 3) |> conv2d(9, groups: 4)
+model w(x: f32[n, 6, 8], w: f32[4, 2, 3]) = conv(x, w, groups: 3)";
+    channels_differ: "model m(x: f32[n, 6, 8], w: f32[4, 3, 3]) = conv(x, w)
+model t(x: f32[n, 6, 8], w: f32[4, 3, 3]) = conv_transpose(x, w)
+model r(x: f32[n, 6], w: f32[4, 6, 3]) = conv(x, w)";
+    paddings_and_counts: "model m(x: f32[n, 1, 8, 8]) = x |> conv2d(4, padding: \"full\") |> relu
+model s(x: f32[n, 1, 8, 8]) = x |> conv2d(4, stride: 2, padding: \"same\")
+model l(x: f32[n, 1, 8, 8]) = x |> conv2d(4, stride: [1, 2, 3])
+model z(x: f32[n, 1, 8, 8]) = x |> conv2d(4, stride: 0)
+model p(x: f32[n, 1, 8]) = max_pool1d(x, 2, padding: 2)
+model o(x: f32[n, 1, 8]) = x |> conv_transpose1d(4, stride: 2, output_padding: 2)
+model c(x: f32[n, 1, 2]) = x |> conv_transpose1d(4, padding: 4)";
     recursion: "fn f(x) = f(x) + 1\nmodel m(x: f32[n]) = f(x)";
     cyclic_values: "let a = b + 1\nlet b = a + 1\nmodel m(x: f32[n]) = x * a";
     unknown_type: "model m(x: float32[n], k: integer = 3, y: f32) = x * k";
@@ -259,6 +273,20 @@ train t() {
     );
     let codes: Vec<&str> = checked.diagnostics.iter().map(|diagnostic| diagnostic.code).collect();
     assert_eq!(codes, ["unknown-name", "axes-differ", "wrong-size", "unknown-argument"]);
+}
+
+#[test]
+fn sizes_of_windows_are_formulas() {
+    let text = "model m(x: f32[n, 1, h, w]) {
+    let y = x |> down: conv2d(4, stride: 2, padding: 1) |> max_pool2d(2)
+    let z: f32[n, 4, 7, v] = y
+    let same: f32[n, 4, h, w] = x |> same: conv2d(4, padding: 1)
+    let wide: f32[n, 2, 2*h, 2*w] = x |> up: conv_transpose2d(2, kernel: 4, stride: 2, padding: 1)
+    (z, same, wide)
+}";
+    let (_, checked) = checked(text);
+    assert!(checked.diagnostics.is_empty(), "{}", report(text));
+    assert_eq!(checked.models[0].constraints, ["7 == ((h - 1) // 2 - 1) // 2 + 1"]);
 }
 
 #[test]

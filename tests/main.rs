@@ -1,6 +1,7 @@
 //! Capability tests: what a user can do with Cygnet, one module per capability.
 
 mod check;
+mod convolution;
 mod data;
 mod elaborate;
 mod entry_points;
@@ -18,3 +19,4 @@ mod syntax;
 mod syntax_errors;
 mod syntax_fuzz;
 mod training;
+mod tune;

@@ -56,6 +56,28 @@ pub struct Compiled {
     pub code: Arc<CompiledCode>,
 }
 
+impl Compiled {
+    /// The program: addresses in the place of function numbers. Any number of programs can share
+    /// the code. `cpu` is what it was generated for.
+    pub fn program(&self, cpu: Cpu) -> Program {
+        let Compiled { schedule, code, .. } = self;
+        let phases = schedule
+            .phases
+            .iter()
+            .map(|tasks| Phase { tasks: tasks.iter().map(|t| task(t, schedule, code)).collect() })
+            .collect();
+        let scratch = (0..schedule.functions.len()).map(|function| code.scratch_bytes(function));
+        Program {
+            cpu,
+            arena_bytes: schedule.memory.arena_bytes,
+            scratch_bytes: scratch.max().unwrap_or(0),
+            phases,
+            slots: slots(schedule),
+            code: Arc::clone(code) as _,
+        }
+    }
+}
+
 /// Compiles a verified graph; `finished` is told when each stage is done. The program's slots are
 /// the graph's slots, in order, then the outputs.
 ///
@@ -74,27 +96,10 @@ pub fn compile(
     finished(Stage::Schedule);
     let codegen = CodegenOptions { cpu: options.cpu, threads: options.threads };
     let code = Arc::new(codegen::compile_functions(&schedule.functions, &codegen)?);
-    let program = assemble(&schedule, &code, options.cpu);
+    let compiled = Compiled { optimized, report, schedule, code };
+    let program = compiled.program(options.cpu);
     finished(Stage::Generate);
-    Ok((program, Compiled { optimized, report, schedule, code }))
-}
-
-/// Puts addresses in the place of function numbers.
-fn assemble(schedule: &Schedule, code: &Arc<CompiledCode>, cpu: Cpu) -> Program {
-    let phases = schedule
-        .phases
-        .iter()
-        .map(|tasks| Phase { tasks: tasks.iter().map(|t| task(t, schedule, code)).collect() })
-        .collect();
-    let scratch = (0..schedule.functions.len()).map(|function| code.scratch_bytes(function));
-    Program {
-        cpu,
-        arena_bytes: schedule.memory.arena_bytes,
-        scratch_bytes: scratch.max().unwrap_or(0),
-        phases,
-        slots: slots(schedule),
-        code: Arc::clone(code) as _,
-    }
+    Ok((program, compiled))
 }
 
 fn task(task: &Task, schedule: &Schedule, code: &CompiledCode) -> ProgramTask {

@@ -1,5 +1,8 @@
 //! Native programs against the reference evaluator: random graphs, and a whole training step.
 
+#[path = "native/convolution.rs"]
+mod convolution;
+
 use cygnet_compiler::arbitrary::{self, RandomGraph};
 use cygnet_compiler::array::Array;
 use cygnet_compiler::compile::{CompileOptions, compile};

@@ -1,6 +1,7 @@
 //! A compiled graph, loaded and ready to run.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cygnet_compiler::compile::{CompileOptions, Compiled, Stage, compile};
@@ -10,16 +11,19 @@ use cygnet_runtime::program::Outcome;
 use cygnet_runtime::tensor::Tensor;
 use thiserror::Error;
 
+use crate::compilations::Compilations;
 use crate::language::initializer::initialize;
 use crate::language::program::{GraphParameter, Program};
 
 /// How sessions are compiled and run.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct SessionOptions {
     /// Options of the compiler.
     pub compile: CompileOptions,
     /// Threads that run a step, the calling one included; 0 for as many as the machine has.
     pub threads: usize,
+    /// What other sessions with the same options have compiled, to share with them.
+    pub shared: Option<Arc<Compilations>>,
 }
 
 impl SessionOptions {
@@ -49,7 +53,7 @@ pub enum SessionError {
 /// A compiled graph with its memory and threads.
 pub struct Session {
     executor: Executor,
-    compiled: Compiled,
+    compiled: Arc<Compiled>,
     slots: HashMap<String, usize>,
     outputs: HashMap<String, usize>,
     timings: Vec<(Stage, Duration)>,
@@ -63,11 +67,17 @@ impl Session {
     pub fn new(graph: &Graph, options: &SessionOptions) -> Result<Session, SessionError> {
         let mut timings = Vec::new();
         let mut since = Instant::now();
-        let (program, compiled) = compile(graph, &options.compile, |stage| {
-            timings.push((stage, since.elapsed()));
-            since = Instant::now();
-        })
-        .map_err(|error| SessionError::Compiler(error.to_string()))?;
+        let compiled = match &options.shared {
+            Some(shared) => shared.compiled(graph, &options.compile),
+            None => compile(graph, &options.compile, |stage| {
+                timings.push((stage, since.elapsed()));
+                since = Instant::now();
+            })
+            .map(|(_, compiled)| Arc::new(compiled))
+            .map_err(|error| error.to_string()),
+        };
+        let compiled = compiled.map_err(SessionError::Compiler)?;
+        let program = compiled.program(options.compile.cpu);
         let names = |range: std::ops::Range<usize>| {
             range.map(|index| (program.slots[index].name.clone(), index)).collect()
         };
@@ -85,7 +95,7 @@ impl Session {
         &self.compiled
     }
 
-    /// Time taken by each stage of compilation.
+    /// Time taken by each stage of compilation; none of what another session has compiled.
     pub fn timings(&self) -> &[(Stage, Duration)] {
         &self.timings
     }

@@ -42,7 +42,10 @@ fn executed(function: &Function, body: &[Statement]) -> f64 {
     let trips = |axis: usize, range: &Range| match range {
         Range::Fixed { start, end } => (end - start) as f64,
         Range::Piece { extent, .. } | Range::RegionBatch { extent, .. } => *extent as f64,
-        Range::RegionRows | Range::RegionColumns => function.axes[axis].extent as f64,
+        Range::RegionRows
+        | Range::RegionColumns
+        | Range::RegionBlocks { .. }
+        | Range::RegionWithin { .. } => function.axes[axis].extent as f64,
     };
     let statement = |statement: &Statement| match statement {
         Statement::Loop { axis, range, body } => trips(*axis, range) * executed(function, body),

@@ -59,6 +59,7 @@ pub(super) struct RegionArguments {
     pub(super) tile_stride: ir::Value,
     pub(super) region: ir::Value,
     pub(super) batch_axes: usize,
+    pub(super) block: Option<usize>,
 }
 
 pub(super) struct Translator<'a> {
@@ -100,9 +101,9 @@ impl<'a> Translator<'a> {
         let scratch = builder.ins().load(types::I64, fixed, frame, abi::frame::SCRATCH);
         let (piece, region) = match function.convention {
             Convention::Pieces => (Some(arguments[1]), None),
-            Convention::Region { batch_axes } => {
+            Convention::Region { batch_axes, block } => {
                 let [tile, tile_stride, region] = [arguments[1], arguments[2], arguments[3]];
-                (None, Some(RegionArguments { tile, tile_stride, region, batch_axes }))
+                (None, Some(RegionArguments { tile, tile_stride, region, batch_axes, block }))
             }
         };
         let table = shared.then(|| arguments[arguments.len() - 1]);
@@ -281,8 +282,27 @@ impl<'a> Translator<'a> {
                 Bounds { start, end, length: None, multiple: 1 }
             }
             Range::RegionColumns => {
-                let start = self.region_field(abi::region::COLUMN_START);
-                let end = self.region_field(abi::region::COLUMN_END);
+                let [start, end] = self.region_columns();
+                Bounds { start, end, length: None, multiple: 1 }
+            }
+            Range::RegionBlocks { width } => {
+                let [start, end] = self.region_columns();
+                let builder = &mut self.lanes.builder;
+                let start = builder.ins().udiv_imm_u(start, width as i64);
+                let past = builder.ins().iadd_imm_s(end, width as i64 - 1);
+                let end = builder.ins().udiv_imm_u(past, width as i64);
+                Bounds { start, end, length: None, multiple: 1 }
+            }
+            Range::RegionWithin { width } => {
+                let block = self.block_index().expect("verified: a block runs");
+                let [start, end] = self.region_columns();
+                let builder = &mut self.lanes.builder;
+                let before = builder.ins().imul_imm_s(block, width as i64);
+                let [start, end] = [start, end].map(|edge| builder.ins().isub(edge, before));
+                let zero = builder.ins().iconst(types::I64, 0);
+                let width = builder.ins().iconst(types::I64, width as i64);
+                let start = builder.ins().smax(start, zero);
+                let end = builder.ins().smin(end, width);
                 Bounds { start, end, length: None, multiple: 1 }
             }
         }
@@ -296,6 +316,16 @@ impl<'a> Translator<'a> {
             digit = builder.ins().udiv_imm_u(digit, inner as i64);
         }
         builder.ins().urem_imm_u(digit, count as i64)
+    }
+
+    /// The region's first column, and one past its last.
+    fn region_columns(&mut self) -> [ir::Value; 2] {
+        [abi::region::COLUMN_START, abi::region::COLUMN_END].map(|field| self.region_field(field))
+    }
+
+    /// The number of the running block of columns.
+    fn block_index(&self) -> Option<ir::Value> {
+        self.indices.index(self.region?.batch_axes + 1)
     }
 
     pub(super) fn region_field(&mut self, offset: i32) -> ir::Value {

@@ -45,12 +45,7 @@ impl Translator<'_> {
     pub(super) fn element(&mut self, buffer: BufferId, address: &Address) -> Element {
         match address {
             Address::Offset(expression) => self.offset(buffer, expression),
-            Address::Tile => {
-                let (rows, columns) = self.tile_axes();
-                let row = self.indices.index(rows);
-                let column = self.indices.index(columns);
-                self.tile_element(buffer, row, column)
-            }
+            Address::Tile => self.tile_element(buffer),
         }
     }
 
@@ -75,22 +70,34 @@ impl Translator<'_> {
         }
     }
 
-    /// The numbers of the row and the column axis of a region function.
+    /// The numbers of a region function's row axis, and of the axis whose neighbours are
+    /// neighbouring columns.
     fn tile_axes(&self) -> (AxisId, AxisId) {
         let region = self.region.expect("verified: a tile belongs to a region function");
-        (region.batch_axes, region.batch_axes + 1)
+        let columns = region.batch_axes + 1 + usize::from(region.block.is_some());
+        (region.batch_axes, columns)
     }
 
-    /// An element of the tile; a missing row or column counts as index 0 of the whole matrix.
-    fn tile_element(
-        &mut self,
-        buffer: BufferId,
-        row: Option<ir::Value>,
-        column: Option<ir::Value>,
-    ) -> Element {
+    /// The running column of a region function; without an index within its block, the block's
+    /// first.
+    fn tile_column(&mut self) -> Option<ir::Value> {
+        let (_, axis) = self.tile_axes();
+        let index = self.indices.index(axis);
+        let Some(width) = self.region?.block else { return index };
+        let block = self.indices.index(axis - 1)?;
+        let builder = &mut self.lanes.builder;
+        let first = builder.ins().imul_imm_s(block, width as i64);
+        Some(index.map_or(first, |index| builder.ins().iadd(first, index)))
+    }
+
+    /// The running element of the tile; a missing row or column counts as index 0 of the whole
+    /// matrix.
+    fn tile_element(&mut self, buffer: BufferId) -> Element {
         let size = self.function.buffers[buffer].dtype.size() as i64;
         let region = self.region.expect("verified: a tile belongs to a region function");
+        let row = self.indices.index(region.batch_axes);
         let row = self.tile_index(row, abi::region::ROW_START);
+        let column = self.tile_column();
         let column = self.tile_index(column, abi::region::COLUMN_START);
         let builder = &mut self.lanes.builder;
         let rows = builder.ins().imul(row, region.tile_stride);
@@ -125,9 +132,7 @@ impl Translator<'_> {
             }
             Address::Tile => {
                 let (rows, columns) = self.tile_axes();
-                let row = self.indices.index(rows);
-                let column = self.indices.index(columns);
-                let start = self.tile_element(buffer, row, column);
+                let start = self.tile_element(buffer);
                 let region = self.region.expect("verified: a tile belongs to a region function");
                 let stride = if axis == rows {
                     Stride::Computed(region.tile_stride)

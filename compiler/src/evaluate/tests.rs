@@ -1,6 +1,6 @@
 use super::*;
 use crate::graph::SlotRole;
-use crate::op::{ArgKind, ArgReduce, Emit, Iota, ReduceKind};
+use crate::op::{ArgKind, ArgReduce, Conv, Emit, Fold, Iota, ReduceKind, Sliding, Window};
 use crate::types::{DType, TensorType};
 
 fn array(dtype: DType, shape: &[usize], values: &[f64]) -> Array {
@@ -128,4 +128,38 @@ fn the_first_operation_to_blame_for_a_nan() {
     assert_eq!(blame(&[-1.0, 2.0, 3.0]), None);
     assert_eq!(blame(&[-1.0, 200.0, 3.0]), Some(overflow));
     assert_eq!(blame(&[-1.0, f64::NAN, 3.0]), Some(x));
+}
+
+#[test]
+fn windows_and_their_sums() {
+    let window = Window { size: 3, stride: 2, dilation: 1, low: 1, high: 0 };
+    let x = array(DType::F32, &[5], &[1., 2., 3., 4., 5.]);
+    let windows = of(x, |g, x| g.unfold(x, &[window], -1.0));
+    assert_eq!(windows, array(DType::F32, &[2, 3], &[-1., 1., 2., 2., 3., 4.]));
+    let fold = Fold { windows: [window].into_iter().collect(), extents: [5].as_slice().into() };
+    let sums = of(windows, |g, x| g.emit(fold.into(), &[x]));
+    assert_eq!(sums, array(DType::F32, &[5], &[1., 4., 3., 4., 0.]));
+}
+
+/// A convolution and a transposed one, worked out by hand.
+#[test]
+fn convolutions() {
+    let x = || array(DType::F32, &[1, 1, 2, 3], &[1., 2., 3., 10., 20., 30.]);
+    let convolved = |axis: Sliding, reversed: bool| {
+        of(x(), |g, x| {
+            let ones = g.constant(DType::F32, &[1, 1, 1, 2], 1.0);
+            let high = g.pad(ones, &[0, 0, 1, 0], &[0; 4], &[0; 4], 2.0);
+            // The kernel is (2, 1) for the first channel and (1, 0.5) for the second.
+            let halves = g.constant(DType::F32, &[1, 1, 2, 1], 0.5);
+            let halves = g.pad(halves, &[0, 0, 0, 1], &[0; 4], &[0; 4], 1.0);
+            let kernel = g.mul(high, halves);
+            g.emit(Conv { axes: [axis].into_iter().collect(), reversed }.into(), &[x, kernel])
+        })
+    };
+    let plain = convolved(Sliding::PLAIN, false);
+    assert_eq!(plain, array(DType::F32, &[1, 1, 1, 2], &[24., 42.]));
+    assert_eq!(convolved(Sliding::PLAIN, true).values, [30.0, 48.0]);
+    // Each input makes two outputs of its own.
+    let transposed = Sliding { input_dilation: 2, low: 1, high: 1, ..Sliding::PLAIN };
+    assert_eq!(convolved(transposed, true).values, [12.0, 6.0, 24.0, 12.0, 36.0, 18.0]);
 }

@@ -100,6 +100,18 @@ pub struct Graph {
 }
 
 impl Graph {
+    /// Whether `other` has the same nodes, slots, results, updates and guards. Where they come
+    /// from may differ.
+    pub fn computes_the_same(&self, other: &Graph) -> bool {
+        let node = |(a, b): (&Node, &Node)| a.op == b.op && a.operands == b.operands;
+        self.nodes.len() == other.nodes.len()
+            && self.nodes.iter().zip(&other.nodes).all(node)
+            && self.slots == other.slots
+            && self.outputs == other.outputs
+            && self.updates == other.updates
+            && self.guards == other.guards
+    }
+
     /// A graph without nodes.
     pub fn new() -> Graph {
         Graph::default()

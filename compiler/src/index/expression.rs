@@ -262,6 +262,31 @@ impl Expression {
         })
     }
 
+    /// Adds the numbers by which the index along `axis`, as it is, is divided.
+    fn add_divisors(&self, axis: usize, divisors: &mut Vec<i64>) {
+        for (atom, _) in &self.terms {
+            if let Atom::Quotient(inner, k) | Atom::Remainder(inner, k) = atom {
+                if *inner.terms == [(Atom::Axis(axis), 1)] && inner.constant == 0 {
+                    divisors.push(*k);
+                }
+                inner.add_divisors(axis, divisors);
+            }
+        }
+    }
+
+    /// A width at which all of these expressions, cut along `axis` into blocks of that many
+    /// indices, lose the divisions of its index: with `axis = width * block + within`, quotients
+    /// depend on the block only and remainders are `within`. `None` if nothing is divided.
+    pub fn block_width<'a>(
+        expressions: impl IntoIterator<Item = &'a Expression>,
+        axis: usize,
+    ) -> Option<usize> {
+        let mut divisors = Vec::new();
+        expressions.into_iter().for_each(|e| e.add_divisors(axis, &mut divisors));
+        let width = divisors.iter().copied().min()?;
+        divisors.iter().all(|divisor| divisor % width == 0).then_some(width as usize)
+    }
+
     /// The largest number of an axis that occurs.
     pub fn last_axis(&self) -> Option<usize> {
         let last = |atom: &Atom| match atom {

@@ -129,6 +129,35 @@ impl IndexMap {
         map
     }
 
+    /// A map onto an operand of shape `from` whose indices may lie outside of it; there, `fill`
+    /// stands.
+    pub fn filled(
+        domain: &[usize],
+        indices: impl IntoIterator<Item = Expression>,
+        from: &[usize],
+        fill: Scalar,
+    ) -> IndexMap {
+        let mut map = IndexMap::new(domain, indices);
+        for (axis, &extent) in from.iter().enumerate() {
+            map.constrain(map.indices[axis].clone(), 0, extent as i64);
+        }
+        if !map.constraints.is_empty() {
+            map.fill = Some(fill);
+        }
+        map
+    }
+
+    /// The same map with `fill` also where `expression` is not 0. What the map filled in before
+    /// must be the same value.
+    pub fn where_zero(mut self, expression: Expression, fill: Scalar) -> IndexMap {
+        debug_assert!(self.fill.is_none_or(|known| known == fill), "two fill values");
+        self.constrain(expression.without_unit_axes(&self.domain), 0, 1);
+        if !self.constraints.is_empty() {
+            self.fill = Some(fill);
+        }
+        self
+    }
+
     /// Adds `low <= expression < high` unless it always holds.
     fn constrain(&mut self, expression: Expression, low: i64, high: i64) {
         let (smallest, largest) = expression.range(&self.domain);

@@ -4,7 +4,7 @@ use smallvec::SmallVec;
 
 use super::{
     Broadcast, Cast, Concat, Constant, Contract, Elementwise, Iota, Op, Pad, Permute, Reduce,
-    ReduceKind, Reshape, Reverse, Slice, StopGradient,
+    ReduceKind, Reshape, Reverse, Slice, StopGradient, Unfold, Window,
 };
 use crate::types::{Axes, DType, Scalar, Shape, TensorType};
 
@@ -165,6 +165,12 @@ pub trait Emit {
             value: Scalar::new(self.type_of(node).dtype, value),
         };
         self.emit(op.into(), &[node])
+    }
+
+    /// Sliding windows over the last axes, `value` outside, see [`Unfold`].
+    fn unfold(&mut self, node: NodeId, windows: &[Window], value: f64) -> NodeId {
+        let value = Scalar::new(self.type_of(node).dtype, value);
+        self.emit(Unfold { windows: SmallVec::from_slice(windows), value }.into(), &[node])
     }
 
     /// `nodes` one after another along `axis`.

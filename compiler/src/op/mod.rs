@@ -7,6 +7,7 @@
 
 pub mod contraction;
 pub mod conversion;
+pub mod convolution;
 pub mod elementwise;
 pub mod emit;
 pub mod indexing;
@@ -18,6 +19,7 @@ pub mod ordering;
 pub mod reduction;
 #[cfg(test)]
 mod tests;
+pub mod window;
 
 use std::fmt;
 
@@ -25,6 +27,7 @@ use smallvec::SmallVec;
 
 pub use contraction::Contract;
 pub use conversion::{Cast, StopGradient};
+pub use convolution::{Conv, Sliding};
 pub use cygnet_runtime::library::ScatterKind;
 pub use elementwise::Elementwise;
 pub use emit::{Emit, NodeId};
@@ -33,6 +36,7 @@ pub use leaf::{Constant, Iota, Random, RandomKind, Slot};
 pub use movement::{Broadcast, Concat, Pad, Permute, Reshape, Reverse, Slice, View};
 pub use ordering::{ArgSort, Cumulate};
 pub use reduction::{ArgKind, ArgReduce, Reduce, ReduceKind};
+pub use window::{Fold, Unfold, Window, Windows};
 
 use crate::array::Array;
 use crate::types::TensorType;
@@ -163,6 +167,8 @@ ops! {
     Reverse(Reverse),
     /// Constant margins, and gaps between elements.
     Pad(Pad),
+    /// Sliding windows over the last axes.
+    Unfold(Unfold),
     /// Operands one after another along an axis.
     Concat(Concat),
     /// A composition of movements as one index map; made by the optimizer.
@@ -181,6 +187,10 @@ ops! {
     Cumulate(Cumulate),
     /// Positions of the elements in order.
     ArgSort(ArgSort),
+    /// Sums of products of windows with a kernel.
+    Conv(Conv),
+    /// Sum of sliding windows where they overlap.
+    Fold(Fold),
     /// The operand, opaque to differentiation.
     StopGradient(StopGradient),
 }

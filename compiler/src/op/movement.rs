@@ -19,6 +19,7 @@ impl Op {
                 | Op::Slice(_)
                 | Op::Reverse(_)
                 | Op::Pad(_)
+                | Op::Unfold(_)
                 | Op::View(_)
         )
     }
@@ -44,6 +45,7 @@ impl Op {
                 let to: Shape = extents.collect();
                 IndexMap::pad(operand, &to, &op.low, &op.interior, op.value)
             }
+            Op::Unfold(op) => op.map(operand),
             Op::View(op) => op.map.clone(),
             _ => return None,
         })

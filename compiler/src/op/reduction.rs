@@ -3,7 +3,7 @@
 use smallvec::smallvec;
 
 use super::movement::{inverse_order, other_axes};
-use super::{Application, Context, Cotangents, Emit, NodeId, Primitive, operands_of};
+use super::{Application, Context, Cotangents, Emit, Iota, NodeId, Primitive, operands_of};
 use crate::array::{Array, for_each_index};
 use crate::types::{Axes, DType, Scalar, Shape, TensorType};
 
@@ -103,7 +103,9 @@ impl Primitive for Reduce {
     fn doc(&self) -> &'static str {
         match self.kind {
             ReduceKind::Sum => "sum over axes; 0 for no elements",
-            ReduceKind::Max => "largest element over axes; equal ones share the gradient",
+            ReduceKind::Max => {
+                "largest element over axes; the first of equal ones has the gradient"
+            }
             ReduceKind::Prod => "product over axes; 1 for no elements",
         }
     }
@@ -142,18 +144,7 @@ impl Primitive for Reduce {
         let kept = other_axes(shape.len(), &self.axes);
         let dx = match self.kind {
             ReduceKind::Sum => g.broadcast(at.cotangent, &shape, &kept),
-            // Equal elements share the cotangent, as in PyTorch's `amax`.
-            ReduceKind::Max => {
-                let largest = g.broadcast(at.result, &shape, &kept);
-                let among = g.apply("eq", &[x, largest]);
-                let dtype = g.type_of(x).dtype;
-                let counted = g.cast(among, dtype);
-                let count = g.sum(counted, &self.axes);
-                let share = g.div(at.cotangent, count);
-                let share = g.broadcast(share, &shape, &kept);
-                let zero = g.constant_like(x, 0.0);
-                g.select(among, share, zero)
-            }
+            ReduceKind::Max => maximum_gradient(g, x, at.cotangent, &self.axes),
             ReduceKind::Prod => product_gradient(g, x, at.cotangent, &self.axes),
         };
         Ok(smallvec![Some(dx)])
@@ -172,6 +163,35 @@ impl Primitive for Reduce {
         let shape: Shape = kept.iter().map(|&axis| operand.ty.shape[axis]).collect();
         lead_of_the_largest(groups(operand, &self.axes, &shape).into_iter())
     }
+}
+
+/// Cotangent of the operand of a maximum over `axes`: `dy` at the first of the largest elements, in
+/// row-major order, as in PyTorch's `max` along an axis and its pooling.
+fn maximum_gradient(g: &mut dyn Emit, x: NodeId, dy: NodeId, axes: &[usize]) -> NodeId {
+    let shape = g.type_of(x).shape.clone();
+    if shape.contains(&0) {
+        return g.constant_like(x, 0.0);
+    }
+    let kept = other_axes(shape.len(), axes);
+    let order: Axes = kept.iter().chain(axes).copied().collect();
+    let moved: Shape = order.iter().map(|&axis| shape[axis]).collect();
+    let mut rows: Shape = moved[..kept.len()].into();
+    rows.push(moved[kept.len()..].iter().product());
+    let last = kept.len();
+
+    let groups = g.permute(x, &order);
+    let groups = g.reshape(groups, &rows);
+    let search = ArgReduce { kind: ArgKind::Max, axis: last };
+    let first = g.emit(search.into(), &[groups]);
+    let kept: Axes = (0..last).collect();
+    let first = g.broadcast(first, &rows, &kept);
+    let places = g.emit(Iota { axis: last, dtype: DType::I32, shape: rows.clone() }.into(), &[]);
+    let is_first = g.apply("eq", &[first, places]);
+    let dy = g.broadcast(dy, &rows, &kept);
+    let zero = g.constant_like(groups, 0.0);
+    let dx = g.select(is_first, dy, zero);
+    let dx = g.reshape(dx, &moved);
+    g.permute(dx, &inverse_order(&order))
 }
 
 /// Cotangent of the operand of a product over `axes`: for each element `dy` times the product of

@@ -156,6 +156,55 @@ fn of_reductions_and_products() {
 }
 
 #[test]
+fn of_convolutions_and_windows() {
+    let (x, kernel) = (&ty(DType::F32, &[2, 1, 3, 4]), &ty(DType::F32, &[2, 5, 3, 3]));
+    let conv = |sliding: Sliding| Conv { axes: [sliding].into_iter().collect(), reversed: false };
+    let plain = || conv(Sliding::PLAIN);
+    let window =
+        |size: usize, stride: usize, low: i64| Window { size, stride, dilation: 1, low, high: 0 };
+    let unfold = |window: Window| Unfold {
+        windows: [window].into_iter().collect(),
+        value: Scalar::new(DType::F32, 0.0),
+    };
+    let fold = |window: Window, extent: usize| Fold {
+        windows: [window].into_iter().collect(),
+        extents: axes(&[extent]),
+    };
+    let errors = [
+        error(plain(), &[x]),
+        error(plain(), &[x, &ty(DType::F64, &[2, 5, 3, 3])]),
+        error(plain(), &[&ty(DType::F32, &[2, 1, 3, 4, 4]), kernel]),
+        error(plain(), &[x, &ty(DType::F32, &[1, 5, 3, 3])]),
+        error(plain(), &[x, &ty(DType::F32, &[2, 5, 3, 5])]),
+        error(conv(Sliding { low: -2, ..Sliding::PLAIN }), &[x, kernel]),
+        error(conv(Sliding { stride: 0, ..Sliding::PLAIN }), &[x, kernel]),
+        error(unfold(window(3, 1, 0)), &[&ty(DType::I32, &[4])]),
+        error(unfold(window(3, 1, 0)), &[&ty(DType::F32, &[])]),
+        error(unfold(window(5, 1, 0)), &[x]),
+        error(unfold(window(2, 0, 1)), &[x]),
+        error(fold(window(2, 2, 0), 4), &[&ty(DType::I32, &[2, 2])]),
+        error(fold(window(2, 2, 0), 4), &[&ty(DType::F32, &[3, 2])]),
+        error(fold(window(5, 2, 0), 4), &[&ty(DType::F32, &[1, 5])]),
+    ];
+    assert_snapshot!(errors.join("\n"), @r"
+    conv{padding=0:0}: takes 2 operands, got 1
+    conv{padding=0:0}: a convolution of f32[2, 1, 3, 4] with f64[2, 5, 3, 3]
+    conv{padding=0:0}: f32[2, 1, 3, 4, 4] and f32[2, 5, 3, 3] must have 4 axes
+    conv{padding=0:0}: groups or channels of f32[2, 1, 3, 4] and f32[1, 5, 3, 3] differ
+    conv{padding=0:0}: a kernel of 5 does not fit axis 3 of 4
+    conv{padding=-2:0}: a kernel of 3 does not fit axis 3 of 4
+    conv{stride=0}: a kernel of 3 does not fit axis 3 of 4
+    unfold{size=3 value=0.0}: padding of i32 with a f32
+    unfold{size=3 value=0.0}: windows along 1 axes of 0
+    unfold{size=5 value=0.0}: no window (size=5) fits axis 3 of extent 4
+    unfold{size=2 stride=0 padding=1:0 value=0.0}: no window (size=2 stride=0 padding=1:0) fits axis 3 of extent 4
+    fold{size=2 stride=2 extents=[4]}: a sum of windows of i32
+    fold{size=2 stride=2 extents=[4]}: f32[3, 2] does not end in windows [2, 2]
+    fold{size=5 stride=2 extents=[4]}: no window (size=5 stride=2) fits axis 0 of extent 4
+    ");
+}
+
+#[test]
 fn of_leaves() {
     let x = &ty(DType::F32, &[]);
     let shape = Shape::from_slice(&[2]);

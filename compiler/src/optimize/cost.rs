@@ -47,6 +47,9 @@ const VECTOR_ACCESS: f64 = 0.015;
 /// Nanoseconds per element for a load that vectors cannot do: gaps between neighbours, quotients.
 const SCALAR_ACCESS: f64 = 1.0;
 
+/// Nanoseconds for starting a vector loop over one of many short rows.
+const SHORT_ROW: f64 = 4.0;
+
 /// Nanoseconds per element and condition of a load with constraints, where the condition varies
 /// along the innermost axis.
 const CONSTRAINT: f64 = 0.1;
@@ -156,7 +159,8 @@ pub fn of_operation(op: &Op, operands: &[&TensorType], result: &TensorType) -> f
         Op::Reduce(_) | Op::ArgReduce(_) => {
             operands[0].elements() as f64 * lane_factor(operands[0].dtype) * FOLD
         }
-        Op::Contract(_) => {
+        Op::Fold(_) => elements * FOLD * operands[0].elements() as f64 / result.elements() as f64,
+        Op::Contract(_) | Op::Conv(_) => {
             let flops = op.primitive().flops(operands, result);
             flops * lane_factor(result.dtype) / PRODUCT_RATE
         }
@@ -167,6 +171,7 @@ pub fn of_operation(op: &Op, operands: &[&TensorType], result: &TensorType) -> f
         | Op::Slice(_)
         | Op::Reverse(_)
         | Op::Pad(_)
+        | Op::Unfold(_)
         | Op::View(_) => 0.0,
     }
 }
@@ -270,9 +275,28 @@ fn of_access(map: &IndexMap, ty: &TensorType) -> f64 {
     let offset = offset_of(map, ty);
     let access = match offset.stride(innermost) {
         Some(0 | 1) => VECTOR_ACCESS,
-        _ => SCALAR_ACCESS,
+        Some(_) => SCALAR_ACCESS,
+        None => of_rows(&offset, map.domain(), innermost),
     };
     access + of_constraints(map)
+}
+
+/// Nanoseconds per access where the index along the innermost axis is divided: row by row, if there
+/// are rows within which it is not.
+fn of_rows(offset: &Expression, domain: &[usize], innermost: usize) -> f64 {
+    let Some(width) = Expression::block_width([offset], innermost) else { return SCALAR_ACCESS };
+    let mut split = domain.to_vec();
+    split[innermost] = domain[innermost].div_ceil(width);
+    split.push(width);
+    let column = Expression::axis(innermost).times(width as i64);
+    let column = column.plus(&Expression::axis(domain.len()));
+    let axes = (0..domain.len()).map(Expression::axis);
+    let mut replacements: Vec<Expression> = axes.collect();
+    replacements[innermost] = column;
+    match offset.substitute(&replacements, &split).stride(domain.len()) {
+        Some(0 | 1) => (VECTOR_ACCESS + SHORT_ROW / width as f64).min(SCALAR_ACCESS),
+        _ => SCALAR_ACCESS,
+    }
 }
 
 fn of_constraints(map: &IndexMap) -> f64 {

@@ -1,11 +1,12 @@
 //! The optimizer: from a graph to fused kernels, in two levels.
 //!
-//! Level one ([`algebra`]) rewrites the graph; level two ([`fusion`]) covers it with kernels. Both
-//! build an e-graph, extract from it with [`extract`], and price by the predicted time of
+//! Level one ([`algebra`]) rewrites the graph; level two ([`fusion`]) covers it with kernels.
+//! Between them, [`expand`] replaces what kernels are not made of. Both levels build an e-graph, extract from it with [`extract`], and price by the predicted time of
 //! [`cost`].
 
 pub mod algebra;
 pub mod cost;
+pub mod expand;
 pub mod extract;
 pub mod fusion;
 #[cfg(test)]
@@ -69,6 +70,7 @@ pub fn optimize(graph: &Graph, options: &OptimizeOptions) -> (Graph, OptimizeRep
     } else {
         (graph.clone(), AlgebraReport::default())
     };
+    let result = expand::expand(result);
     let report = OptimizeReport {
         nodes_before: graph.nodes.len(),
         nodes_after: result.nodes.len(),

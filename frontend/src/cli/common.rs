@@ -42,6 +42,11 @@ pub struct Execution {
 }
 
 impl Execution {
+    /// The instructions asked for.
+    pub fn cpu(&self) -> Option<Cpu> {
+        self.cpu
+    }
+
     /// The options, if this machine has the instructions asked for.
     pub fn options(&self) -> Result<SessionOptions, Failure> {
         let cpu = self.cpu.unwrap_or_else(Cpu::detect);
@@ -53,7 +58,7 @@ impl Execution {
             ));
         }
         let compile = CompileOptions { cpu, ..CompileOptions::default() };
-        Ok(SessionOptions { compile, threads: self.threads })
+        Ok(SessionOptions { compile, threads: self.threads, shared: None })
     }
 }
 
@@ -63,6 +68,13 @@ pub fn pair(text: &str) -> Result<(String, String), String> {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("write it as NAME=VALUE".to_owned()),
     }
+}
+
+/// Parses a part of the samples.
+pub fn share(text: &str) -> Result<f64, String> {
+    let share: Option<f64> = text.parse().ok();
+    let between = share.filter(|share| *share > 0.0 && *share < 1.0);
+    between.ok_or_else(|| "a number between 0 and 1".to_owned())
 }
 
 /// Loads a file with the standard library; its warnings go to stderr.

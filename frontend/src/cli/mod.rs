@@ -14,6 +14,7 @@ mod progress;
 mod results;
 mod run;
 mod train;
+mod tune;
 
 use std::process::ExitCode;
 
@@ -35,6 +36,8 @@ enum Task {
     Check(check::Arguments),
     /// Train a recipe
     Train(train::Arguments),
+    /// Search settings of a recipe: trainings side by side, compared on samples held out
+    Tune(tune::Arguments),
     /// Evaluate trained weights on a recipe's test samples
     Eval(eval::Arguments),
     /// Run a model on arrays
@@ -56,6 +59,7 @@ pub fn main() -> ExitCode {
     let outcome = match &command.task {
         Task::Check(arguments) => check::run(arguments, &console),
         Task::Train(arguments) => train::run(arguments, &console),
+        Task::Tune(arguments) => tune::run(arguments, &console),
         Task::Eval(arguments) => eval::run(arguments, &console),
         Task::Run(arguments) => run::run(arguments, &console),
         Task::Bench(arguments) => bench::run(arguments, &console),

@@ -35,16 +35,19 @@ fn table(name: &str, value: &MetricValue) -> String {
         let numbers = (0..columns).map(|column| column.to_string());
         cells.insert(0, std::iter::once(String::new()).chain(numbers).collect());
     }
-    let width = |column: usize| cells.iter().map(|row| row[column].len()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..=columns).map(width).collect();
-    let mut text = name.to_owned();
-    for row in &cells {
-        text.push('\n');
-        for (cell, width) in row.iter().zip(&widths) {
-            text.push_str(&format!("  {cell:>width$}"));
-        }
-    }
-    text
+    format!("{name}\n{}", aligned(&cells))
+}
+
+/// Rows of as many cells each, with the columns aligned on the right.
+pub fn aligned(rows: &[Vec<String>]) -> String {
+    let count = rows.first().map_or(0, Vec::len);
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
+    let widths: Vec<usize> = (0..count).map(|column| width(column).unwrap_or(0)).collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("  {cell:>width$}"));
+        cells.collect::<String>().trim_end().to_owned()
+    };
+    rows.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]

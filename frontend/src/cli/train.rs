@@ -9,9 +9,9 @@ use serde::Serialize;
 use crate::error::Error;
 use crate::language::bindings::Bindings;
 use crate::language::recipe::plan_recipe;
-use crate::train::{Checkpoint, Summary, TrainOptions, Trainer};
+use crate::train::{Checkpoint, Summary, TrainAndTest, TrainOptions, Trainer};
 
-use super::common::{Execution, Settings, base_of, load_package};
+use super::common::{Execution, Settings, base_of, load_package, share};
 use super::console::{Console, Failure};
 use super::progress::Progress;
 use super::results;
@@ -34,6 +34,9 @@ pub struct Arguments {
     /// Seed of initial weights, order of samples and random streams; 0 if not given
     #[arg(long)]
     seed: Option<u64>,
+    /// Hold out this part of the training samples and evaluate on it, not on the test samples
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    validate: Option<f64>,
     #[command(flatten)]
     execution: Execution,
     /// Where to save the weights; runs/RECIPE if not given
@@ -99,7 +102,8 @@ pub fn run(arguments: &Arguments, console: &Console) -> Result<(), Failure> {
         session: execution,
         out: Some(out.clone()),
         checkpoint_every: arguments.checkpoint_every.map(|every| every as usize),
-        scales: None,
+        validate: arguments.validate,
+        ..TrainOptions::default()
     };
     let base = base_of(&arguments.file);
     let mut trainer = Trainer::new(&package, recipe.as_deref(), &base, options).map_err(fail)?;
@@ -135,10 +139,13 @@ pub fn run(arguments: &Arguments, console: &Console) -> Result<(), Failure> {
         let weights = weights.display().to_string();
         console.print_json(&Finished { event: "finished", summary: &summary, weights });
     } else {
-        if let Some(test) = &summary.metrics.test {
-            console.print(&format!("test  {}", results::line(test)));
+        let TrainAndTest { train, test, validation } = &summary.metrics;
+        for (name, held_out) in [("test", test), ("validation", validation)] {
+            if let Some(metrics) = held_out {
+                console.print(&format!("{name}  {}", results::line(metrics)));
+            }
         }
-        let shown = summary.metrics.test.as_ref().unwrap_or(&summary.metrics.train);
+        let shown = test.as_ref().or(validation.as_ref()).unwrap_or(train);
         results::tables(shown).iter().for_each(|table| console.print(table));
         console.print(&format!("weights saved to {}", weights.display()));
     }

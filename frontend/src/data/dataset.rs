@@ -88,6 +88,15 @@ impl Dataset {
         (Dataset { fields: one, rows: first }, Dataset { fields: other, rows: second })
     }
 
+    /// The samples at the positions `first`, and those at `second`.
+    pub(super) fn divided(&self, first: &[u32], second: &[u32]) -> (Dataset, Dataset) {
+        let part = |positions: &[u32]| Dataset {
+            fields: self.fields.iter().map(|field| field.at_rows(positions)).collect(),
+            rows: positions.iter().map(|&position| self.rows[position as usize]).collect(),
+        };
+        (part(first), part(second))
+    }
+
     /// Number of samples.
     pub fn len(&self) -> usize {
         self.rows.len()

@@ -270,7 +270,7 @@ pub enum Fault {
         count: usize,
     },
     /// One side of the split would be empty.
-    #[error("of {count} samples {test} would be for testing, which leaves one side empty")]
+    #[error("of {count} samples {test} would be held out, which leaves one side empty")]
     EmptySplit {
         /// All samples.
         count: usize,
@@ -418,7 +418,7 @@ impl Fault {
             Fault::NoSamples => "use a file that holds data",
             Fault::TooManySamples { .. } => "use fewer samples",
             Fault::EmptySplit { .. } => {
-                "pass a fraction between 0 and 1 or a number of samples as `test`"
+                "hold out a fraction between 0 and 1 that leaves samples on both sides, or a number of them"
             }
             Fault::UnknownSource { .. } | Fault::UnknownOption { .. } => "use one of these",
             Fault::MissingOption { .. } => "pass it by name, as `NAME: VALUE`",

@@ -25,6 +25,25 @@ pub struct Loaded {
     pub scales: Vec<Scale>,
 }
 
+impl Loaded {
+    /// Holds out this part of the training samples, to compare trainings by, in the place of the
+    /// test samples. The choice depends on the number of the samples only.
+    ///
+    /// # Errors
+    /// If one side would be empty.
+    pub fn hold_out_for_validation(&mut self, share: f64) -> Result<(), DataError> {
+        let (rest, held_out) = HoldOut::Fraction(share)
+            .split(self.train.len(), VALIDATION_SEED)
+            .map_err(|error| DataError::in_option("validate", *error.fault))?;
+        let (train, validation) = self.train.divided(&rest, &held_out);
+        (self.train, self.test) = (train, Some(validation));
+        Ok(())
+    }
+}
+
+/// The seed of the choice of samples for validation.
+const VALIDATION_SEED: u64 = 1;
+
 /// The seed of the split unless the source's option `seed` says otherwise. It does not depend on
 /// the seed of the training, so that all runs of a recipe are tested on the same samples.
 const SPLIT_SEED: u64 = 0;

@@ -11,7 +11,7 @@ use crate::session::{Session, SessionError, SessionOptions};
 use super::execute::{Execute, Execution};
 
 /// Compiles graphs as training does.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct NativeCode {
     /// How to compile and run.
     pub options: SessionOptions,

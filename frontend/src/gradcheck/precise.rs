@@ -45,6 +45,7 @@ fn op_in_f64(op: &Op) -> Op {
         Op::Random(random) => random.dtype = dtype_in_f64(random.dtype),
         Op::Cast(cast) => cast.dtype = dtype_in_f64(cast.dtype),
         Op::Pad(pad) => pad.value = scalar(pad.value),
+        Op::Unfold(unfold) => unfold.value = scalar(unfold.value),
         Op::View(_)
         | Op::Elementwise(_)
         | Op::Reshape(_)
@@ -60,6 +61,8 @@ fn op_in_f64(op: &Op) -> Op {
         | Op::Scatter(_)
         | Op::Cumulate(_)
         | Op::ArgSort(_)
+        | Op::Conv(_)
+        | Op::Fold(_)
         | Op::StopGradient(_) => {}
     }
     op

@@ -110,7 +110,7 @@ impl Projection {
         let sizes =
             |array: &Array| -> Vec<f64> { array.values.iter().map(|value| value.abs()).collect() };
         let is_sum = match &node.op {
-            Op::Contract(_) => true,
+            Op::Contract(_) | Op::Conv(_) | Op::Fold(_) => true,
             Op::Reduce(reduce) => reduce.kind == ReduceKind::Sum,
             Op::Cumulate(cumulate) => cumulate.kind == ReduceKind::Sum,
             Op::Scatter(scatter) => scatter.kind == ScatterKind::Add,

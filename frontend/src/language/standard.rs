@@ -3,6 +3,7 @@
 /// Name and text of each file. What they define is visible in every program.
 pub const FILES: &[(&str, &str)] = &[
     ("activations.cyg", include_str!("../../std/activations.cyg")),
+    ("convolution.cyg", include_str!("../../std/convolution.cyg")),
     ("layers.cyg", include_str!("../../std/layers.cyg")),
     ("losses.cyg", include_str!("../../std/losses.cyg")),
     ("metrics.cyg", include_str!("../../std/metrics.cyg")),

@@ -6,6 +6,7 @@ mod evaluation;
 mod metrics;
 mod non_finite;
 mod plateau;
+mod samples;
 mod showing;
 mod steps;
 mod trainer;
@@ -14,10 +15,11 @@ mod weights;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::data::load::{Loaded, load_scaled};
+use crate::data::load::Loaded;
 use crate::data::scale::Scale;
 use crate::error::Error;
 use crate::language::bindings::Bindings;
@@ -29,6 +31,7 @@ use crate::session::SessionOptions;
 pub use checkpoint::{CHECKPOINT, Checkpoint, Conditions};
 pub use evaluation::Evaluation;
 pub use metrics::{MetricValue, Metrics};
+pub use samples::Samples;
 pub use trainer::Trainer;
 pub use weights::{StoredWeights, load_weights, save_weights};
 
@@ -48,6 +51,11 @@ pub struct TrainOptions {
     pub checkpoint_every: Option<usize>,
     /// How columns are standardized, if trained weights say so; otherwise the training samples do.
     pub scales: Option<Vec<Scale>>,
+    /// The part of the training samples that is held out and evaluated in the place of the test
+    /// samples.
+    pub validate: Option<f64>,
+    /// What other trainings have read, to share with them.
+    pub samples: Option<Arc<Samples>>,
 }
 
 /// What happens during training.
@@ -115,6 +123,9 @@ pub struct TrainAndTest {
     /// Of the test samples, if there are any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub test: Option<Metrics>,
+    /// Of the samples held out for validation; the test samples are not evaluated then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validation: Option<Metrics>,
 }
 
 /// A recipe's data, and what they say about it.
@@ -125,7 +136,7 @@ pub struct RecipeData {
     /// The settings, and the dims that the data give.
     pub bindings: Bindings,
     /// The samples.
-    pub data: Loaded,
+    pub data: Arc<Loaded>,
 }
 
 /// Loads the data of a recipe. Without a name, the program's only recipe is taken. Paths of the
@@ -139,22 +150,25 @@ pub fn load_data(
     base: &Path,
     settings: BTreeMap<String, String>,
 ) -> Result<RecipeData, Error> {
-    load_data_scaled(package, recipe, base, settings, None)
+    load_for(package, recipe, base, &TrainOptions { settings, ..TrainOptions::default() })
 }
 
-/// As [`load_data`], with columns standardized by `scales` where they are given.
-fn load_data_scaled(
+/// As [`load_data`], for a training with these options.
+///
+/// # Errors
+/// If the program, the data or a setting is wrong.
+pub fn load_for(
     package: &Package,
     recipe: Option<&str>,
     base: &Path,
-    settings: BTreeMap<String, String>,
-    scales: Option<&[Scale]>,
+    options: &TrainOptions,
 ) -> Result<RecipeData, Error> {
+    let settings = options.settings.clone();
     let mut bindings = Bindings { settings, ..Bindings::default() };
     let plan = plan_recipe(package, recipe, &bindings)?;
     let clause = batches::data_clause(&plan)?;
     let fields = batches::fields(package, &plan, clause, &bindings);
-    let data = load_scaled(&clause.source, &fields, base, scales)
+    let data = samples::load(&clause.source, &fields, base, options)
         .map_err(|error| Error::Data { error, span: Some(clause.span) })?;
     bindings.dims = plan.dims(&batches::shapes(clause, &data.train));
     Ok(RecipeData { plan, bindings, data })

@@ -1,6 +1,7 @@
 //! The loop over epochs and batches.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cygnet_runtime::program::Outcome;
@@ -22,8 +23,8 @@ use super::plateau::Course;
 use super::showing::Showing;
 use super::steps::Steps;
 use super::{
-    Event, Metrics, RecipeData, Summary, TrainAndTest, TrainOptions, load_data_scaled,
-    load_weights, save_weights, transfer,
+    Event, Metrics, RecipeData, Summary, TrainAndTest, TrainOptions, load_for, load_weights,
+    save_weights, transfer,
 };
 
 /// Checkpoints between epochs are at least so far apart, unless their distance was asked for.
@@ -35,7 +36,7 @@ pub struct Trainer<'a> {
     pub(super) recipe: RecipeGraph,
     pub(super) schedule: Batches,
     bindings: Bindings,
-    data: Loaded,
+    data: Arc<Loaded>,
     steps: Steps,
     evaluation: Compiled,
     showing: Option<Showing>,
@@ -59,9 +60,7 @@ impl<'a> Trainer<'a> {
         base: &Path,
         options: TrainOptions,
     ) -> Result<Trainer<'a>, Error> {
-        let scales = options.scales.as_deref();
-        let RecipeData { plan, bindings, data } =
-            load_data_scaled(package, recipe, base, options.settings.clone(), scales)?;
+        let RecipeData { plan, bindings, data } = load_for(package, recipe, base, &options)?;
         let start = Instant::now();
         let mut recipe = elaborate_recipe(package, Some(&plan.name), &bindings)?;
         let schedule = Batches::of(&recipe.plan, &data)?;
@@ -161,9 +160,13 @@ impl<'a> Trainer<'a> {
             self.epoch(&mut observe)?;
         }
         self.write_checkpoint()?;
-        let test = match &self.data.test {
+        let held_out = match &self.data.test {
             Some(_) => Some(self.evaluate()?),
             None => None,
+        };
+        let (test, validation) = match self.options.validate {
+            Some(_) => (None, held_out),
+            None => (held_out, None),
         };
         let epochs = self.progress.epoch;
         Ok(Summary {
@@ -171,7 +174,7 @@ impl<'a> Trainer<'a> {
             steps: (epochs * steps_per_epoch) as u64,
             seconds: start.elapsed().as_secs_f64(),
             compile_ms: milliseconds(self.compile_time),
-            metrics: TrainAndTest { train: self.last(), test },
+            metrics: TrainAndTest { train: self.last(), test, validation },
         })
     }
 

@@ -61,7 +61,7 @@ impl Draft {
     }
 
     pub(super) fn tile(&mut self, dtype: DType, batch_axes: usize) -> BufferId {
-        self.function.convention = Convention::Region { batch_axes };
+        self.function.convention = Convention::Region { batch_axes, block: None };
         self.place_buffer(dtype, 0, Place::Tile)
     }
 

@@ -4,7 +4,9 @@ use cygnet_runtime::program::Region;
 
 use super::harness::{Draft, Memory, Tile, affine, compare, sample};
 use crate::index::Expression;
-use crate::kernel::loops::{Address, LoopInstruction, LoopInstructionKind, Range, Statement};
+use crate::kernel::loops::{
+    Address, Convention, LoopInstruction, LoopInstructionKind, Range, Statement,
+};
 use crate::types::DType;
 
 const ROWS: usize = 9;
@@ -104,6 +106,47 @@ fn a_prologue_writes_the_tile() {
             draft.function.body = nest(body, rows_inside);
             compare(&draft.function, memory(&draft, region), 1, 0.0);
         }
+    }
+}
+
+#[test]
+fn columns_run_in_blocks() {
+    const WIDTH: usize = 8;
+    for region in regions() {
+        let mut draft = Draft::new(&[2, 3, ROWS, COLUMNS.div_ceil(WIDTH), WIDTH]);
+        let tile = draft.tile(DType::F32, 2);
+        let block = Some(WIDTH);
+        draft.function.convention = Convention::Region { batch_axes: 2, block };
+        let out = draft.buffer(DType::F32, 6 * ROWS * COLUMNS);
+        let mut body = Vec::new();
+        let load = LoopInstructionKind::Load {
+            buffer: tile,
+            address: Address::Tile,
+            constraints: Default::default(),
+            fill: None,
+        };
+        let product = draft.value(&mut body, DType::F32, load);
+        let column = affine(0, &[(3, WIDTH as i64), (4, 1)]);
+        let (rows, columns) = (ROWS as i64, COLUMNS as i64);
+        let row = affine(0, &[(0, 3 * rows * columns), (1, rows * columns), (2, columns)]);
+        // The last block is cut by the region, which the range of addresses does not tell.
+        let place = row.plus(&column.remainder(columns, &[2, 3, ROWS, 3, WIDTH]));
+        draft.store(&mut body, out, place, product);
+        let within = Range::RegionWithin { width: WIDTH };
+        let tiles = Statement::Tiles { axis: 4, range: within, body };
+        let nested = [
+            (3, Range::RegionBlocks { width: WIDTH }),
+            (2, Range::RegionRows),
+            (1, Range::RegionBatch { inner: 1, extent: 3 }),
+            (0, Range::RegionBatch { inner: 3, extent: 2 }),
+        ];
+        let nest = nested.into_iter().fold(tiles, |inner, (axis, range)| Statement::Loop {
+            axis,
+            range,
+            body: vec![inner],
+        });
+        draft.function.body = vec![nest];
+        compare(&draft.function, memory(&draft, region), 1, 0.0);
     }
 }
 

@@ -249,7 +249,9 @@ impl<'b> Planner<'b> {
     fn is_row(&self, address: &Address) -> bool {
         match (address, self.function.convention) {
             (Address::Offset(expression), _) => expression.stride(self.axis) == Some(1),
-            (Address::Tile, Convention::Region { batch_axes }) => self.axis == batch_axes + 1,
+            (Address::Tile, Convention::Region { batch_axes, block }) => {
+                self.axis == batch_axes + 1 + usize::from(block.is_some())
+            }
             (Address::Tile, Convention::Pieces) => false,
         }
     }

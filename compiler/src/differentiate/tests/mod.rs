@@ -1,5 +1,6 @@
 //! Gradients against central differences of the reference evaluator.
 
+mod convolution;
 mod elementwise;
 mod graphs;
 mod rules;

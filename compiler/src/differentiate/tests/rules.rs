@@ -12,10 +12,18 @@ fn gradient_at(x: Array, build: impl FnOnce(&mut Graph, NodeId) -> NodeId) -> Ar
 }
 
 #[test]
-fn equal_extremes_share() {
+fn the_first_of_equal_extremes_has_the_gradient_of_a_maximum() {
     let x = || array(&[2, 3], &[1., 5., 5., 2., 0., 1.]);
     let dx = gradient_at(x(), |g, x| g.reduce(ReduceKind::Max, x, &[1]));
-    assert_eq!(dx.values, [0., 0.5, 0.5, 1., 0., 0.]);
+    assert_eq!(dx.values, [0., 1., 0., 1., 0., 0.]);
+    let dx = gradient_at(x(), |g, x| g.reduce(ReduceKind::Max, x, &[0]));
+    assert_eq!(dx.values, [0., 1., 1., 1., 0., 0.]);
+    let dx = gradient_at(x(), |g, x| g.reduce(ReduceKind::Max, x, &[0, 1]));
+    assert_eq!(dx.values, [0., 1., 0., 0., 0., 0.]);
+}
+
+#[test]
+fn equal_operands_share() {
     for name in ["max", "min"] {
         let dx = gradient_at(array(&[3], &[-1., 0., 1.]), |g, x| {
             let zero = g.constant_like(x, 0.0);

@@ -96,7 +96,24 @@ impl State<'_, '_> {
             }
             Range::RegionRows => region().row_start as usize..region().row_end as usize,
             Range::RegionColumns => region().column_start as usize..region().column_end as usize,
+            Range::RegionBlocks { width } => {
+                let (start, end) = (region().column_start as usize, region().column_end as usize);
+                start / width..end.div_ceil(width)
+            }
+            Range::RegionWithin { width } => {
+                let before = self.index[self.first_column_axis()] * width;
+                let (start, end) = (region().column_start as usize, region().column_end as usize);
+                start.saturating_sub(before)..end.saturating_sub(before).min(width)
+            }
         }
+    }
+
+    /// The axis after the row.
+    fn first_column_axis(&self) -> usize {
+        let Convention::Region { batch_axes, .. } = self.function.convention else {
+            unreachable!("verified: only region functions have a tile")
+        };
+        batch_axes + 1
     }
 
     fn instructions(&mut self, body: &[LoopInstruction]) {
@@ -202,12 +219,16 @@ impl State<'_, '_> {
                 element
             }
             Address::Tile => {
-                let Convention::Region { batch_axes } = self.function.convention else {
-                    unreachable!("verified: only region functions have a tile")
-                };
                 let tile = self.machine.tile.as_ref().expect("a region function has a tile");
-                let row = self.index[batch_axes] - tile.region.row_start as usize;
-                row * tile.stride + self.index[batch_axes + 1] - tile.region.column_start as usize
+                let axis = self.first_column_axis();
+                let row = self.index[axis - 1] - tile.region.row_start as usize;
+                let column = match self.function.convention {
+                    Convention::Region { block: Some(width), .. } => {
+                        self.index[axis] * width + self.index[axis + 1]
+                    }
+                    _ => self.index[axis],
+                };
+                row * tile.stride + column - tile.region.column_start as usize
             }
         };
         match declared.place {

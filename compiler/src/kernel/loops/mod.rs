@@ -27,6 +27,9 @@ pub enum Convention {
     Region {
         /// Number of batch axes of the product; the function's first axes, then row and column.
         batch_axes: usize,
+        /// If columns run in blocks of this width, the axis after the row is the number of the
+        /// block, and the next one the index within it.
+        block: Option<usize>,
     },
 }
 
@@ -130,6 +133,16 @@ pub enum Range {
     RegionRows,
     /// The region's columns.
     RegionColumns,
+    /// The numbers of the blocks of columns that the region has a part of.
+    RegionBlocks {
+        /// Columns of a block.
+        width: usize,
+    },
+    /// The part of the running block that lies in the region.
+    RegionWithin {
+        /// Columns of a block.
+        width: usize,
+    },
 }
 
 /// A statement.

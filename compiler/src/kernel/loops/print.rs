@@ -13,8 +13,12 @@ impl Display for Function {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self.convention {
             Convention::Pieces => writeln!(f, "function {} by pieces {{", self.name)?,
-            Convention::Region { batch_axes } => {
-                writeln!(f, "function {} by regions of {batch_axes} batch axes {{", self.name)?;
+            Convention::Region { batch_axes, block } => {
+                write!(f, "function {} by regions of {batch_axes} batch axes", self.name)?;
+                match block {
+                    Some(width) => writeln!(f, ", columns in blocks of {width} {{")?,
+                    None => writeln!(f, " {{")?,
+                }
             }
         }
         for (id, axis) in self.axes.iter().enumerate() {
@@ -83,6 +87,8 @@ impl Display for Range {
             }
             Range::RegionRows => f.write_str("region rows"),
             Range::RegionColumns => f.write_str("region columns"),
+            Range::RegionBlocks { width } => write!(f, "region columns / {width}"),
+            Range::RegionWithin { width } => write!(f, "region columns % {width}"),
         }
     }
 }

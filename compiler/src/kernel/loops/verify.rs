@@ -104,23 +104,28 @@ impl Verifier<'_> {
                 check(inner * extent > 0, || "a batch axis is empty".into())?;
                 (0, extent)
             }
-            Range::RegionRows | Range::RegionColumns => (0, extent),
+            Range::RegionRows
+            | Range::RegionColumns
+            | Range::RegionBlocks { .. }
+            | Range::RegionWithin { .. } => (0, extent),
         };
         check(start <= end && end <= extent, || format!("the range exceeds {extent}"))?;
-        if let Convention::Region { batch_axes } = self.function.convention {
+        if let Convention::Region { batch_axes, block } = self.function.convention {
             let expected = match range {
-                Range::RegionRows => Some(batch_axes),
-                Range::RegionColumns => Some(batch_axes + 1),
+                Range::RegionRows => Some((batch_axes, block)),
+                Range::RegionColumns => Some((batch_axes + 1, None)),
+                Range::RegionBlocks { width } => Some((batch_axes + 1, Some(width))),
+                Range::RegionWithin { width } => Some((batch_axes + 2, Some(width))),
                 _ => None,
             };
-            check(expected.is_none_or(|expected| axis == expected), || {
+            check(expected.is_none_or(|expected| (axis, block) == expected), || {
                 "rows and columns come right after the batch axes".into()
             })?;
+            if let Range::RegionWithin { .. } = range {
+                check(self.ranges[batch_axes + 1].is_some(), || "no block runs".into())?;
+            }
         } else {
-            let regional = matches!(
-                range,
-                Range::RegionBatch { .. } | Range::RegionRows | Range::RegionColumns
-            );
+            let regional = !matches!(range, Range::Fixed { .. } | Range::Piece { .. });
             check(!regional, || "only region functions have a region".into())?;
         }
         self.ranges[axis] = Some((start, end));
@@ -268,10 +273,10 @@ impl Verifier<'_> {
         match address {
             Address::Tile => {
                 check(declared.place == Place::Tile, || format!("b{buffer} is not the tile"))?;
-                let Convention::Region { batch_axes } = self.function.convention else {
+                let Convention::Region { batch_axes, block } = self.function.convention else {
                     return Err("only region functions have a tile".into());
                 };
-                for axis in [batch_axes, batch_axes + 1] {
+                for axis in batch_axes..batch_axes + 2 + usize::from(block.is_some()) {
                     let runs = self.ranges.get(axis).copied().flatten().is_some();
                     check(runs, || format!("axis i{axis} does not run here"))?;
                 }

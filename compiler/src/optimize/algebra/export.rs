@@ -107,15 +107,17 @@ fn price(terms: &Terms, term: &Term, ty: &TensorType, kept: &FxHashSet<Id>) -> f
     PER_TERM + cost::of_operation(op, &operands, ty) + keeping * ty.elements() as f64 * KEEPING
 }
 
-/// Classes that are in memory in any case: slots, and operands of contractions.
+/// Classes that are in memory in any case: slots, and operands of contractions and convolutions.
 fn kept_anyway(terms: &Terms) -> FxHashSet<Id> {
     let mut kept = FxHashSet::default();
     for id in terms.classes_for_op(&Kind::Slot).into_iter().flatten() {
         kept.insert(terms.find(id));
     }
-    for id in terms.classes_for_op(&Kind::Contract).into_iter().flatten() {
-        for term in terms[id].nodes.iter().filter(|term| term.kind == Kind::Contract) {
-            kept.extend(term.children.iter().map(|&child| terms.find(child)));
+    for product in [Kind::Contract, Kind::Conv] {
+        for id in terms.classes_for_op(&product).into_iter().flatten() {
+            for term in terms[id].nodes.iter().filter(|term| term.kind == product) {
+                kept.extend(term.children.iter().map(|&child| terms.find(child)));
+            }
         }
     }
     kept

@@ -174,7 +174,7 @@ fn nonnegative(op: &Op, operands: &[&Facts], children: &[Id]) -> bool {
         Op::Iota(_) => true,
         Op::Slot(slot) => matches!(slot.ty.dtype, DType::Bool | DType::U8),
         Op::Random(random) => random.kind == RandomKind::Uniform,
-        Op::Cast(_) | Op::Concat(_) | Op::Contract(_) => all(),
+        Op::Cast(_) | Op::Concat(_) | Op::Contract(_) | Op::Conv(_) | Op::Fold(_) => all(),
         Op::View(view) => all() && view.map.fill().is_none_or(|fill| fill.value() >= 0.0),
         Op::Reduce(reduce) => {
             all() && reduce.kind != ReduceKind::Max && operands[0].ty.dtype.is_float()

@@ -79,6 +79,10 @@ pub enum Kind {
     Gather,
     /// What a routine of the runtime computes ([`Op::routine`]).
     Routine,
+    /// [`Op::Conv`].
+    Conv,
+    /// [`Op::Fold`].
+    Fold,
     /// [`Op::StopGradient`].
     StopGradient,
 }
@@ -99,6 +103,7 @@ impl Kind {
             | Op::Slice(_)
             | Op::Reverse(_)
             | Op::Pad(_)
+            | Op::Unfold(_)
             | Op::View(_) => Kind::View,
             Op::Concat(_) => Kind::Concat,
             Op::Reduce(_) => Kind::Reduce,
@@ -106,6 +111,8 @@ impl Kind {
             Op::Contract(_) => Kind::Contract,
             Op::Gather(_) => Kind::Gather,
             Op::Scatter(_) | Op::Cumulate(_) | Op::ArgSort(_) => Kind::Routine,
+            Op::Conv(_) => Kind::Conv,
+            Op::Fold(_) => Kind::Fold,
             Op::StopGradient(_) => Kind::StopGradient,
         }
     }

@@ -226,7 +226,9 @@ impl<'a> Inliner<'a> {
             | Op::Slice(_)
             | Op::Reverse(_)
             | Op::Pad(_)
+            | Op::Unfold(_)
             | Op::View(_) => unreachable!("movements have index maps"),
+            Op::Conv(_) | Op::Fold(_) => unreachable!("expanded before fusion"),
         })
     }
 

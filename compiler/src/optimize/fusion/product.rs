@@ -176,9 +176,10 @@ fn is_affine(map: &IndexMap, shape: &[usize]) -> bool {
 }
 
 impl Layout {
-    /// Whether both operands have a stride along each axis where they lie, moved or not.
-    pub fn reads_in_place(&self, graph: &Graph) -> bool {
-        [&self.left, &self.right].into_iter().all(|place| {
+    /// Whether the left and the right operand have a stride along each axis where they lie, moved
+    /// or not.
+    pub fn reads_in_place(&self, graph: &Graph) -> [bool; 2] {
+        [&self.left, &self.right].map(|place| {
             let computes = |node: NodeId| !graph.node(node).op.is_movement();
             let (mut inputs, mut inside) = (BTreeSet::new(), BTreeSet::new());
             let operand = operand(graph, place, &computes, &mut inputs, &mut inside);

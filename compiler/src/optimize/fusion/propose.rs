@@ -207,29 +207,54 @@ impl Proposer<'_, '_> {
         votes.sum::<i32>() > 0
     }
 
-    /// What may be computed while the operands of a product are packed: nothing but movement, or
-    /// all that can be for one of them.
+    /// What may be computed while the operands of a product are packed: nothing but movement, all
+    /// that can be for one of them, or less movement than there is, where memory may hold the
+    /// result of some.
     fn packings(&self, layout: &Layout) -> Vec<[BTreeSet<NodeId>; 2]> {
         let before = |operand: NodeId, reach: Reach| {
             let elements = self.survey.elements(operand);
             let growth = Growth { reach, repeating: false, rows: elements, reducing: None };
             upstream::grow_operand(self.survey, operand, growth)
         };
-        let [left, right] = [layout.left.0, layout.right.0];
-        let (left_moved, right_moved) =
-            (before(left, Reach::Movement), before(right, Reach::Movement));
-        let mut packings = vec![[left_moved.clone(), right_moved.clone()]];
-        let mut add = |packing: [BTreeSet<NodeId>; 2]| {
-            if !packings.contains(&packing) {
-                packings.push(packing);
+        let operands = [layout.left.0, layout.right.0];
+        let moved = operands.map(|operand| before(operand, Reach::Movement));
+        let in_place = layout.reads_in_place(self.survey.graph);
+        let less = [0, 1].map(|side| {
+            let mut less = vec![moved[side].clone()];
+            if !in_place[side] {
+                less.extend([self.unpadded(operands[side]), BTreeSet::new()]);
+                less.dedup();
             }
-        };
-        add([before(left, Reach::All), right_moved.clone()]);
-        add([left_moved.clone(), before(right, Reach::All)]);
-        if !layout.reads_in_place(self.survey.graph) {
-            add([BTreeSet::new(), BTreeSet::new()]);
+            less
+        });
+        let [left, right] = &less;
+        let mut packings: Vec<[BTreeSet<NodeId>; 2]> = left
+            .iter()
+            .flat_map(|left| right.iter().map(|right| [left.clone(), right.clone()]))
+            .collect();
+        for side in [0, 1] {
+            let mut all = moved.clone();
+            all[side] = before(operands[side], Reach::All);
+            if !packings.contains(&all) {
+                packings.push(all);
+            }
         }
         packings
+    }
+
+    /// The movements that lead to an operand from the last one that fills something in.
+    fn unpadded(&self, operand: NodeId) -> BTreeSet<NodeId> {
+        let graph = self.survey.graph;
+        let mut outer = BTreeSet::new();
+        let mut at = operand;
+        while let [source] = graph.node(at).operands[..]
+            && let Some(map) = graph.node(at).op.index_map(&graph.type_of(source).shape)
+            && map.constraints().is_empty()
+        {
+            outer.insert(at);
+            at = source;
+        }
+        outer
     }
 
     /// Proposes kernels that compute several demanded nodes at once: elementwise ones of one shape

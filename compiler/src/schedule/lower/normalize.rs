@@ -9,8 +9,19 @@ use crate::schedule::memory::Memory;
 /// The same computation with element offsets in place of indices (every map has one index) and
 /// over fewer axes: extents of 1 are dropped, and neighbours of one role are merged where no
 /// offset needs a new division for it.
+///
+/// Before that, an axis whose index is divided is split in two where that takes the divisions
+/// away.
 pub fn normalize(body: &Body, memory: &Memory) -> Body {
     let mut body = drop_unit_axes(&linearized(body, memory));
+    let mut axis = 0;
+    while axis < body.axes.len() {
+        match split(&body, axis) {
+            // The outer part may be divided further.
+            Some(more) => body = more,
+            None => axis += 1,
+        }
+    }
     let mut axis = 0;
     while axis + 1 < body.axes.len() {
         match merged(&body, axis) {
@@ -64,6 +75,29 @@ fn drop_unit_axes(body: &Body) -> Body {
     rebased(body, axes, &replacements)
 }
 
+/// `body` with `axis` as two, if its index is divided by a number that divides its extent.
+fn split(body: &Body, axis: usize) -> Option<Body> {
+    let Axis { extent, role } = body.axes[axis];
+    let width = Expression::block_width(expressions(body), axis)?;
+    if role != AxisRole::Parallel || width >= extent || extent % width != 0 {
+        return None;
+    }
+    let mut axes = body.axes.clone();
+    axes[axis].extent = extent / width;
+    axes.insert(axis + 1, Axis { extent: width, role });
+    let replacements: Vec<Expression> = (0..body.axes.len())
+        .map(|position| match position {
+            p if p == axis => {
+                Expression::axis(p).times(width as i64).plus(&Expression::axis(p + 1))
+            }
+            p if p > axis => Expression::axis(p + 1),
+            p => Expression::axis(p),
+        })
+        .collect();
+    let candidate = rebased(body, axes, &replacements);
+    (divisions(&candidate) < divisions(body)).then_some(candidate)
+}
+
 /// `body` with axes `axis` and `axis + 1` as one, if that needs no new division.
 fn merged(body: &Body, axis: usize) -> Option<Body> {
     let [outer, inner] = [body.axes[axis], body.axes[axis + 1]];
@@ -88,7 +122,7 @@ fn merged(body: &Body, axis: usize) -> Option<Body> {
 }
 
 /// The body over other axes: old axis `i` is `replacements[i]`.
-fn rebased(body: &Body, axes: Vec<Axis>, replacements: &[Expression]) -> Body {
+pub(super) fn rebased(body: &Body, axes: Vec<Axis>, replacements: &[Expression]) -> Body {
     let extents: SmallVec<[usize; 4]> = axes.iter().map(|axis| axis.extent).collect();
     let map_over = |map: &IndexMap| map.over(&extents, replacements);
     let mut result = body.clone();
@@ -117,6 +151,24 @@ fn rebased(body: &Body, axes: Vec<Axis>, replacements: &[Expression]) -> Body {
     result
 }
 
+/// All index expressions of the body.
+pub(super) fn expressions(body: &Body) -> impl Iterator<Item = &Expression> {
+    fn of_map(map: &IndexMap) -> SmallVec<[&Expression; 4]> {
+        let constraints = map.constraints().iter().map(|constraint| &constraint.expression);
+        map.indices().iter().chain(constraints).collect()
+    }
+    let in_instructions = body.instructions.iter().flat_map(|i| match &i.kind {
+        InstructionKind::Load { map, .. }
+        | InstructionKind::Gather { map, .. }
+        | InstructionKind::Masked(_, map) => of_map(map),
+        InstructionKind::Index(index) | InstructionKind::Random { index, .. } => {
+            [index].into_iter().collect()
+        }
+        _ => SmallVec::new(),
+    });
+    in_instructions.chain(body.stores.iter().flat_map(|store| of_map(&store.map)))
+}
+
 /// Number of quotients and remainders in all maps of the body, nested ones included.
 fn divisions(body: &Body) -> usize {
     fn in_expression(expression: &Expression) -> usize {
@@ -126,18 +178,5 @@ fn divisions(body: &Body) -> usize {
         };
         expression.terms().iter().map(|(atom, _)| in_atom(atom)).sum()
     }
-    let in_map = |map: &IndexMap| -> usize {
-        map.indices().iter().map(in_expression).sum::<usize>()
-            + map.constraints().iter().map(|c| in_expression(&c.expression)).sum::<usize>()
-    };
-    let in_instructions = body.instructions.iter().map(|instruction| match &instruction.kind {
-        InstructionKind::Load { map, .. }
-        | InstructionKind::Gather { map, .. }
-        | InstructionKind::Masked(_, map) => in_map(map),
-        InstructionKind::Index(index) | InstructionKind::Random { index, .. } => {
-            in_expression(index)
-        }
-        _ => 0,
-    });
-    in_instructions.sum::<usize>() + body.stores.iter().map(|s| in_map(&s.map)).sum::<usize>()
+    expressions(body).map(in_expression).sum()
 }

@@ -9,6 +9,7 @@ mod lists;
 mod reduction;
 mod tensors;
 mod training;
+mod windows;
 
 use cygnet_compiler::op::Elementwise;
 use cygnet_compiler::types::DType;
@@ -84,9 +85,16 @@ impl<'p> Call<'p> {
 
 /// All built-in functions that are neither elementwise nor conversions, by theme.
 pub fn all() -> impl Iterator<Item = &'static Entry> {
-    [creation::ENTRIES, lists::ENTRIES, reduction::ENTRIES, tensors::ENTRIES, training::ENTRIES]
-        .into_iter()
-        .flatten()
+    [
+        creation::ENTRIES,
+        lists::ENTRIES,
+        reduction::ENTRIES,
+        tensors::ENTRIES,
+        training::ENTRIES,
+        windows::ENTRIES,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 impl Builtin {

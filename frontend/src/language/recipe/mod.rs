@@ -166,7 +166,11 @@ pub fn plan_recipe(
     if evaluator.has_errors() { Err(evaluator.finish().0) } else { Ok(outcome.plan) }
 }
 
-fn recipe_called<'p>(
+/// The recipe of this name, or without a name the program's only one.
+///
+/// # Errors
+/// If there is none, or the program has mistakes.
+pub fn recipe_called<'p>(
     package: &'p Package,
     name: Option<&str>,
 ) -> Result<&'p Recipe, Vec<Diagnostic>> {

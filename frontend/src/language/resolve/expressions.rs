@@ -6,8 +6,8 @@ use crate::language::builtins::Builtin;
 use crate::language::evaluate::unknown_axis;
 use crate::source::Span;
 use crate::syntax::ast::{
-    AxisValue, Block, Expr, ExprKind, LabelPart, Loop, PipeStep, Shape, Stage, StringLiteral,
-    StringPart,
+    AxisValue, Block, Expr, ExprKind, Ident, LabelPart, Loop, PipeStep, Shape, Stage,
+    StringLiteral, StringPart,
 };
 
 impl<'p> Resolver<'p> {
@@ -143,14 +143,21 @@ impl<'p> Resolver<'p> {
         self.shape(shape);
     }
 
-    /// Binds the names before colons, which new axes get.
+    /// Binds the names before colons, which new axes get, also those of the parts of an axis.
     fn named_axes(&mut self, shape: &'p Shape) {
         for axis in &shape.axes {
-            if let Some(name) = &axis.name
-                && !self.names.mark(&name.name)
-            {
-                self.names.define(&name.name, name.span, Kind::Dim);
+            self.named_axis(axis.name.as_ref());
+            if let AxisValue::Expr(Expr { kind: ExprKind::Tuple(parts), .. }) = &axis.value {
+                parts.iter().for_each(|part| self.named_axis(part.name.as_ref()));
             }
+        }
+    }
+
+    fn named_axis(&mut self, name: Option<&'p Ident>) {
+        if let Some(name) = name
+            && !self.names.mark(&name.name)
+        {
+            self.names.define(&name.name, name.span, Kind::Dim);
         }
     }
 

@@ -1,0 +1,318 @@
+//! Convolutions as products over views of the input.
+//!
+//! The windows over an input are a movement, and a convolution is the contraction of windows and
+//! kernel ("implicit GEMM": Chetlur et al., "cuDNN: efficient primitives for deep learning",
+//! 2014): while a product packs its operand, it reads through the windows' index map, so they are
+//! never in memory. Which operand is on which side, and what runs as a batch, depends on the
+//! shapes; see [`Form`].
+//!
+//! An input that is dilated, as in gradients of strided convolutions and in transposed
+//! convolutions, is not filled with zeros: outputs whose windows meet the elements at the same
+//! distance form a phase, and each phase is a plain convolution with some of the kernel's taps.
+
+use smallvec::{SmallVec, smallvec};
+
+use super::Expander;
+use crate::graph::{Emit, NodeId};
+use crate::index::{Expression, IndexMap};
+use crate::op::convolution::{LEADING, exact_high, swapped};
+use crate::op::{Conv, Op, Primitive, Sliding, View, Windows};
+use crate::types::{Axes, Shape, TensorType};
+
+/// A tensor and the zeros around its last axes: (before, after) for each.
+pub(super) type Padding = (NodeId, SmallVec<[(usize, usize); 2]>);
+
+/// Fewer output channels than this do not fill the registers of a matrix product: sums of
+/// products, fused like any other computation, are faster.
+const LEAST_CHANNELS: usize = 3;
+
+/// Windows of one sample that are enough columns for a product of their own; with fewer, all
+/// samples share one.
+const ENOUGH_WINDOWS: usize = 64;
+
+/// Terms from one sample that are worth a product of their own, whose results are then added.
+const ENOUGH_TAPS: usize = 256;
+
+/// How a convolution without input dilation is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// As sums of products, without a matrix product.
+    Sums,
+    /// For each sample the kernel times its windows: results lie along memory.
+    BySample,
+    /// The kernel times the windows of all samples.
+    Jointly,
+    /// For each channel (which are samples, where this is the gradient of a kernel) windows times
+    /// the kernel, summed afterwards.
+    ByChannel,
+    /// Windows times the kernel, over all channels.
+    WindowsFirst,
+}
+
+impl Form {
+    /// The form for an input of this shape, this kernel and these windows. Windows are packed
+    /// along the longer of the axes that run along memory: that of the windows or of the taps.
+    fn of(input: &[usize], kernel: &[usize], counts: &[usize]) -> Form {
+        let (samples, channels) = (input[1], input[2]);
+        let taps: usize = kernel[LEADING..].iter().product();
+        let windows: usize = counts.iter().product();
+        let along_taps = kernel[LEADING..].last() > counts.last();
+        if kernel[1] < LEAST_CHANNELS {
+            Form::Sums
+        } else if along_taps {
+            if taps >= ENOUGH_TAPS && channels > 1 { Form::ByChannel } else { Form::WindowsFirst }
+        } else if windows >= ENOUGH_WINDOWS || samples == 1 {
+            Form::BySample
+        } else {
+            Form::Jointly
+        }
+    }
+}
+
+impl Expander {
+    /// The convolution of `input` with `kernel`.
+    pub(super) fn convolution(&mut self, conv: &Conv, input: NodeId, kernel: NodeId) -> NodeId {
+        let mut conv = conv.clone();
+        let extents = &self.graph.type_of(input).shape[LEADING..];
+        for (axis, &extent) in conv.axes.iter_mut().zip(extents) {
+            if extent <= 1 {
+                axis.input_dilation = 1;
+            }
+        }
+        match conv.axes.iter().position(|axis| axis.input_dilation > 1) {
+            Some(axis) => self.by_phases(&conv, axis, input, kernel),
+            None => self.plain(&conv, input, kernel),
+        }
+    }
+
+    /// Splits an axis along which the input is dilated.
+    ///
+    /// Tap k of window o meets the dilated input at `p = o * stride + k * dilation - low`, where
+    /// there is an element if the input's dilation divides p. Among the windows `o = phases * q +
+    /// phase` those taps are the same ones, and p / input dilation is again affine in q and their
+    /// numbers.
+    fn by_phases(&mut self, conv: &Conv, axis: usize, input: NodeId, kernel: NodeId) -> NodeId {
+        let types = [input, kernel].map(|node| self.graph.type_of(node).clone());
+        let result = infer(conv, &types[0], &types[1]);
+        let at = LEADING + axis;
+        let (count, size) = (result.shape[at], types[1].shape[at]);
+        let Sliding { stride, dilation, input_dilation: apart, low, .. } = conv.axes[axis];
+        let phases = apart / gcd(stride, apart);
+        let step = apart / gcd(dilation, apart);
+        let per_phase = count.div_ceil(phases);
+        let mut parts = Vec::with_capacity(phases);
+        for phase in 0..phases {
+            let place = |tap: usize| (phase * stride + tap * dilation) as i64 - low;
+            let first = (0..step.min(size)).find(|&tap| place(tap) % apart as i64 == 0);
+            let mut shape = result.shape.clone();
+            shape[at] = per_phase;
+            let part = match first {
+                None => self.graph.constant(result.dtype, &shape, 0.0),
+                Some(first) => {
+                    let taps = (size - first).div_ceil(step);
+                    let start =
+                        if conv.reversed { size - 1 - first - (taps - 1) * step } else { first };
+                    let mut part = conv.clone();
+                    let mut sliding = Sliding {
+                        stride: phases * stride / apart,
+                        dilation: step * dilation / apart,
+                        input_dilation: 1,
+                        low: -(place(first) / apart as i64),
+                        high: 0,
+                    };
+                    sliding.high = exact_high(&sliding, types[0].shape[at], taps, per_phase);
+                    part.axes[axis] = sliding;
+                    let kernel = self.every(kernel, at, start, taps, step);
+                    self.convolution(&part, input, kernel)
+                }
+            };
+            shape.insert(at + 1, 1);
+            parts.push(self.graph.reshape(part, &shape));
+        }
+        let mut joined = parts[0];
+        if parts.len() > 1 {
+            joined = self.graph.concat(&parts, at + 1);
+        }
+        let mut shape = result.shape.clone();
+        shape[at] = per_phase * phases;
+        let joined = self.graph.reshape(joined, &shape);
+        self.every(joined, at, 0, count, 1)
+    }
+
+    /// `count` elements along an axis, from `start` in steps.
+    fn every(
+        &mut self,
+        node: NodeId,
+        axis: usize,
+        start: usize,
+        count: usize,
+        step: usize,
+    ) -> NodeId {
+        let mut stops = self.graph.type_of(node).shape.clone();
+        let (mut starts, mut steps): (Axes, Axes) =
+            (smallvec![0; stops.len()], smallvec![1; stops.len()]);
+        starts[axis] = start;
+        stops[axis] = start + (count - 1) * step + 1;
+        steps[axis] = step;
+        self.graph.slice(node, &starts, &stops, &steps)
+    }
+
+    /// A convolution without input dilation.
+    fn plain(&mut self, conv: &Conv, input: NodeId, kernel: NodeId) -> NodeId {
+        let types = [input, kernel].map(|node| self.graph.type_of(node).clone());
+        let [from, taps] = types.each_ref().map(|ty| ty.shape.clone());
+        let result = infer(conv, &types[0], &types[1]);
+        let counts = &result.shape[LEADING..];
+        let kernel = if conv.reversed { self.reversed(kernel) } else { kernel };
+        let windows = conv.axes.iter().enumerate().map(|(axis, sliding)| {
+            let at = LEADING + axis;
+            // Nothing is read behind the last window.
+            let high = exact_high(sliding, from[at], taps[at], result.shape[at]);
+            Sliding { high, ..*sliding }.window(taps[at])
+        });
+        let windows = self.windows(input, windows.collect());
+        let spatial = counts.len();
+        let form = Form::of(&from, &taps, counts);
+        let taps_of_windows = LEADING + spatial..LEADING + 2 * spatial;
+        let shared: Vec<(usize, usize)> =
+            (LEADING..LEADING + spatial).zip(taps_of_windows.clone()).collect();
+        let flipped = || shared.iter().map(|&(kernel, windows)| (windows, kernel));
+        let g = &mut self.graph;
+        match form {
+            Form::Sums => {
+                // [g, n, co, ci, windows..., taps...]
+                let mut shape: Shape = smallvec![from[0], from[1], taps[1], from[2]];
+                shape.extend(counts.iter().chain(&taps[LEADING..]).copied());
+                let behind = 4..4 + 2 * spatial;
+                let places: Axes = [0, 1, 3].into_iter().chain(behind.clone()).collect();
+                let windows = g.broadcast(windows, &shape, &places);
+                let places: Axes =
+                    [0, 2, 3].into_iter().chain(4 + spatial..4 + 2 * spatial).collect();
+                let kernel = g.broadcast(kernel, &shape, &places);
+                let product = g.mul(windows, kernel);
+                let summed: Axes = std::iter::once(3).chain(4 + spatial..behind.end).collect();
+                g.sum(product, &summed)
+            }
+            Form::BySample => {
+                let mut shape = taps.clone();
+                shape.insert(1, from[1]);
+                let places: Axes = std::iter::once(0).chain(2..shape.len()).collect();
+                let repeated = g.broadcast(kernel, &shape, &places);
+                let over: Vec<_> = std::iter::once((3, 2))
+                    .chain(shared.iter().map(|&(kernel, windows)| (kernel + 1, windows)))
+                    .collect();
+                g.contract(repeated, windows, &[(0, 0), (1, 1)], &over)
+            }
+            Form::Jointly => {
+                let over: Vec<_> = std::iter::once((2, 2)).chain(shared).collect();
+                let product = g.contract(kernel, windows, &[(0, 0)], &over);
+                swapped(g, product)
+            }
+            Form::ByChannel => {
+                // [g, ci, n, windows..., co], summed over ci.
+                let over: Vec<_> = flipped().collect();
+                let product = g.contract(windows, kernel, &[(0, 0), (2, 2)], &over);
+                let sum = g.sum(product, &[1]);
+                channels_third(g, sum)
+            }
+            Form::WindowsFirst => {
+                let over: Vec<_> = std::iter::once((2, 2)).chain(flipped()).collect();
+                let product = g.contract(windows, kernel, &[(0, 0)], &over);
+                channels_third(g, product)
+            }
+        }
+    }
+
+    /// The kernel from its other end along all spatial axes.
+    fn reversed(&mut self, kernel: NodeId) -> NodeId {
+        let shape = self.graph.type_of(kernel).shape.clone();
+        let indices = shape.iter().enumerate().map(|(axis, &extent)| match axis {
+            0..LEADING => Expression::axis(axis),
+            _ => Expression::constant(extent as i64 - 1).plus(&Expression::axis(axis).times(-1)),
+        });
+        let map = IndexMap::new(&shape, indices);
+        if map.is_identity(&shape) {
+            return kernel;
+        }
+        self.graph.emit(View { map }.into(), &[kernel])
+    }
+
+    /// The windows `[g, n, ci, windows..., taps...]` over an input. Zeros around it are put there
+    /// first: kernels may then keep the padded tensor and read windows without looking for its
+    /// edges.
+    fn windows(&mut self, input: NodeId, mut windows: Windows) -> NodeId {
+        let margins: SmallVec<[(usize, usize); 2]> = windows
+            .iter_mut()
+            .map(|window| {
+                let (low, high) = (window.low.max(0), window.high.max(0));
+                window.low -= low;
+                window.high -= high;
+                (low as usize, high as usize)
+            })
+            .collect();
+        let padded = self.padded(input, margins);
+        self.graph.unfold(padded, &windows, 0.0)
+    }
+
+    /// A tensor with zeros around its last axes. A view that leaves these axes alone is looked
+    /// through, so that all convolutions over one tensor share its padded form.
+    fn padded(&mut self, node: NodeId, margins: SmallVec<[(usize, usize); 2]>) -> NodeId {
+        if margins.iter().all(|margin| *margin == (0, 0)) {
+            return node;
+        }
+        let shape = self.graph.type_of(node).shape.clone();
+        let spatial = shape.len() - margins.len()..shape.len();
+        if let Op::View(View { map }) = &self.graph.node(node).op
+            && let Some(outer) = map.rank().checked_sub(margins.len())
+        {
+            let [base] = self.graph.node(node).operands[..] else { unreachable!("one operand") };
+            let from = &self.graph.type_of(base).shape;
+            let passes = |e: &Expression| spatial.clone().all(|axis| !e.depends_on(axis));
+            let keeps = spatial.clone().enumerate().all(|(position, axis)| {
+                let index = &map.indices()[outer + position];
+                from[outer + position] == shape[axis]
+                    && (shape[axis] == 1 || *index == Expression::axis(axis))
+            });
+            if map.constraints().is_empty() && keeps && map.indices()[..outer].iter().all(passes) {
+                let indices: Vec<Expression> = map.indices()[..outer].to_vec();
+                let mut domain = shape.clone();
+                for (axis, (low, high)) in spatial.clone().zip(&margins) {
+                    domain[axis] += low + high;
+                }
+                let indices = indices.into_iter().chain(spatial.map(Expression::axis));
+                let map = IndexMap::new(&domain, indices);
+                let base = self.padded(base, margins);
+                return self.graph.emit(View { map }.into(), &[base]);
+            }
+        }
+        let key = (node, margins);
+        if let Some(&known) = self.padded.get(&key) {
+            return known;
+        }
+        let before = |side: fn(&(usize, usize)) -> usize| -> Axes {
+            let none = std::iter::repeat_n(0, shape.len() - key.1.len());
+            none.chain(key.1.iter().map(side)).collect()
+        };
+        let (low, high) = (before(|margin| margin.0), before(|margin| margin.1));
+        let none: Axes = smallvec![0; shape.len()];
+        let padded = self.graph.pad(node, &low, &high, &none, 0.0);
+        self.padded.insert(key, padded);
+        padded
+    }
+}
+
+/// The type of a convolution that is known to fit.
+fn infer(conv: &Conv, input: &TensorType, kernel: &TensorType) -> TensorType {
+    conv.infer(&[input, kernel]).expect("the convolution was verified")
+}
+
+/// `[g, n, windows..., co]` as `[g, n, co, windows...]`.
+fn channels_third(g: &mut dyn Emit, node: NodeId) -> NodeId {
+    let rank = g.type_of(node).rank();
+    let order: Axes = [0, 1, rank - 1].into_iter().chain(2..rank - 1).collect();
+    g.permute(node, &order)
+}
+
+fn gcd(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { gcd(b, a % b) }
+}

@@ -1,0 +1,73 @@
+//! Expansion, between the two levels: operations made for people and for gradients become those
+//! that kernels are made of.
+//!
+//! Algebra sees a convolution as one term, which keeps the e-graph small, and cannot undo what is
+//! decided here by the shapes. Fusion then sees products, sums and movement only.
+//!
+//! * [`convolution`]: products (or sums of products) over views of the input.
+//! * [`window`]: sums of overlapping windows, and extremes of small windows.
+
+mod convolution;
+mod window;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use crate::graph::{Emit, Graph, NodeId, Output, Update};
+use crate::op::{ArgKind, Op, Reduce, ReduceKind};
+
+/// The graph without convolutions and folds, and with extremes of small windows as comparisons.
+pub fn expand(graph: Graph) -> Graph {
+    let is_expanded = |op: &Op| match op {
+        Op::Conv(_) | Op::Fold(_) | Op::ArgReduce(_) => true,
+        Op::Reduce(reduce) => reduce.kind == ReduceKind::Max,
+        _ => false,
+    };
+    if !graph.nodes.iter().any(|node| is_expanded(&node.op)) {
+        return graph;
+    }
+    let mut expander = Expander::default();
+    expander.graph.slots.clone_from(&graph.slots);
+    let mut nodes: Vec<NodeId> = Vec::with_capacity(graph.nodes.len());
+    for node in &graph.nodes {
+        let operands: SmallVec<[NodeId; 3]> =
+            node.operands.iter().map(|operand| nodes[operand.index()]).collect();
+        expander.graph.set_origin(Arc::clone(&node.origin));
+        let expanded = match &node.op {
+            Op::Conv(conv) => Some(expander.convolution(conv, operands[0], operands[1])),
+            Op::Fold(fold) => Some(expander.fold(fold, operands[0])),
+            Op::ArgReduce(search) => expander
+                .extreme_of_windows(search.kind, operands[0], search.axis)
+                .map(|extreme| extreme.position),
+            Op::Reduce(Reduce { kind: ReduceKind::Max, axes }) => match axes[..] {
+                [axis] => expander
+                    .extreme_of_windows(ArgKind::Max, operands[0], axis)
+                    .map(|extreme| extreme.value),
+                _ => None,
+            },
+            _ => None,
+        };
+        let emit = || expander.graph.emit(node.op.clone(), &operands);
+        nodes.push(expanded.unwrap_or_else(emit));
+    }
+    let mut result = expander.graph;
+    let outputs = graph.outputs.into_iter();
+    result.outputs = outputs.map(|o| Output { node: nodes[o.node.index()], ..o }).collect();
+    let updates = graph.updates.into_iter();
+    result.updates = updates.map(|u| Update { node: nodes[u.node.index()], ..u }).collect();
+    result.guards = graph.guards.iter().map(|guard| nodes[guard.index()]).collect();
+    result.set_origin(Arc::default());
+    result
+}
+
+/// A graph under expansion.
+#[derive(Default)]
+struct Expander {
+    graph: Graph,
+    /// Padded tensors: several convolutions may read one.
+    padded: BTreeMap<convolution::Padding, NodeId>,
+    /// Extremes of windows, by operand and axis: their values and positions.
+    extremes: BTreeMap<(ArgKind, NodeId, usize), window::Extreme>,
+}

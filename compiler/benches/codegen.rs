@@ -13,7 +13,7 @@ use cygnet_compiler::kernel::loops::{
 use cygnet_compiler::op::{Elementwise, ReduceKind};
 use cygnet_compiler::types::{DType, Scalar};
 use cygnet_runtime::cpu::{Cpu, FlushSubnormals};
-use cygnet_runtime::program::Frame;
+use cygnet_runtime::program::{COUNTERS, Frame};
 
 /// A kernel under construction: statements over `rows x columns`, all buffers f32.
 struct Kernel {
@@ -330,6 +330,7 @@ fn main() {
                 scratch: align(scratch.as_mut_ptr().cast()),
                 seed: 0,
                 step: 0,
+                counters: [0; COUNTERS],
             };
             let call = code.piece_function(0);
             // SAFETY: arena and scratch memory hold the kernel's buffers.

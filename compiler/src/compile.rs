@@ -3,14 +3,17 @@
 use std::sync::Arc;
 
 use cygnet_runtime::cpu::Cpu;
-use cygnet_runtime::program::{Phase, Program, Slot, Task as ProgramTask, Work as ProgramWork};
+use cygnet_runtime::program::{
+    Loop, Part as ProgramPart, Phase, Program, Slot, Task as ProgramTask, Work as ProgramWork,
+};
 use serde::Serialize;
 
 use crate::codegen::{self, CodegenError, CodegenOptions, CompiledCode};
 use crate::graph::Graph;
-use crate::kernel::ValueId;
+use crate::kernel::{KernelBody, ValueId};
+use crate::op::Op;
 use crate::optimize::{self, OptimizeOptions, OptimizeReport};
-use crate::schedule::{self, Schedule, Task, Work};
+use crate::schedule::{self, Part, Schedule, Task, Work};
 
 /// How to compile.
 #[derive(Clone, Copy, Debug)]
@@ -61,20 +64,34 @@ impl Compiled {
     /// the code. `cpu` is what it was generated for.
     pub fn program(&self, cpu: Cpu) -> Program {
         let Compiled { schedule, code, .. } = self;
-        let phases = schedule
-            .phases
-            .iter()
-            .map(|tasks| Phase { tasks: tasks.iter().map(|t| task(t, schedule, code)).collect() })
-            .collect();
         let scratch = (0..schedule.functions.len()).map(|function| code.scratch_bytes(function));
         Program {
             cpu,
             arena_bytes: schedule.memory.arena_bytes,
             scratch_bytes: scratch.max().unwrap_or(0),
-            phases,
+            parts: parts(&schedule.parts, schedule, code),
             slots: slots(schedule),
             code: Arc::clone(code) as _,
         }
+    }
+
+    /// The optimized graph whose nodes a kernel computes: that of the step, or of the body of a
+    /// loop.
+    pub fn graph_of_kernel(&self, number: u32) -> &Graph {
+        let body = self.schedule.bodies.iter().rev().find(|body| body.first <= number);
+        let path = body.map_or(&[][..], |body| &body.path);
+        let mut graph = &self.optimized;
+        let mut kernels = &self.schedule.kernels;
+        for &id in path {
+            let kernel = &kernels.kernels[id];
+            let scan = kernel.nodes.iter().find_map(|&node| match &graph.node(node).op {
+                Op::Scan(scan) => Some(scan),
+                _ => None,
+            });
+            let (Some(scan), KernelBody::Loop(the_loop)) = (scan, &kernel.body) else { break };
+            (graph, kernels) = (&scan.body, &the_loop.body);
+        }
+        graph
     }
 }
 
@@ -102,6 +119,23 @@ pub fn compile(
     Ok((program, compiled))
 }
 
+fn parts(parts: &[Part], schedule: &Schedule, code: &CompiledCode) -> Vec<ProgramPart> {
+    let part = |part: &Part| match part {
+        Part::Phase(tasks) => {
+            let tasks = tasks.iter().map(|t| task(t, schedule, code)).collect();
+            ProgramPart::Phase(Phase { tasks })
+        }
+        Part::Loop(the_loop) => ProgramPart::Loop(Loop {
+            kernel: the_loop.kernel,
+            depth: the_loop.depth,
+            count: the_loop.length as u64,
+            reverse: the_loop.reverse,
+            parts: self::parts(&the_loop.parts, schedule, code),
+        }),
+    };
+    parts.iter().map(part).collect()
+}
+
 fn task(task: &Task, schedule: &Schedule, code: &CompiledCode) -> ProgramTask {
     let work = match &task.work {
         Work::Function(function) => ProgramWork::Native(code.piece_function(*function)),
@@ -116,7 +150,7 @@ fn task(task: &Task, schedule: &Schedule, code: &CompiledCode) -> ProgramTask {
         },
     };
     ProgramTask {
-        kernel: task.kernel.index() as u32,
+        kernel: task.kernel,
         work,
         pieces: task.pieces as u32,
         piece_cost: task.piece_cost,

@@ -2,59 +2,17 @@
 
 #[path = "native/convolution.rs"]
 mod convolution;
+mod support;
 
 use cygnet_compiler::arbitrary::{self, RandomGraph};
-use cygnet_compiler::array::Array;
-use cygnet_compiler::compile::{CompileOptions, compile};
-use cygnet_compiler::evaluate::{Evaluator, Precision, kink_distance};
-use cygnet_compiler::graph::Graph;
+use cygnet_compiler::compile::CompileOptions;
+use cygnet_compiler::evaluate::{Evaluator, kink_distance};
 use cygnet_compiler::optimize::OptimizeOptions;
-use cygnet_compiler::types::DType;
 use cygnet_runtime::cpu::Cpu;
-use cygnet_runtime::executor::Executor;
-use cygnet_runtime::program::Outcome;
 use cygnet_runtime::tensor::Tensor;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed};
-
-/// Loads a graph with these slot values and runs a step.
-fn execute(graph: &Graph, slots: &[Array], options: &CompileOptions, threads: usize) -> Executor {
-    let (program, _) = compile(graph, options, |_| {}).expect("the graph compiles");
-    // SAFETY: the program comes from the compiler, for this machine.
-    let mut executor = unsafe { Executor::new(program, threads) };
-    for (index, value) in slots.iter().enumerate() {
-        executor.write_slot(index, &to_tensor(value)).expect("slots come first, in order");
-    }
-    assert_eq!(executor.step(), Outcome::Finished);
-    executor
-}
-
-fn to_tensor(array: &Array) -> Tensor {
-    let mut tensor = Tensor::zeros(array.ty.dtype, &array.ty.shape);
-    for (index, &value) in array.values.iter().enumerate() {
-        match array.ty.dtype {
-            DType::F32 => tensor.as_mut_slice::<f32>()[index] = value as f32,
-            DType::F64 => tensor.as_mut_slice::<f64>()[index] = value,
-            DType::I32 => tensor.as_mut_slice::<i32>()[index] = value as i32,
-            DType::U8 | DType::Bool => tensor.bytes_mut()[index] = value as u8,
-        }
-    }
-    tensor
-}
-
-/// Everything that a step leaves behind: updated slots, then outputs.
-fn results(graph: &Graph, executor: &Executor) -> Vec<Tensor> {
-    let updated = graph.updates.iter().map(|update| update.slot as usize);
-    let outputs = graph.slots.len()..graph.slots.len() + graph.outputs.len();
-    updated.chain(outputs).map(|index| executor.read_slot(index)).collect()
-}
-
-fn expected(graph: &Graph, slots: &[Array]) -> Vec<Array> {
-    let mut evaluator = Evaluator::new(slots);
-    evaluator.precision = Precision::Double;
-    let results = evaluator.run(graph);
-    results.updates.into_iter().map(|(_, value)| value).chain(results.outputs).collect()
-}
+use support::{execute, expected, results};
 
 /// Rejects a forward graph near a kink, where rounding decides which side is taken. (The gradient
 /// of a maximum compares equal numbers, so a training step must not be asked.)

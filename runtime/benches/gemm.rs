@@ -12,7 +12,7 @@ use cygnet_runtime::cpu::Cpu;
 use cygnet_runtime::dtype::DType;
 use cygnet_runtime::executor::Executor;
 use cygnet_runtime::gemm;
-use cygnet_runtime::program::{Frame, Phase, Program, Region, Task, Work};
+use cygnet_runtime::program::{Frame, Home, Part, Phase, Program, Region, Task, Work};
 
 /// Batch, rows, depth, columns, layout.
 const SHAPES: &[(usize, usize, usize, usize, &str)] = &[
@@ -110,7 +110,7 @@ fn contraction(
         let (row_stride, column_stride) =
             if transposed { (1, rows as isize) } else { (columns as isize, 1) };
         let batch_strides = [(rows * columns) as isize].into_iter().collect();
-        Strided { offset: start, batch_strides, row_stride, column_stride }
+        Strided { home: Home::fixed(start), batch_strides, row_stride, column_stride }
     };
     Contraction {
         dtype: DType::F32,
@@ -164,7 +164,7 @@ fn best_step(contraction: &Contraction, cpu: Cpu, threads: usize) -> u128 {
         arena_bytes: 4 * (c.batch[0] * elements).max(2 * EPILOGUE_OUTPUT) + 256,
         scratch_bytes: 0,
         cpu,
-        phases: vec![Phase {
+        parts: vec![Part::Phase(Phase {
             tasks: vec![Task {
                 kernel: 0,
                 work: Work::Contraction(Box::new(c.clone())),
@@ -172,7 +172,7 @@ fn best_step(contraction: &Contraction, cpu: Cpu, threads: usize) -> u128 {
                 // Enough for every thread to get its share, however small the product.
                 piece_cost: 1e5,
             }],
-        }],
+        })],
         slots: Vec::new(),
         code: Arc::new(()),
     };

@@ -7,7 +7,7 @@
 use smallvec::SmallVec;
 
 use crate::dtype::DType;
-use crate::program::{Region, RegionFunction};
+use crate::program::{COUNTERS, Home, Region, RegionFunction};
 
 /// A batched matrix product with optional generated prologues and epilogue.
 ///
@@ -48,8 +48,8 @@ pub struct Blocking {
 /// A batch of strided matrices in the arena.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Strided {
-    /// Byte offset of element (0, 0) of the first matrix, a multiple of the element's size.
-    pub offset: usize,
+    /// The place of element (0, 0) of the first matrix, aligned to the element's size.
+    pub home: Home,
     /// Elements between neighbouring matrices along each batch axis (0: shared, operands only).
     pub batch_strides: SmallVec<[isize; 2]>,
     /// Elements between neighbouring rows.
@@ -116,11 +116,11 @@ impl Contraction {
     }
 
     /// Checks that operands and output are described completely and lie within an arena of this
-    /// many bytes.
+    /// many bytes while each counter of the loops around is below its limit.
     ///
     /// # Errors
     /// What is wrong, in words, if they do not.
-    pub fn verify(&self, arena_bytes: usize) -> Result<(), String> {
+    pub fn verify(&self, arena_bytes: usize, limits: &[u64; COUNTERS]) -> Result<(), String> {
         if !self.dtype.is_float() {
             return Err(format!("a product of {} elements", self.dtype));
         }
@@ -135,7 +135,7 @@ impl Contraction {
         for (name, place, rows, columns) in places {
             if let Some(place) = place {
                 place
-                    .verify(&self.batch, rows, columns, self.dtype.size(), arena_bytes)
+                    .verify(&self.batch, [rows, columns], self.dtype.size(), arena_bytes, limits)
                     .map_err(|problem| format!("{name}: {problem}"))?;
             }
         }
@@ -191,10 +191,10 @@ impl Strided {
     fn verify(
         &self,
         batch: &[usize],
-        rows: usize,
-        columns: usize,
+        [rows, columns]: [usize; 2],
         size: usize,
         arena_bytes: usize,
+        limits: &[u64; COUNTERS],
     ) -> Result<(), String> {
         if self.batch_strides.len() != batch.len() {
             return Err(format!(
@@ -203,8 +203,8 @@ impl Strided {
                 batch.len()
             ));
         }
-        if !self.offset.is_multiple_of(size) {
-            return Err(format!("offset {} is not aligned to {size} bytes", self.offset));
+        if !self.home.is_aligned(size) {
+            return Err(format!("offset {} is not aligned to {size} bytes", self.home.offset));
         }
         let extents = batch.iter().copied().chain([rows, columns]);
         if extents.clone().any(|extent| extent == 0) {
@@ -212,8 +212,8 @@ impl Strided {
         }
         let strides =
             self.batch_strides.iter().copied().chain([self.row_stride, self.column_stride]);
-        let first = (self.offset / size) as i128;
-        let (mut lowest, mut highest) = (first, first);
+        let (first, last) = self.home.reach(limits);
+        let (mut lowest, mut highest) = (first / size as i128, last / size as i128);
         for (extent, stride) in extents.zip(strides) {
             let reach = (extent - 1) as i128 * stride as i128;
             lowest += reach.min(0);

@@ -10,8 +10,10 @@ use crate::dtype::DType;
 use crate::gemm::Product;
 use crate::library::LibraryCall;
 use crate::profile::{Profile, ThreadTimes};
-use crate::program::{Frame, Outcome, PieceFunction, Program, Slot, Work};
-use crate::schedule::{Schedule, Share, Stage};
+use crate::program::{
+    COUNTERS, Frame, Loop, NO_LOOP, Outcome, Part, PieceFunction, Program, Slot, Work,
+};
+use crate::schedule::{Item, Looping, Schedule, Share, Stage};
 use crate::slots::SlotError;
 use crate::team::{Barrier, Team};
 use crate::tensor::Tensor;
@@ -22,6 +24,8 @@ use crate::tensor::Tensor;
 pub struct Executor {
     program: Program,
     tasks: Vec<Task>,
+    /// Loops, without what they repeat.
+    loops: Vec<Loop>,
     schedule: Schedule,
     team: Team,
     arena: Arena,
@@ -73,16 +77,9 @@ impl Executor {
             assert_eq!(slot.offset % slot.dtype.size(), 0, "slot {} is not aligned", slot.name);
         }
         let schedule = Schedule::new(&program, threads);
-        let tasks: Vec<Task> = program
-            .phases
-            .iter()
-            .flat_map(|phase| phase.tasks.iter().map(move |task| (phase, task)))
-            .map(|(phase, task)| {
-                let guard = matches!(task.work, Work::Guard { .. });
-                assert!(!guard || phase.tasks.len() == 1, "a guard shares its phase");
-                Task::new(task, &program)
-            })
-            .collect();
+        let mut loaded = Loaded::default();
+        loaded.add(&program.parts, &program, &NO_LOOP);
+        let Loaded { tasks, loops } = loaded;
         let product_scratch = tasks.iter().map(|task| match &task.action {
             Action::Product(product) => product.scratch_bytes(),
             _ => 0,
@@ -102,6 +99,7 @@ impl Executor {
                 .collect(),
             program,
             tasks,
+            loops,
             schedule,
             seed: 0,
             step: 0,
@@ -151,17 +149,17 @@ impl Executor {
         let stopped = AtomicU32::new(NOT_STOPPED);
         let run = Run {
             tasks: &self.tasks,
-            stages: &self.schedule.stages,
+            loops: &self.loops,
             times: self.times.as_deref(),
             stopped: &stopped,
         };
         let (arena, seed, step) = (&self.arena, self.seed, self.step);
-        let scratch = &self.scratch;
+        let (scratch, stages) = (&self.scratch, &self.schedule.stages);
         self.team.run(|thread, barrier| {
-            let frame =
-                Frame { arena: arena.start(), scratch: scratch[thread].start(), seed, step };
+            let (arena, scratch) = (arena.start(), scratch[thread].start());
+            let frame = Frame { arena, scratch, seed, step, counters: [0; COUNTERS] };
             let _mode = FlushSubnormals::enter();
-            run.all_stages(thread, barrier, &frame);
+            run.all_stages(stages, thread, barrier, &frame);
         });
         self.profiled_steps += u64::from(self.times.is_some());
         match stopped.into_inner() {
@@ -261,74 +259,159 @@ impl Executor {
     }
 }
 
+/// Tasks and loops, made ready to run, in the order of the program.
+#[derive(Default)]
+struct Loaded {
+    tasks: Vec<Task>,
+    loops: Vec<Loop>,
+}
+
+impl Loaded {
+    /// Adds what stands in `parts`, each counter of the loops around being below its limit.
+    fn add(&mut self, parts: &[Part], program: &Program, limits: &[u64; COUNTERS]) {
+        for part in parts {
+            match part {
+                Part::Phase(phase) => {
+                    for task in &phase.tasks {
+                        let guard = matches!(task.work, Work::Guard { .. });
+                        assert!(!guard || phase.tasks.len() == 1, "a guard shares its phase");
+                        assert!(!guard || *limits == NO_LOOP, "a guard stands in a loop");
+                        self.tasks.push(Task::new(task, program, limits));
+                    }
+                }
+                Part::Loop(the_loop) => {
+                    let &Loop { kernel, depth, count, reverse, .. } = the_loop;
+                    self.loops.push(Loop { kernel, depth, count, reverse, parts: Vec::new() });
+                    self.add(&the_loop.parts, program, &the_loop.limits(limits));
+                }
+            }
+        }
+    }
+}
+
 /// One step, as all threads see it.
 struct Run<'a> {
     tasks: &'a [Task],
-    stages: &'a [Stage],
+    loops: &'a [Loop],
     times: Option<&'a [Mutex<ThreadTimes>]>,
     /// Kernel of the guard that stopped the step, or [`NOT_STOPPED`].
     stopped: &'a AtomicU32,
 }
 
+/// One thread's times, while it is profiled.
+type Times<'t> = Option<&'t mut ThreadTimes>;
+
 impl Run<'_> {
     /// One thread's part of the step.
-    fn all_stages(&self, thread: usize, barrier: &Barrier, frame: &Frame) {
+    fn all_stages(&self, stages: &[Stage], thread: usize, barrier: &Barrier, frame: &Frame) {
         let mut times =
             self.times.map(|times| times[thread].lock().unwrap_or_else(PoisonError::into_inner));
-        let times = &mut times.as_deref_mut();
-        for (index, stage) in self.stages.iter().enumerate() {
+        self.stages(stages, thread, barrier, frame, &mut times.as_deref_mut());
+    }
+
+    /// One thread's part of some stages, up to a guard that stops the step.
+    fn stages(
+        &self,
+        stages: &[Stage],
+        thread: usize,
+        barrier: &Barrier,
+        frame: &Frame,
+        times: &mut Times<'_>,
+    ) {
+        for (index, stage) in stages.iter().enumerate() {
             // Between stages only: the end of the run is a barrier of its own.
             if index > 0 {
-                let since = times.is_some().then(Instant::now);
-                barrier.wait();
-                if let (Some(times), Some(since)) = (times.as_deref_mut(), since) {
-                    times.waiting += since.elapsed();
-                }
+                wait(barrier, times);
                 // Guards run on the first thread before this barrier, and the next ones after
                 // another barrier at least: here, and only here, all see the same verdict.
-                let alone_before = matches!(self.stages[index - 1], Stage::Alone(_));
+                let alone_before = matches!(stages[index - 1], Stage::Alone(_));
                 if alone_before && self.stopped.load(Ordering::Relaxed) != NOT_STOPPED {
                     return;
                 }
             }
             match stage {
-                Stage::Alone(shares) if thread == 0 => self.shares(shares, frame, times),
+                Stage::Alone(items) if thread == 0 => self.items(items, frame, times),
                 Stage::Alone(_) => {}
-                Stage::Together(lists) => self.shares(&lists[thread], frame, times),
+                Stage::Together(lists) => {
+                    lists[thread].iter().for_each(|share| {
+                        self.share(share, frame, times);
+                    });
+                }
+                Stage::Loop(looping) => {
+                    for iteration in 0..looping.count {
+                        if iteration > 0 {
+                            wait(barrier, times);
+                        }
+                        let frame = self.frame_inside(looping, frame, iteration);
+                        self.stages(&looping.body, thread, barrier, &frame, times);
+                    }
+                }
             }
         }
     }
 
-    /// Runs shares in order, up to a guard that stops the step.
-    fn shares(&self, shares: &[Share], frame: &Frame, times: &mut Option<&mut ThreadTimes>) {
-        for share in shares {
-            let task = &self.tasks[share.task];
-            let since = times.is_some().then(Instant::now);
-            let finite = task.run(share, frame);
-            if let (Some(times), Some(since)) = (times.as_deref_mut(), since) {
-                times.tasks[share.task] += since.elapsed();
-            }
-            if !finite {
-                self.stopped.store(task.kernel, Ordering::Relaxed);
-                return;
+    /// Runs items in order, up to a guard that stops the step.
+    fn items(&self, items: &[Item], frame: &Frame, times: &mut Times<'_>) {
+        for item in items {
+            match item {
+                Item::Share(share) => {
+                    if !self.share(share, frame, times) {
+                        return;
+                    }
+                }
+                Item::Loop(looping) => {
+                    for iteration in 0..looping.count {
+                        let frame = self.frame_inside(looping, frame, iteration);
+                        self.items(&looping.body, &frame, times);
+                    }
+                }
             }
         }
+    }
+
+    /// The frame of an iteration of a loop.
+    fn frame_inside<T>(&self, looping: &Looping<T>, frame: &Frame, iteration: u64) -> Frame {
+        let counters = self.loops[looping.number].counters(&frame.counters, iteration);
+        Frame { counters, ..*frame }
+    }
+
+    /// Runs a share; false if it is a guard that stops the step.
+    fn share(&self, share: &Share, frame: &Frame, times: &mut Times<'_>) -> bool {
+        let task = &self.tasks[share.task];
+        let since = times.is_some().then(Instant::now);
+        let finite = task.run(share, frame);
+        if let (Some(times), Some(since)) = (times.as_deref_mut(), since) {
+            times.tasks[share.task] += since.elapsed();
+        }
+        if !finite {
+            self.stopped.store(task.kernel, Ordering::Relaxed);
+        }
+        finite
+    }
+}
+
+/// Waits for the other threads.
+fn wait(barrier: &Barrier, times: &mut Times<'_>) {
+    let since = times.is_some().then(Instant::now);
+    barrier.wait();
+    if let (Some(times), Some(since)) = (times.as_deref_mut(), since) {
+        times.waiting += since.elapsed();
     }
 }
 
 impl Task {
-    fn new(task: &crate::program::Task, program: &Program) -> Task {
+    fn new(task: &crate::program::Task, program: &Program, limits: &[u64; COUNTERS]) -> Task {
         let action = match &task.work {
             Work::Native(function) => Action::Native(*function),
             Work::Contraction(contraction) => {
-                if let Err(problem) = contraction.verify(program.arena_bytes) {
+                if let Err(problem) = contraction.verify(program.arena_bytes, limits) {
                     panic!("kernel {}: {problem}", task.kernel);
                 }
                 assert_eq!(contraction.pieces(), task.pieces as usize, "kernel {}", task.kernel);
                 Action::Product(Box::new(Product::new(contraction, program.cpu)))
             }
             Work::Library(call) => {
-                if let Err(problem) = call.verify(program.arena_bytes) {
+                if let Err(problem) = call.verify(program.arena_bytes, limits) {
                     panic!("kernel {}: {problem}", task.kernel);
                 }
                 assert_eq!(call.routine.pieces(), task.pieces as usize, "kernel {}", task.kernel);

@@ -1,4 +1,5 @@
-//! What the compiler hands over: a step as barrier-separated phases of pieces of work.
+//! What the compiler hands over: a step as barrier-separated phases of pieces of work, and loops
+//! over such phases.
 //!
 //! How work is cut into pieces depends on shapes only. Which thread runs a piece depends on the
 //! number of threads, and no result does.
@@ -26,6 +27,48 @@ pub struct Frame {
     pub seed: u64,
     /// Number of the step, from 0; part of every random counter.
     pub step: u64,
+    /// Where the loops stand that the piece is in, two for each, outermost first: the place in
+    /// the stacked tensors, and whether the number of iterations done is odd (0 or 1).
+    pub counters: [u64; COUNTERS],
+}
+
+/// Most loops that stand inside each other.
+pub const MAX_LOOP_DEPTH: usize = 4;
+
+/// Number of counters in a [`Frame`].
+pub const COUNTERS: usize = 2 * MAX_LOOP_DEPTH;
+
+/// How a place in the arena moves with the counters of the loops around it: bytes for each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Motion(pub [isize; COUNTERS]);
+
+impl Motion {
+    /// Always the same place.
+    pub const NONE: Motion = Motion([0; COUNTERS]);
+
+    /// Number of the counter that tells the place of the loop `depth` loops in.
+    pub const fn index(depth: usize) -> usize {
+        2 * depth
+    }
+
+    /// Number of the counter that tells whether an odd number of iterations of that loop is done.
+    pub const fn parity(depth: usize) -> usize {
+        2 * depth + 1
+    }
+
+    /// The distance in bytes from where everything is when all counters are 0.
+    pub fn bytes(&self, counters: &[u64; COUNTERS]) -> isize {
+        self.0.iter().zip(counters).map(|(bytes, &counter)| bytes * counter as isize).sum()
+    }
+
+    /// The smallest and the largest distance, each counter being below its limit.
+    pub fn reach(&self, limits: &[u64; COUNTERS]) -> (isize, isize) {
+        let ends = self.0.iter().zip(limits).map(|(&bytes, &limit)| {
+            let last = bytes * limit.saturating_sub(1) as isize;
+            (last.min(0), last.max(0))
+        });
+        ends.fold((0, 0), |sum, end| (sum.0 + end.0, sum.1 + end.1))
+    }
 }
 
 /// A generated function that runs one piece of a kernel.
@@ -76,12 +119,91 @@ pub struct Program {
     /// The instructions that the code was generated for and that contractions use.
     pub cpu: Cpu,
     /// The step, in order; a barrier follows each phase.
-    pub phases: Vec<Phase>,
+    pub parts: Vec<Part>,
     /// Named places in the arena which the caller reads and writes.
     pub slots: Vec<Slot>,
     /// Owner of the machine code that the function pointers lead to.
     pub code: Arc<dyn Any + Send + Sync>,
 }
+
+/// A place in the arena.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Home {
+    /// Byte offset while all loops around stand at their beginning.
+    pub offset: usize,
+    /// How that moves with the loops.
+    pub motion: Motion,
+}
+
+impl Home {
+    /// A place that does not move.
+    pub const fn fixed(offset: usize) -> Home {
+        Home { offset, motion: Motion::NONE }
+    }
+
+    /// The address of the place, if the arena starts at `arena`.
+    pub fn address(&self, arena: *mut u8, counters: &[u64; COUNTERS]) -> *mut u8 {
+        arena.wrapping_add(self.offset).wrapping_offset(self.motion.bytes(counters))
+    }
+
+    /// The smallest and the largest byte offset, each counter being below its limit.
+    pub fn reach(&self, limits: &[u64; COUNTERS]) -> (i128, i128) {
+        let (back, forth) = self.motion.reach(limits);
+        (self.offset as i128 + back as i128, self.offset as i128 + forth as i128)
+    }
+
+    /// Whether the place is aligned to so many bytes wherever it moves.
+    pub fn is_aligned(&self, bytes: usize) -> bool {
+        let aligned = |distance: &isize| distance.unsigned_abs().is_multiple_of(bytes);
+        self.offset.is_multiple_of(bytes) && self.motion.0.iter().all(aligned)
+    }
+}
+
+/// A part of a step.
+#[derive(Debug)]
+pub enum Part {
+    /// What happens between two barriers.
+    Phase(Phase),
+    /// Parts that are repeated.
+    Loop(Loop),
+}
+
+/// A loop over parts of a step.
+#[derive(Debug)]
+pub struct Loop {
+    /// Index of the kernel in the compiler's kernel graph, for profiles and messages.
+    pub kernel: u32,
+    /// How many loops stand around this one; below [`MAX_LOOP_DEPTH`].
+    pub depth: usize,
+    /// Number of iterations.
+    pub count: u64,
+    /// Whether the index counts down from the last place instead of up from 0.
+    pub reverse: bool,
+    /// What is repeated; it contains no guard.
+    pub parts: Vec<Part>,
+}
+
+impl Loop {
+    /// The counters of a frame in iteration number `iteration`, given those around the loop.
+    pub fn counters(&self, around: &[u64; COUNTERS], iteration: u64) -> [u64; COUNTERS] {
+        let mut counters = *around;
+        let index = if self.reverse { self.count - 1 - iteration } else { iteration };
+        counters[Motion::index(self.depth)] = index;
+        counters[Motion::parity(self.depth)] = iteration % 2;
+        counters
+    }
+
+    /// One more than the largest values of all counters inside, given those around the loop.
+    pub fn limits(&self, around: &[u64; COUNTERS]) -> [u64; COUNTERS] {
+        let mut limits = *around;
+        limits[Motion::index(self.depth)] = self.count.max(1);
+        limits[Motion::parity(self.depth)] = self.count.clamp(1, 2);
+        limits
+    }
+}
+
+/// Limits of the counters outside all loops.
+pub const NO_LOOP: [u64; COUNTERS] = [1; COUNTERS];
 
 /// Tasks that may run side by side: none reads what another one writes.
 #[derive(Debug, Default)]

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::program::{Phase, Program, Work};
+use crate::program::{Part, Phase, Program, Work};
 
 /// Programs predicted to take less than this run on the calling thread: waking the team, or
 /// only sharing its cache lines, would cost more than it saves.
@@ -21,13 +21,35 @@ pub(crate) struct Share {
     pub pieces: Range<u32>,
 }
 
+/// What one thread does while the others wait.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Item {
+    /// Pieces of a task.
+    Share(Share),
+    /// A loop over items.
+    Loop(Looping<Item>),
+}
+
 /// What happens between two barriers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
     /// The first thread runs these while the others wait. Never followed by another such stage.
-    Alone(Vec<Share>),
+    Alone(Vec<Item>),
     /// Every thread runs its own list.
     Together(Vec<Vec<Share>>),
+    /// A loop over stages.
+    Loop(Looping<Stage>),
+}
+
+/// A loop over what stands in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Looping<T> {
+    /// Number of the loop, counted through all loops of the program.
+    pub number: usize,
+    /// Number of iterations.
+    pub count: u64,
+    /// What is repeated.
+    pub body: Vec<T>,
 }
 
 /// The stages of a program for a number of threads; a barrier follows each.
@@ -42,24 +64,75 @@ pub(crate) struct Schedule {
 impl Schedule {
     /// Spreads the program's pieces over at most `threads` threads by predicted cost.
     pub fn new(program: &Program, threads: usize) -> Schedule {
-        let total: f64 = program.phases.iter().map(cost).sum();
+        let total: f64 = program.parts.iter().map(cost_of_part).sum();
         let threads = if total < ALONE_PROGRAM_NS { 1 } else { threads.max(1) };
-        let mut stages: Vec<Stage> = Vec::new();
-        let mut first_task = 0;
-        for phase in &program.phases {
-            let guard = phase.tasks.iter().any(|task| matches!(task.work, Work::Guard { .. }));
-            if threads == 1 || guard || cost(phase) < ALONE_PHASE_NS {
-                let all = whole(phase, first_task);
-                match stages.last_mut() {
-                    Some(Stage::Alone(shares)) => shares.extend(all),
-                    _ => stages.push(Stage::Alone(all.collect())),
-                }
-            } else {
-                stages.push(Stage::Together(split(phase, first_task, threads)));
-            }
-            first_task += phase.tasks.len();
-        }
+        let mut numbers = Numbers::default();
+        let stages = stages(&program.parts, threads, &mut numbers);
         Schedule { threads, stages }
+    }
+}
+
+/// Tasks and loops counted so far, in the order of the program.
+#[derive(Default)]
+struct Numbers {
+    tasks: usize,
+    loops: usize,
+}
+
+fn stages(parts: &[Part], threads: usize, numbers: &mut Numbers) -> Vec<Stage> {
+    let mut stages: Vec<Stage> = Vec::new();
+    for part in parts {
+        let stage = match part {
+            Part::Phase(phase) => {
+                let guard = phase.tasks.iter().any(|task| matches!(task.work, Work::Guard { .. }));
+                let first_task = numbers.tasks;
+                numbers.tasks += phase.tasks.len();
+                if threads == 1 || guard || cost(phase) < ALONE_PHASE_NS {
+                    Stage::Alone(whole(phase, first_task).map(Item::Share).collect())
+                } else {
+                    Stage::Together(split(phase, first_task, threads))
+                }
+            }
+            Part::Loop(the_loop) => {
+                let number = numbers.loops;
+                numbers.loops += 1;
+                let count = the_loop.count;
+                let body = stages_of_loop(&the_loop.parts, threads, numbers);
+                match body {
+                    Ok(body) => Stage::Alone(vec![Item::Loop(Looping { number, count, body })]),
+                    Err(body) => Stage::Loop(Looping { number, count, body }),
+                }
+            }
+        };
+        match (stages.last_mut(), stage) {
+            (Some(Stage::Alone(items)), Stage::Alone(more)) => items.extend(more),
+            (_, stage) => stages.push(stage),
+        }
+    }
+    stages
+}
+
+/// What is repeated: items if the first thread runs all of it.
+fn stages_of_loop(
+    parts: &[Part],
+    threads: usize,
+    numbers: &mut Numbers,
+) -> Result<Vec<Item>, Vec<Stage>> {
+    let mut stages = stages(parts, threads, numbers);
+    match stages.as_mut_slice() {
+        [] => Ok(Vec::new()),
+        [Stage::Alone(items)] => Ok(std::mem::take(items)),
+        _ => Err(stages),
+    }
+}
+
+/// Predicted nanoseconds of a part on one thread.
+fn cost_of_part(part: &Part) -> f64 {
+    match part {
+        Part::Phase(phase) => cost(phase),
+        Part::Loop(the_loop) => {
+            the_loop.count as f64 * the_loop.parts.iter().map(cost_of_part).sum::<f64>()
+        }
     }
 }
 
@@ -130,7 +203,7 @@ mod tests {
             arena_bytes: 0,
             scratch_bytes: 0,
             cpu: Cpu::Portable,
-            phases: phases.into_iter().map(|tasks| Phase { tasks }).collect(),
+            parts: phases.into_iter().map(|tasks| Part::Phase(Phase { tasks })).collect(),
             slots: Vec::new(),
             code: Arc::new(()),
         };
@@ -151,7 +224,14 @@ mod tests {
             let schedule = schedule(vec![tasks], threads);
             let lists = match &schedule.stages[0] {
                 Stage::Together(lists) => lists.clone(),
-                Stage::Alone(list) => vec![list.clone()],
+                Stage::Alone(items) => {
+                    let share = |item: &Item| match item {
+                        Item::Share(share) => share.clone(),
+                        Item::Loop(_) => unreachable!("no loop was given"),
+                    };
+                    vec![items.iter().map(share).collect()]
+                }
+                Stage::Loop(_) => unreachable!("no loop was given"),
             };
             assert_eq!(lists.len(), threads);
             let mut next = vec![0; expected.len()];
@@ -175,6 +255,6 @@ mod tests {
         let schedule = schedule(phases, 2);
         assert_eq!(schedule.stages.len(), 3);
         let small = [Share { task: 1, pieces: 0..4 }, Share { task: 2, pieces: 0..1 }];
-        assert_eq!(schedule.stages[1], Stage::Alone(small.to_vec()));
+        assert_eq!(schedule.stages[1], Stage::Alone(small.map(Item::Share).to_vec()));
     }
 }

@@ -7,7 +7,9 @@ use cygnet_runtime::contraction::{Blocking, Contraction, Operand, Output, Stride
 use cygnet_runtime::cpu::Cpu;
 use cygnet_runtime::dtype::DType;
 use cygnet_runtime::executor::Executor;
-use cygnet_runtime::program::{Frame, Outcome, Phase, Program, Region, Slot, Task, Work};
+use cygnet_runtime::program::{
+    Frame, Home, Outcome, Part, Phase, Program, Region, Slot, Task, Work,
+};
 use cygnet_runtime::slots::SlotError;
 use cygnet_runtime::tensor::Tensor;
 
@@ -90,7 +92,7 @@ unsafe extern "C" fn relu(frame: *const Frame, tile: *mut u8, stride: u64, regio
 /// The step: fill, product, loss (small: for one thread), guard, update.
 fn program() -> Program {
     let matrix = |offset| Strided {
-        offset,
+        home: Home::fixed(offset),
         batch_strides: [].into_iter().collect(),
         row_stride: SIZE as isize,
         column_stride: 1,
@@ -108,8 +110,8 @@ fn program() -> Program {
     };
     let pieces = (SIZE / ROWS) as u32;
     let product_pieces = contraction.pieces() as u32;
-    let phase = |kernel, work, pieces, piece_cost| Phase {
-        tasks: vec![Task { kernel, work, pieces, piece_cost }],
+    let phase = |kernel, work, pieces, piece_cost| {
+        Part::Phase(Phase { tasks: vec![Task { kernel, work, pieces, piece_cost }] })
     };
     let strided = |name: &str, offset, shape: &[usize], strides: &[usize]| Slot {
         name: name.to_owned(),
@@ -122,7 +124,7 @@ fn program() -> Program {
         arena_bytes: ARENA,
         scratch_bytes: SIZE * 4,
         cpu: Cpu::detect(),
-        phases: vec![
+        parts: vec![
             phase(0, Work::Native(fill), pieces, 2000.0),
             phase(1, Work::Contraction(Box::new(contraction)), product_pieces, 3000.0),
             phase(2, Work::Native(loss), 1, 500.0),
@@ -250,7 +252,8 @@ fn executors_move_between_threads() {
 #[test]
 fn a_tiny_program_stays_on_the_calling_thread() {
     let mut program = program();
-    for phase in &mut program.phases {
+    for part in &mut program.parts {
+        let Part::Phase(phase) = part else { continue };
         for task in &mut phase.tasks {
             task.piece_cost /= 1000.0;
         }

@@ -7,7 +7,7 @@ use cygnet_runtime::contraction::{Blocking, Contraction, Operand, Output, Stride
 use cygnet_runtime::cpu::Cpu;
 use cygnet_runtime::dtype::DType;
 use cygnet_runtime::gemm::{self, Product};
-use cygnet_runtime::program::{Frame, Region};
+use cygnet_runtime::program::{COUNTERS, Frame, Home, NO_LOOP, Region};
 use proptest::prelude::*;
 
 /// An element type, to write the tests once.
@@ -172,12 +172,13 @@ impl Places {
             row_stride = -row_stride;
         }
         let column_stride = column_stride as isize;
-        Strided { offset, batch_strides: batch_strides.into(), row_stride, column_stride }
+        let batch_strides = batch_strides.into();
+        Strided { home: Home::fixed(offset), batch_strides, row_stride, column_stride }
     }
 }
 
 fn element<T: Number>(arena: &[T], place: &Strided, batch: isize, row: usize, column: usize) -> T {
-    let start = (place.offset / size_of::<T>()) as isize;
+    let start = (place.home.offset / size_of::<T>()) as isize;
     let offset = batch + row as isize * place.row_stride + column as isize * place.column_stride;
     arena[(start + offset) as usize]
 }
@@ -223,7 +224,7 @@ fn check<T: Number>(case: &Case, cpu: Cpu) {
         blocking,
     };
     let memory = Arena::new(places.next);
-    contraction.verify(places.next).unwrap();
+    contraction.verify(places.next, &NO_LOOP).unwrap();
     // SAFETY: the arena holds that many elements, and only pieces use it meanwhile.
     let arena = unsafe {
         slice::from_raw_parts_mut(memory.start().cast::<T>(), places.next / size_of::<T>())
@@ -233,7 +234,8 @@ fn check<T: Number>(case: &Case, cpu: Cpu) {
     }
     // SAFETY: places start behind these words.
     unsafe {
-        *memory.start().cast::<[usize; 4]>() = [output.offset, rows, columns, blocking.columns];
+        *memory.start().cast::<[usize; 4]>() =
+            [output.home.offset, rows, columns, blocking.columns];
     }
     let before = arena.to_vec();
 
@@ -242,7 +244,13 @@ fn check<T: Number>(case: &Case, cpu: Cpu) {
     // SAFETY: writes the bytes of the allocation. NaN everywhere: nothing may be read before it
     // is written.
     unsafe { scratch.start().write_bytes(0xff, scratch.bytes()) };
-    let frame = Frame { arena: memory.start(), scratch: scratch.start(), seed: 0, step: 0 };
+    let frame = Frame {
+        arena: memory.start(),
+        scratch: scratch.start(),
+        seed: 0,
+        step: 0,
+        counters: [0; COUNTERS],
+    };
     for piece in (0..contraction.pieces()).rev() {
         // SAFETY: the instructions are supported, and the operands were verified to fit.
         unsafe { product.run_piece(&frame, piece) };
@@ -279,7 +287,7 @@ fn check<T: Number>(case: &Case, cpu: Cpu) {
                     "{cpu} {} [{batch}] ({row}, {column}): {found:?}, expected {expected}",
                     T::DTYPE,
                 );
-                let place = (output.offset / size_of::<T>()) as isize
+                let place = (output.home.offset / size_of::<T>()) as isize
                     + offset(&output)
                     + row as isize * output.row_stride
                     + column as isize * output.column_stride;

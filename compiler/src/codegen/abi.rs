@@ -16,6 +16,7 @@ pub(super) mod frame {
     pub(in crate::codegen) const SCRATCH: i32 = offset_of!(Frame, scratch) as i32;
     pub(in crate::codegen) const SEED: i32 = offset_of!(Frame, seed) as i32;
     pub(in crate::codegen) const STEP: i32 = offset_of!(Frame, step) as i32;
+    pub(in crate::codegen) const COUNTERS: i32 = offset_of!(Frame, counters) as i32;
 }
 
 /// Byte offsets of the fields of [`Region`].

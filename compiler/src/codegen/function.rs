@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use cranelift::codegen::ir::{self, BlockArg, InstBuilder, MemFlagsData, SourceLoc, types};
 use cranelift::frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
 use cranelift::prelude::IntCC;
+use cygnet_runtime::program::Motion;
 
 use super::abi;
-use super::indices::{Indices, add_constant};
+use super::indices::{Indices, add_constant, multiply};
 use super::lanes::{LaneBuilder, Width};
 use super::runtime::Imports;
 use crate::index::Constraint;
@@ -113,9 +114,17 @@ impl<'a> Translator<'a> {
             .enumerate()
             .map(|(n, buffer)| match (buffer.place, table, region) {
                 (Place::Arena(offset), None, _) => (arena, offset as i64),
-                (Place::Arena(_), Some(table), _) => {
+                (Place::Moving(offset, motion), None, _) => {
+                    (moved(&mut builder, frame, arena, motion), offset as i64)
+                }
+                (Place::Arena(_) | Place::Moving(..), Some(table), _) => {
                     let offset = builder.ins().load(types::I64, fixed, table, 8 * n as i32);
-                    (builder.ins().iadd(arena, offset), 0)
+                    let start = builder.ins().iadd(arena, offset);
+                    let motion = match buffer.place {
+                        Place::Moving(_, motion) => motion,
+                        _ => Motion::NONE,
+                    };
+                    (moved(&mut builder, frame, start, motion), 0)
                 }
                 (Place::Scratch(offset), ..) => (scratch, offset as i64),
                 (Place::Tile, _, Some(region)) => (region.tile, 0),
@@ -439,6 +448,23 @@ impl<'a> Translator<'a> {
         let number = self.lanes.hold(DType::I32, Width::One, narrow);
         self.lanes.cast(number, dtype)
     }
+}
+
+/// An address that moves with the loops around.
+fn moved(
+    builder: &mut FunctionBuilder<'_>,
+    frame: ir::Value,
+    start: ir::Value,
+    motion: Motion,
+) -> ir::Value {
+    let counters = motion.0.iter().enumerate().filter(|(_, bytes)| **bytes != 0);
+    counters.fold(start, |address, (number, &bytes)| {
+        let offset = abi::frame::COUNTERS + 8 * number as i32;
+        let fixed = MEMORY.with_aligned().with_readonly();
+        let counter = builder.ins().load(types::I64, fixed, frame, offset);
+        let distance = multiply(builder, counter, bytes as i64);
+        builder.ins().iadd(address, distance)
+    })
 }
 
 /// The greatest number that divides both.

@@ -40,9 +40,9 @@ fn anonymous(function: &Function) -> (Function, Overlaps) {
     let mut overlaps = Overlaps::new();
     for (n, buffer) in anonymous.buffers.iter_mut().enumerate() {
         buffer.name.clear();
-        if matches!(buffer.place, Place::Arena(_)) {
+        if let Place::Arena(start) | Place::Moving(start, _) = &mut buffer.place {
             let same = buffers.iter().position(|other| other.place == buffers[n].place);
-            buffer.place = Place::Arena(same.unwrap_or(n));
+            *start = same.unwrap_or(n);
             let earlier = (0..n).filter(|&other| buffers[other].overlaps(&buffers[n]));
             overlaps.extend(earlier.map(|other| (other, n)));
         }
@@ -53,7 +53,7 @@ fn anonymous(function: &Function) -> (Function, Overlaps) {
 /// The table of a function: for each buffer its byte offset in the arena, 0 for those elsewhere.
 pub(super) fn table(function: &Function) -> Vec<u8> {
     let offsets = function.buffers.iter().map(|buffer| match buffer.place {
-        Place::Arena(offset) => offset as u64,
+        Place::Arena(offset) | Place::Moving(offset, _) => offset as u64,
         Place::Scratch(_) | Place::Tile => 0,
     });
     offsets.flat_map(u64::to_ne_bytes).collect()

@@ -5,9 +5,11 @@
 
 mod kinks;
 mod non_finite;
+mod scan;
 
 pub use kinks::kink_distance;
 pub use non_finite::first_non_finite;
+pub use scan::{Steps, scan_results};
 
 use crate::array::Array;
 use crate::graph::{Graph, NodeId};
@@ -81,7 +83,16 @@ impl<'a> Evaluator<'a> {
         }
         let operands: Vec<&Array> =
             node.operands.iter().map(|operand| &before[operand.index()]).collect();
-        let value = node.op.primitive().evaluate(&operands, &node.ty, &self.context);
+        let value = match &node.op {
+            Op::Scan(scan) => {
+                let held = self.held.map(|held| {
+                    node.operands.iter().map(|operand| &held[operand.index()]).collect()
+                });
+                let precision = self.precision;
+                return Steps { precision, held, ..Steps::new(scan, &operands) }.run(|_, _| {});
+            }
+            op => op.primitive().evaluate(&operands, &node.ty, &self.context),
+        };
         match self.precision {
             Precision::Double => value,
             Precision::Single => value.rounded(),

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::{Graph, NodeId};
+use crate::op::Op;
 use crate::span::Span;
 use crate::types::{DType, TensorType};
 
@@ -66,6 +67,9 @@ pub struct NodeView<'a> {
     pub spans: &'a [Span],
     /// Sentences of the rewrite rules that led to it.
     pub rules: &'a [&'static str],
+    /// What a step of a loop computes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub body: Option<Box<GraphView<'a>>>,
 }
 
 /// A result.
@@ -126,6 +130,10 @@ impl Graph {
             gradient: node.origin.gradient,
             spans: &node.origin.spans,
             rules: &node.origin.rules,
+            body: match &node.op {
+                Op::Scan(scan) => Some(Box::new(scan.body.view())),
+                _ => None,
+            },
         }
     }
 }

@@ -1,10 +1,12 @@
 //! The computation graph: nodes of primitive operations on tensors of fixed shape.
 
+mod compare;
 mod dot;
 mod json;
 mod origin;
 mod print;
 mod prune;
+mod scan;
 #[cfg(test)]
 mod tests;
 mod verify;
@@ -13,6 +15,7 @@ pub use crate::op::{Emit, NodeId};
 pub use json::{GraphView, NodeView, OutputView, SlotView, TypeView, UpdateView};
 pub use origin::Origin;
 pub use print::Listing;
+pub use scan::{ScanBuilder, ScanNodes};
 pub use verify::VerifyError;
 
 use std::sync::Arc;
@@ -23,7 +26,7 @@ use crate::op::{Op, Slot};
 use crate::types::TensorType;
 
 /// What a slot is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum SlotRole {
     /// Filled by the caller before each step.
     Input,
@@ -39,7 +42,7 @@ pub enum SlotRole {
 }
 
 /// A named tensor that outlives the step or comes from outside.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SlotInfo {
     /// A parameter's path (`layer1.0.conv1.weight`), or an input's name; unique.
     pub name: String,
@@ -63,7 +66,7 @@ pub struct Node {
 }
 
 /// A result that the caller reads after the step.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Output {
     /// Name, unique among outputs.
     pub name: String,
@@ -72,7 +75,7 @@ pub struct Output {
 }
 
 /// A new value for a slot, in place when the step ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Update {
     /// Index of the slot.
     pub slot: u32,
@@ -157,6 +160,16 @@ impl Graph {
         let origin = Arc::clone(&self.current_origin);
         self.nodes.push(Node { op, operands: SmallVec::from_slice(operands), ty, origin });
         Ok(NodeId((self.nodes.len() - 1) as u32))
+    }
+
+    /// Arithmetic operations of all nodes; a body of a loop counts once for each step.
+    pub fn flops(&self) -> f64 {
+        let of = |node: &Node| {
+            let operands: SmallVec<[&TensorType; 3]> =
+                node.operands.iter().map(|operand| self.type_of(*operand)).collect();
+            node.op.primitive().flops(&operands, &node.ty)
+        };
+        self.nodes.iter().map(of).sum()
     }
 
     /// The nodes that are read from outside: outputs, updates and guards.

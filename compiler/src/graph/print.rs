@@ -1,9 +1,10 @@
 //! Graphs as text.
 
 use std::fmt;
+use std::fmt::Write as _;
 
-use super::{Graph, NodeId, Origin, SlotRole};
-use crate::op::Op;
+use super::{Graph, Node, NodeId, Origin, SlotRole};
+use crate::op::{Op, Scan};
 use crate::span::Span;
 
 impl fmt::Display for NodeId {
@@ -82,8 +83,33 @@ impl fmt::Display for Listing<'_> {
         for slot in &graph.slots {
             writeln!(f, "{} {}: {}", slot.role.name(), slot.name, slot.ty)?;
         }
+        self.write_nodes(f)
+    }
+}
+
+/// The type of a node; of a scan, those of all its results.
+fn type_name(node: &Node) -> String {
+    let Op::Scan(scan) = &node.op else { return node.ty.to_string() };
+    let types: Vec<String> = scan.results().iter().map(ToString::to_string).collect();
+    format!("({})", types.join(", "))
+}
+
+impl Listing<'_> {
+    /// The body of a loop, indented.
+    fn write_body(&self, f: &mut dyn fmt::Write, scan: &Scan) -> fmt::Result {
+        let body = &scan.body;
+        let mut text = String::new();
+        for (number, slot) in body.slots.iter().enumerate() {
+            writeln!(text, "{} {}: {}", scan.role(number).name(), slot.name, slot.ty)?;
+        }
+        Listing { graph: body, place: self.place }.write_nodes(&mut text)?;
+        text.lines().try_for_each(|line| writeln!(f, "    {line}"))
+    }
+
+    fn write_nodes(&self, f: &mut dyn fmt::Write) -> fmt::Result {
+        let graph = self.graph;
         for (id, node) in graph.iter() {
-            write!(f, "{id} = {}: {}", graph.expression(id), node.ty)?;
+            write!(f, "{id} = {}: {}", graph.expression(id), type_name(node))?;
             let origin = node.origin.to_string();
             let place = node.origin.spans.first().and_then(|&span| (self.place)(span));
             match (origin.is_empty(), place) {
@@ -91,6 +117,9 @@ impl fmt::Display for Listing<'_> {
                 (false, None) => writeln!(f, "  ; {origin}")?,
                 (true, Some(place)) => writeln!(f, "  ; {place}")?,
                 (false, Some(place)) => writeln!(f, "  ; {origin}, {place}")?,
+            }
+            if let Op::Scan(scan) = &node.op {
+                self.write_body(f, scan)?;
             }
         }
         for output in &graph.outputs {

@@ -51,12 +51,41 @@ impl Graph {
                 Some(_) => {}
             }
         }
+        self.verify_loop(id)?;
         let types: Vec<&TensorType> =
             node.operands.iter().map(|operand| &self.node(*operand).ty).collect();
         let inferred = node.op.primitive().infer(&types)?;
         match inferred == node.ty {
             true => Ok(()),
             false => Err(format!("its type is {}, not {}", inferred, node.ty)),
+        }
+    }
+
+    /// Loops have valid bodies that change no slots and draw no random numbers; ports are those of
+    /// a loop.
+    fn verify_loop(&self, id: NodeId) -> Result<(), String> {
+        let node = self.node(id);
+        match &node.op {
+            Op::Scan(scan) => {
+                let body = &scan.body;
+                body.verify().map_err(|error| format!("in its body: {error}"))?;
+                if !body.updates.is_empty() || !body.guards.is_empty() {
+                    return Err("its body has effects".to_owned());
+                }
+                match body.nodes.iter().any(|node| matches!(node.op, Op::Random(_))) {
+                    true => Err("its body draws random numbers".to_owned()),
+                    false => Ok(()),
+                }
+            }
+            Op::Port(port) => match node.operands.first().map(|scan| &self.node(*scan).op) {
+                Some(Op::Scan(scan))
+                    if port.index < scan.result_count() && scan.port(port.index) == *port =>
+                {
+                    Ok(())
+                }
+                _ => Err("there is no such result".to_owned()),
+            },
+            _ => Ok(()),
         }
     }
 

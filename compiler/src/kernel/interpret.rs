@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use petgraph::algo::toposort;
 
 use super::{
-    AxisRole, Body, InstructionId, InstructionKind, KernelBody, KernelGraph, Library, Product,
-    ProductOperand, ValueId,
+    AxisRole, Body, InstructionId, InstructionKind, KernelBody, KernelGraph, Library, Loop,
+    LoopOperand, Product, ProductOperand, ValueId,
 };
 use crate::index::IndexMap;
 use crate::op::indexing::missing;
@@ -40,9 +40,40 @@ pub fn interpret(
             KernelBody::Fused(body) => run_body(&mut memory, body, random),
             KernelBody::Product(product) => run_product(&mut memory, product, random),
             KernelBody::Library(library) => run_library(&mut memory, library),
+            KernelBody::Loop(the_loop) => run_loop(&mut memory, the_loop, random),
         }
     }
     memory.tensors
+}
+
+fn run_loop(memory: &mut Memory<'_>, the_loop: &Loop, random: RandomNumbers<'_>) {
+    let Loop { length, body, operands, yields, .. } = the_loop;
+    let read = |operand: &LoopOperand| memory.tensors[&operand.read()].clone();
+    let mut slots: Vec<Vec<f64>> = operands.iter().map(read).collect();
+    for step in 0..*length {
+        let place = if the_loop.reverse { length - 1 - step } else { step };
+        for (slot, operand) in slots.iter_mut().zip(operands) {
+            if let LoopOperand::Sequence(value) = operand {
+                let all = &memory.tensors[value];
+                let elements = all.len() / length;
+                *slot = all[place * elements..][..elements].to_vec();
+            }
+        }
+        let values = interpret(body, &slots, random);
+        for ((_, inside), outside) in body.outputs.iter().zip(yields) {
+            let element = &values[inside];
+            let all = memory.tensors.get_mut(outside).expect("every value has memory");
+            all[place * element.len()..][..element.len()].copy_from_slice(element);
+        }
+        for &(slot, value) in &body.updates {
+            slots[slot as usize].clone_from(&values[&value]);
+        }
+    }
+    for (slot, operand) in slots.into_iter().zip(operands) {
+        if let LoopOperand::Carry { result: Some(result), .. } = operand {
+            memory.tensors.insert(*result, slot);
+        }
+    }
 }
 
 struct Memory<'a> {

@@ -6,10 +6,12 @@
 
 mod dot;
 pub mod interpret;
+mod looping;
 pub mod loops;
 mod print;
 pub mod verify;
 
+pub use looping::{Loop, LoopOperand};
 pub use print::Listing;
 
 use std::collections::BTreeSet;
@@ -96,6 +98,8 @@ pub enum KernelBody {
     Product(Box<Product>),
     /// A routine of the runtime's library.
     Library(Library),
+    /// A loop over kernels.
+    Loop(Box<Loop>),
 }
 
 /// How a kernel iterates over an axis.
@@ -257,6 +261,9 @@ pub struct Library {
     pub result: ValueId,
 }
 
+/// Predicted nanoseconds to copy a byte within the second-level cache, reading and writing.
+const COPY_NANOSECONDS_PER_BYTE: f64 = 0.015;
+
 impl Body {
     /// The body that copies a tensor of this type from one value to another.
     pub fn copy(from: ValueId, to: ValueId, ty: &TensorType) -> Body {
@@ -293,6 +300,11 @@ impl Body {
             }
             _ => None,
         })
+    }
+
+    /// The values that the body writes.
+    pub fn stored(&self) -> impl Iterator<Item = ValueId> {
+        self.stores.iter().map(|store| store.value)
     }
 
     /// For each instruction, whether it is per point: whether it depends on a reduced axis.
@@ -345,14 +357,27 @@ impl InstructionKind {
 }
 
 impl Kernel {
+    /// A kernel that copies the value `from` to the value `to` of the same type.
+    pub fn copying(source: &Value, from: ValueId, to: ValueId, reason: &str) -> Kernel {
+        let bytes = 2.0 * source.ty.bytes() as f64;
+        Kernel {
+            name: "copy".to_owned(),
+            body: KernelBody::Fused(Body::copy(from, to, &source.ty)),
+            nodes: vec![source.node],
+            reasons: vec![reason.to_owned()],
+            cost: Cost { nanoseconds: bytes * COPY_NANOSECONDS_PER_BYTE, flops: 0.0, bytes },
+        }
+    }
+
     /// The values that the kernel writes.
     pub fn stored(&self) -> impl Iterator<Item = ValueId> {
-        let (stores, result) = match &self.body {
-            KernelBody::Fused(body) => (&body.stores[..], None),
-            KernelBody::Product(product) => (&product.epilogue.stores[..], None),
-            KernelBody::Library(library) => (&[][..], Some(library.result)),
+        let stored: SmallVec<[ValueId; 4]> = match &self.body {
+            KernelBody::Fused(body) => body.stored().collect(),
+            KernelBody::Product(product) => product.epilogue.stored().collect(),
+            KernelBody::Library(library) => SmallVec::from_elem(library.result, 1),
+            KernelBody::Loop(the_loop) => the_loop.stored().collect(),
         };
-        stores.iter().map(|store| store.value).chain(result)
+        stored.into_iter()
     }
 
     /// The values that the kernel reads, each once.
@@ -368,6 +393,7 @@ impl Kernel {
                 });
                 operands.chain(product.epilogue.loaded()).collect()
             }
+            KernelBody::Loop(the_loop) => the_loop.operands.iter().map(LoopOperand::read).collect(),
         }
     }
 }

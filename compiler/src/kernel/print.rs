@@ -7,7 +7,7 @@ use petgraph::algo::toposort;
 
 use super::{
     AxisRole, Body, Cost, Instruction, InstructionId, InstructionKind, Kernel, KernelBody,
-    KernelGraph, KernelId, Library, Product, ProductOperand, ValueId,
+    KernelGraph, KernelId, Library, Loop, LoopOperand, Product, ProductOperand, ValueId,
 };
 use crate::index::IndexMap;
 use crate::op::{ArgKind, Primitive, RandomKind, ReduceKind};
@@ -29,12 +29,14 @@ impl fmt::Display for KernelGraph {
 pub struct Listing<'a> {
     graph: &'a KernelGraph,
     notes: &'a dyn Fn(KernelId) -> Vec<String>,
+    /// Stands before the numbers of kernels: the loops that they are in.
+    prefix: String,
 }
 
 impl KernelGraph {
     /// The graph as text, in which notes on each kernel stand as comments below its name.
     pub fn listing<'a>(&'a self, notes: &'a dyn Fn(KernelId) -> Vec<String>) -> Listing<'a> {
-        Listing { graph: self, notes }
+        Listing { graph: self, notes, prefix: String::new() }
     }
 }
 
@@ -50,8 +52,9 @@ impl fmt::Display for Listing<'_> {
         }
         let order = toposort(kernels, None).unwrap_or_else(|_| kernels.node_indices().collect());
         for id in order {
-            write!(f, "\nkernel {} {}", id.index(), kernels[id].name)?;
-            write_kernel(f, &kernels[id], &(self.notes)(id))?;
+            let label = format!("{}{}", self.prefix, id.index());
+            write!(f, "\nkernel {label} {}", kernels[id].name)?;
+            write_kernel(f, &kernels[id], &(self.notes)(id), &format!("{label}."))?;
             writeln!(f)?;
         }
         for (name, value) in outputs {
@@ -70,7 +73,7 @@ impl fmt::Display for Listing<'_> {
 impl fmt::Display for Kernel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name)?;
-        write_kernel(f, self, &[])
+        write_kernel(f, self, &[], "")
     }
 }
 
@@ -83,7 +86,12 @@ impl fmt::Display for Cost {
 }
 
 /// What follows a kernel's name.
-fn write_kernel(f: &mut fmt::Formatter<'_>, kernel: &Kernel, notes: &[String]) -> fmt::Result {
+fn write_kernel(
+    f: &mut fmt::Formatter<'_>,
+    kernel: &Kernel,
+    notes: &[String],
+    prefix: &str,
+) -> fmt::Result {
     for comment in notes.iter().chain(&kernel.reasons) {
         write!(f, "\n  ; {comment}")?;
     }
@@ -95,7 +103,31 @@ fn write_kernel(f: &mut fmt::Formatter<'_>, kernel: &Kernel, notes: &[String]) -
         }
         KernelBody::Product(product) => write_product(f, product),
         KernelBody::Library(library) => write_library(f, library),
+        KernelBody::Loop(the_loop) => write_loop(f, the_loop, prefix),
     }
+}
+
+fn write_loop(f: &mut fmt::Formatter<'_>, the_loop: &Loop, prefix: &str) -> fmt::Result {
+    let Loop { length, reverse, body, operands, yields } = the_loop;
+    write!(f, "\n  loop of {length} steps{}", if *reverse { ", the last first" } else { "" })?;
+    for (slot, operand) in body.slots.iter().zip(operands) {
+        match operand {
+            LoopOperand::Carry { initial, result } => {
+                write!(f, "\n  carry {} = {initial}", slot.name)?;
+                if let Some(result) = result {
+                    write!(f, ", at the end {result}")?;
+                }
+            }
+            LoopOperand::Sequence(value) => write!(f, "\n  sequence {} = {value}", slot.name)?,
+            LoopOperand::Capture(value) => write!(f, "\n  capture {} = {value}", slot.name)?,
+        }
+    }
+    for ((name, _), value) in body.outputs.iter().zip(yields) {
+        write!(f, "\n  {name} of each step = {value}")?;
+    }
+    let notes = |id: KernelId| vec![body.kernels[id].cost.to_string()];
+    let body = Listing { graph: body, notes: &notes, prefix: prefix.to_owned() }.to_string();
+    body.lines().try_for_each(|line| write!(f, "\n    {line}"))
 }
 
 fn write_axes(f: &mut fmt::Formatter<'_>, body: &Body) -> fmt::Result {

@@ -6,8 +6,8 @@ use petgraph::algo::is_cyclic_directed;
 use petgraph::visit::EdgeRef;
 
 use super::{
-    AxisRole, Body, InstructionKind, Kernel, KernelBody, KernelGraph, KernelId, Library, Product,
-    ProductOperand, ValueId,
+    AxisRole, Body, InstructionKind, Kernel, KernelBody, KernelGraph, KernelId, Library, Loop,
+    LoopOperand, Product, ProductOperand, ValueId,
 };
 use crate::index::{Expression, IndexMap, row_major_strides};
 use crate::op::Primitive;
@@ -113,6 +113,7 @@ fn verify_kernel(graph: &KernelGraph, kernel: &Kernel) -> Result<(), String> {
         }
         KernelBody::Product(product) => verify_product(graph, product),
         KernelBody::Library(library) => verify_library(graph, library),
+        KernelBody::Loop(the_loop) => verify_loop(graph, the_loop),
     }
 }
 
@@ -128,6 +129,48 @@ fn verify_library(graph: &KernelGraph, library: &Library) -> Result<(), String> 
         let ty = &graph.values[value.0 as usize].ty;
         if ty.dtype != dtype || ty.elements() != elements {
             return Err(format!("{value} of type {ty} in place of {elements} elements of {dtype}"));
+        }
+    }
+    Ok(())
+}
+
+/// The body is valid; what stands for its slots and outputs outside has fitting types.
+fn verify_loop(graph: &KernelGraph, the_loop: &Loop) -> Result<(), String> {
+    let Loop { length, body, operands, yields, .. } = the_loop;
+    verify(body).map_err(|error| format!("in the loop: {error}"))?;
+    if !body.guards.is_empty() {
+        return Err("the loop guards a value".to_owned());
+    }
+    if operands.len() != body.slots.len() || yields.len() != body.outputs.len() {
+        return Err("operands or yields are missing".to_owned());
+    }
+    let outside = |value: ValueId| &graph.values[value.0 as usize].ty;
+    let stacked = |ty: &TensorType| TensorType {
+        dtype: ty.dtype,
+        shape: std::iter::once(*length).chain(ty.shape.iter().copied()).collect(),
+    };
+    for (slot, operand) in body.slots.iter().zip(operands) {
+        let fits = match operand {
+            LoopOperand::Carry { initial, result } => {
+                *outside(*initial) == slot.ty
+                    && result.is_none_or(|result| *outside(result) == slot.ty)
+            }
+            LoopOperand::Sequence(value) => *outside(*value) == stacked(&slot.ty),
+            LoopOperand::Capture(value) => *outside(*value) == slot.ty,
+        };
+        if !fits {
+            return Err(format!("{} of type {} is not {operand:?}", slot.name, slot.ty));
+        }
+    }
+    for &(slot, _) in &body.updates {
+        if !matches!(operands[slot as usize], LoopOperand::Carry { .. }) {
+            return Err(format!("slot {slot} changes and is not carried"));
+        }
+    }
+    for ((name, value), yielded) in body.outputs.iter().zip(yields) {
+        let ty = &body.values[value.0 as usize].ty;
+        if *outside(*yielded) != stacked(ty) {
+            return Err(format!("{name} of type {ty} is not an element of {yielded}"));
         }
     }
     Ok(())

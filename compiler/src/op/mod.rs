@@ -17,6 +17,7 @@ pub mod lowering;
 pub mod movement;
 pub mod ordering;
 pub mod reduction;
+pub mod scan;
 #[cfg(test)]
 mod tests;
 pub mod window;
@@ -36,6 +37,7 @@ pub use leaf::{Constant, Iota, Random, RandomKind, Slot};
 pub use movement::{Broadcast, Concat, Pad, Permute, Reshape, Reverse, Slice, View};
 pub use ordering::{ArgSort, Cumulate};
 pub use reduction::{ArgKind, ArgReduce, Reduce, ReduceKind};
+pub use scan::{OperandRole, Port, Scan};
 pub use window::{Fold, Unfold, Window, Windows};
 
 use crate::array::Array;
@@ -193,6 +195,10 @@ ops! {
     Fold(Fold),
     /// The operand, opaque to differentiation.
     StopGradient(StopGradient),
+    /// A loop.
+    Scan(Scan),
+    /// One result of a loop.
+    Port(Port),
 }
 
 impl fmt::Display for Op {

@@ -8,9 +8,10 @@
 use cygnet_runtime::gemm;
 use cygnet_runtime::library::Routine;
 
+use crate::graph::{Graph, Node};
 use crate::index::{Expression, IndexMap};
 use crate::kernel::{
-    Body, Cost, InstructionKind, KernelBody, Library, Product, ProductOperand, ValueId,
+    Body, Cost, InstructionKind, KernelBody, Library, Loop, Product, ProductOperand, ValueId,
 };
 use crate::op::{ArgKind, Op, ReduceKind};
 use crate::types::{DType, TensorType};
@@ -135,12 +136,24 @@ pub fn of_kernel<'a>(body: &KernelBody, type_of: &dyn Fn(ValueId) -> &'a TensorT
         KernelBody::Fused(body) => of_body(body, type_of),
         KernelBody::Product(product) => of_product(product, type_of),
         KernelBody::Library(library) => of_library(library, type_of),
+        KernelBody::Loop(the_loop) => return of_loop(the_loop),
     };
     Cost {
         nanoseconds: KERNEL_START + work.computing.max(work.moving),
         flops: work.flops,
         bytes: work.bytes,
     }
+}
+
+/// The predicted cost of a loop: that of its kernels, once for each step.
+fn of_loop(the_loop: &Loop) -> Cost {
+    let steps = the_loop.length as f64;
+    let kernels = the_loop.body.kernels.node_weights();
+    kernels.fold(Cost::default(), |sum, kernel| Cost {
+        nanoseconds: sum.nanoseconds + steps * kernel.cost.nanoseconds,
+        flops: sum.flops + steps * kernel.cost.flops,
+        bytes: sum.bytes + steps * kernel.cost.bytes,
+    })
 }
 
 /// Nanoseconds that an operation takes on one thread if it is part of a kernel: nothing is counted
@@ -164,8 +177,10 @@ pub fn of_operation(op: &Op, operands: &[&TensorType], result: &TensorType) -> f
             let flops = op.primitive().flops(operands, result);
             flops * lane_factor(result.dtype) / PRODUCT_RATE
         }
-        // Movement is part of how operands are read.
-        Op::Reshape(_)
+        Op::Scan(scan) => scan.length as f64 * of_graph(&scan.body),
+        // Movement is part of how operands are read, results of loops lie in memory.
+        Op::Port(_)
+        | Op::Reshape(_)
         | Op::Permute(_)
         | Op::Broadcast(_)
         | Op::Slice(_)
@@ -174,6 +189,16 @@ pub fn of_operation(op: &Op, operands: &[&TensorType], result: &TensorType) -> f
         | Op::Unfold(_)
         | Op::View(_) => 0.0,
     }
+}
+
+/// Nanoseconds that all operations of a graph take on one thread.
+fn of_graph(graph: &Graph) -> f64 {
+    let of = |node: &Node| {
+        let operands: Vec<&TensorType> =
+            node.operands.iter().map(|operand| &graph.node(*operand).ty).collect();
+        of_operation(&node.op, &operands, &node.ty)
+    };
+    graph.nodes.iter().map(of).sum()
 }
 
 fn of_body<'a>(body: &Body, type_of: &dyn Fn(ValueId) -> &'a TensorType) -> Work {

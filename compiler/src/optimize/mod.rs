@@ -74,20 +74,9 @@ pub fn optimize(graph: &Graph, options: &OptimizeOptions) -> (Graph, OptimizeRep
     let report = OptimizeReport {
         nodes_before: graph.nodes.len(),
         nodes_after: result.nodes.len(),
-        flops_before: flops(graph),
-        flops_after: flops(&result),
+        flops_before: graph.flops(),
+        flops_after: result.flops(),
         algebra,
     };
     (result, report)
-}
-
-/// Arithmetic operations of all nodes.
-fn flops(graph: &Graph) -> f64 {
-    let nodes = graph.nodes.iter();
-    nodes
-        .map(|node| {
-            let operands: Vec<_> = node.operands.iter().map(|id| &graph.node(*id).ty).collect();
-            node.op.primitive().flops(&operands, &node.ty)
-        })
-        .sum()
 }

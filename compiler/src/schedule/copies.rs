@@ -1,10 +1,7 @@
 //! Copies that make updates and outputs regular.
 
 use crate::graph::NodeId;
-use crate::kernel::{Body, Cost, Kernel, KernelBody, KernelGraph, KernelId, Value, ValueId};
-
-/// Predicted nanoseconds to copy a byte within the second-level cache, reading and writing.
-const NANOSECONDS_PER_BYTE: f64 = 0.015;
+use crate::kernel::{Kernel, KernelGraph, KernelId, Value, ValueId};
 
 /// Makes sure that every slot has a value, and that every update and output is a value of its
 /// own, written by a kernel.
@@ -37,15 +34,8 @@ pub fn add_copy(graph: &mut KernelGraph, from: ValueId) -> (KernelId, ValueId) {
     let source = graph.values[from.0 as usize].clone();
     let to = ValueId(graph.values.len() as u32);
     graph.values.push(Value { slot: None, ..source.clone() });
-    let body = Body::copy(from, to, &source.ty);
-    let bytes = 2.0 * source.ty.bytes() as f64;
-    let kernel = Kernel {
-        name: "copy".to_owned(),
-        body: KernelBody::Fused(body),
-        nodes: vec![source.node],
-        reasons: vec!["a slot's value is replaced while it is still needed".to_owned()],
-        cost: Cost { nanoseconds: bytes * NANOSECONDS_PER_BYTE, flops: 0.0, bytes },
-    };
+    let reason = "a slot's value is replaced while it is still needed";
+    let kernel = Kernel::copying(&source, from, to, reason);
     let kernel = graph.kernels.add_node(kernel);
     let writer = graph
         .kernels

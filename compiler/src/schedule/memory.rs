@@ -5,8 +5,11 @@
 
 use std::ops::RangeInclusive;
 
+use cygnet_runtime::program::Home;
+
+use super::order::Order;
 use crate::kernel::{Value, ValueId};
-use crate::types::{DType, Shape};
+use crate::types::{DType, Shape, TensorType};
 
 /// Alignment of every buffer, in bytes: a cache line.
 const ALIGNMENT: usize = 64;
@@ -20,32 +23,70 @@ pub struct Memory {
     pub arena_bytes: usize,
     /// Bytes at the arena's start that hold slots.
     pub slot_bytes: usize,
+    phases: usize,
 }
 
+/// Where a value lies, and when.
 #[derive(Clone, Debug)]
-struct Placed {
-    offset: usize,
-    dtype: DType,
-    shape: Shape,
-    alias: Option<ValueId>,
-    lifetime: RangeInclusive<usize>,
+pub struct Placed {
+    /// Its place.
+    pub home: Home,
+    /// Its type.
+    pub ty: TensorType,
+    /// The value whose place it takes.
+    pub alias: Option<ValueId>,
+    /// Phases from the first write to the last read.
+    pub lifetime: RangeInclusive<usize>,
 }
 
-/// What has to be placed.
-pub struct Demand<'a> {
-    /// All values; slots and temporaries.
-    pub values: &'a [Value],
-    /// Per value: the value whose place it takes (an update written in place of its slot).
-    pub alias: &'a [Option<ValueId>],
-    /// Per value: phases from the first write to the last read. Slots live forever.
-    pub lifetime: &'a [RangeInclusive<usize>],
+/// Something that needs bytes of its own for some phases.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Block {
+    /// How many.
+    pub bytes: usize,
+    /// Phases from the first write to the last read.
+    pub lifetime: RangeInclusive<usize>,
+}
+
+/// Places blocks from `start` on, the largest first, each at the lowest offset that no block alive
+/// at the same time covers. Returns the offset of each, and the end of all.
+pub fn pack(blocks: &[Block], start: usize) -> (Vec<usize>, usize) {
+    let mut offsets = vec![start; blocks.len()];
+    let mut end_of_all = start;
+    let mut order: Vec<usize> = (0..blocks.len()).collect();
+    order.sort_by_key(|&index| (std::cmp::Reverse(blocks[index].bytes), index));
+    let mut placed: Vec<usize> = Vec::new();
+    for index in order {
+        let bytes = padded(blocks[index].bytes);
+        let mut taken: Vec<(usize, usize)> = placed
+            .iter()
+            .filter(|&&other| overlap(&blocks[index].lifetime, &blocks[other].lifetime))
+            .map(|&other| (offsets[other], offsets[other] + padded(blocks[other].bytes)))
+            .collect();
+        taken.sort_unstable();
+        let mut offset = start;
+        for (start, end) in taken {
+            if offset + bytes <= start {
+                break;
+            }
+            offset = offset.max(end);
+        }
+        offsets[index] = offset;
+        end_of_all = end_of_all.max(offset + bytes);
+        placed.push(index);
+    }
+    (offsets, end_of_all)
 }
 
 impl Memory {
-    /// Places slots first, one after another, then temporaries: largest first, each at the lowest
-    /// offset that no value alive at the same time covers.
-    pub fn plan(demand: &Demand<'_>) -> Memory {
-        let Demand { values, alias, lifetime } = demand;
+    /// The places of values, of which the first `slot_bytes` bytes of the arena hold slots.
+    pub fn new(values: Vec<Placed>, arena_bytes: usize, slot_bytes: usize) -> Memory {
+        Memory { values, arena_bytes, slot_bytes, phases: 0 }
+    }
+
+    /// Places the values of a whole step: slots first, one after another, then temporaries and
+    /// further blocks, such as what loops need. Returns the offsets of the blocks, too.
+    pub fn plan(values: &[Value], order: &Order, blocks: &[Block]) -> (Memory, Vec<usize>) {
         let mut offsets = vec![0; values.len()];
         let mut slot_bytes = 0;
         for (index, value) in values.iter().enumerate() {
@@ -54,68 +95,60 @@ impl Memory {
                 slot_bytes += padded(value.ty.bytes());
             }
         }
-        let mut temporaries: Vec<usize> = (0..values.len())
-            .filter(|&index| values[index].slot.is_none() && alias[index].is_none())
+        let temporaries: Vec<usize> = (0..values.len())
+            .filter(|&index| values[index].slot.is_none() && order.alias[index].is_none())
             .collect();
-        temporaries.sort_by_key(|&index| (std::cmp::Reverse(values[index].ty.bytes()), index));
-        let mut placed: Vec<usize> = Vec::new();
-        let mut arena_bytes = slot_bytes;
-        for index in temporaries {
-            let bytes = padded(values[index].ty.bytes());
-            let mut taken: Vec<(usize, usize)> = placed
-                .iter()
-                .filter(|&&other| overlap(&lifetime[index], &lifetime[other]))
-                .map(|&other| (offsets[other], offsets[other] + padded(values[other].ty.bytes())))
-                .collect();
-            taken.sort_unstable();
-            let mut offset = slot_bytes;
-            for (start, end) in taken {
-                if offset + bytes <= start {
-                    break;
-                }
-                offset = offset.max(end);
-            }
+        let mut all: Vec<Block> = (temporaries.iter())
+            .map(|&index| Block {
+                bytes: values[index].ty.bytes(),
+                lifetime: order.lifetime[index].clone(),
+            })
+            .collect();
+        all.extend_from_slice(blocks);
+        let (places, arena_bytes) = pack(&all, slot_bytes);
+        for (&index, &offset) in temporaries.iter().zip(&places) {
             offsets[index] = offset;
-            arena_bytes = arena_bytes.max(offset + bytes);
-            placed.push(index);
         }
         for index in 0..values.len() {
-            if let Some(target) = alias[index] {
+            if let Some(target) = order.alias[index] {
                 offsets[index] = offsets[target.0 as usize];
             }
         }
-        let values = values
-            .iter()
-            .enumerate()
-            .map(|(index, value)| Placed {
-                offset: offsets[index],
-                dtype: value.ty.dtype,
-                shape: value.ty.shape.clone(),
-                alias: alias[index],
-                lifetime: lifetime[index].clone(),
-            })
-            .collect();
-        Memory { values, arena_bytes, slot_bytes }
+        let placed = values.iter().enumerate().map(|(index, value)| Placed {
+            home: Home::fixed(offsets[index]),
+            ty: value.ty.clone(),
+            alias: order.alias[index],
+            lifetime: order.lifetime[index].clone(),
+        });
+        let values = placed.collect();
+        let phases = order.phases.len();
+        let memory = Memory { values, arena_bytes, slot_bytes, phases };
+        (memory, places[temporaries.len()..].to_vec())
     }
 
-    /// Byte offset of a value.
+    /// Where a value lies.
+    pub fn home(&self, value: ValueId) -> Home {
+        self.placed(value).home
+    }
+
+    /// Byte offset of a value while all loops around stand at their beginning.
     pub fn offset(&self, value: ValueId) -> usize {
-        self.placed(value).offset
+        self.home(value).offset
     }
 
     /// Element type of a value.
     pub fn dtype(&self, value: ValueId) -> DType {
-        self.placed(value).dtype
+        self.placed(value).ty.dtype
     }
 
     /// Number of elements of a value.
     pub fn elements(&self, value: ValueId) -> usize {
-        self.placed(value).shape.iter().product()
+        self.placed(value).ty.elements()
     }
 
     /// Extents of a value.
     pub fn shape(&self, value: ValueId) -> &[usize] {
-        &self.placed(value).shape
+        &self.placed(value).ty.shape
     }
 
     /// Elements between neighbours along each axis: row-major.
@@ -126,6 +159,11 @@ impl Memory {
             strides[axis - 1] = strides[axis] * shape[axis];
         }
         strides
+    }
+
+    /// Number of phases in which lifetimes are counted; a loop is one.
+    pub fn phases(&self) -> usize {
+        self.phases
     }
 
     /// The value whose place it takes, if it is written in place.
@@ -141,8 +179,7 @@ impl Memory {
 
     /// Bytes of an arena in which no value shares the place of another.
     pub fn bytes_without_reuse(&self) -> usize {
-        let elements = |placed: &Placed| placed.shape.iter().product::<usize>();
-        self.values.iter().map(|placed| padded(elements(placed) * placed.dtype.size())).sum()
+        self.values.iter().map(|placed| padded(placed.ty.bytes())).sum()
     }
 
     fn placed(&self, value: ValueId) -> &Placed {
@@ -150,7 +187,8 @@ impl Memory {
     }
 }
 
-fn padded(bytes: usize) -> usize {
+/// Bytes with what lies between them and the next block.
+pub fn padded(bytes: usize) -> usize {
     bytes.next_multiple_of(ALIGNMENT)
 }
 

@@ -21,6 +21,17 @@ pub struct Order {
     pub alias: Vec<Option<ValueId>>,
     /// Per value: phases from the first write to the last read.
     pub lifetime: Vec<RangeInclusive<usize>>,
+    /// Slots whose old and new value take turns in two places.
+    pub alternating: Vec<u32>,
+}
+
+/// What is done with a new value of a slot that cannot take the old one's place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replacement {
+    /// It is copied there when nothing needs the old one any more.
+    Copy,
+    /// The next step finds it where it is: old and new value have a place each and take turns.
+    Alternate,
 }
 
 /// What happens between two barriers.
@@ -30,6 +41,8 @@ pub enum PhaseKind {
     Kernels(Vec<KernelId>),
     /// The check that a value is finite.
     Guard(ValueId),
+    /// This kernel, which is a loop.
+    Loop(KernelId),
 }
 
 /// A node of the dependency graph.
@@ -43,7 +56,7 @@ enum Job {
 ///
 /// # Panics
 /// If the graph is cyclic, which its verifier excludes.
-pub fn order(graph: &mut KernelGraph) -> Order {
+pub fn order(graph: &mut KernelGraph, replacement: Replacement) -> Order {
     copies::complete(graph);
     let mut jobs: DiGraph<Job, ()> = graph.kernels.map(|kernel, _| Job::Kernel(kernel), |_, _| ());
     let writer = writers(graph);
@@ -59,6 +72,7 @@ pub fn order(graph: &mut KernelGraph) -> Order {
         .collect();
 
     let mut alias = vec![None; graph.values.len()];
+    let mut alternating = Vec::new();
     let old_value = copies::slot_values(graph);
     for update in 0..graph.updates.len() {
         let (slot, new) = graph.updates[update];
@@ -76,6 +90,9 @@ pub fn order(graph: &mut KernelGraph) -> Order {
         let last = if in_place {
             alias[new.0 as usize] = Some(old);
             kernel
+        } else if replacement == Replacement::Alternate {
+            alternating.push(slot);
+            continue;
         } else {
             let (copy, copied) = copies::add_copy(graph, new);
             let job = jobs.add_node(Job::Kernel(copy));
@@ -91,11 +108,11 @@ pub fn order(graph: &mut KernelGraph) -> Order {
 
     let (phases, phase_of) = phases(&jobs, &graph.kernels);
     let lifetime = lifetimes(graph, &phase_of, phases.len());
-    Order { phases, alias, lifetime }
+    Order { phases, alias, lifetime, alternating }
 }
 
-/// Assigns each job the first phase after all that it depends on. Guards have phases of their
-/// own. Returns the phases, and the phase of each kernel.
+/// Assigns each job the first phase after all that it depends on. Guards and loops have phases of
+/// their own. Returns the phases, and the phase of each kernel.
 fn phases(
     jobs: &DiGraph<Job, ()>,
     kernels: &DiGraph<Kernel, ValueId>,
@@ -114,6 +131,10 @@ fn phases(
         for job in members {
             match jobs[job] {
                 Job::Guard(value) => phases.push(PhaseKind::Guard(value)),
+                Job::Kernel(kernel) if matches!(kernels[kernel].body, KernelBody::Loop(_)) => {
+                    phase_of[kernel.index()] = phases.len();
+                    phases.push(PhaseKind::Loop(kernel));
+                }
                 Job::Kernel(kernel) => together.push(kernel),
             }
         }
@@ -172,7 +193,7 @@ fn is_pointwise(kernel: &Kernel, old: ValueId, new: ValueId) -> bool {
     let (body, operands): (&Body, &[&ProductOperand]) = match &kernel.body {
         KernelBody::Fused(body) => (body, &[]),
         KernelBody::Product(product) => (&product.epilogue, &[&product.left, &product.right]),
-        KernelBody::Library(_) => return false,
+        KernelBody::Library(_) | KernelBody::Loop(_) => return false,
     };
     let in_operands = operands.iter().any(|operand| match operand {
         ProductOperand::Value(value, _) => *value == old,

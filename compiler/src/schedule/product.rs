@@ -122,8 +122,10 @@ fn strided(
     memory: &Memory,
 ) -> Option<Source> {
     let stride = |axis: usize| offset.stride(axis).map(|stride| stride as isize);
+    let mut home = memory.home(value);
+    home.offset += offset.offset() as usize * memory.dtype(value).size();
     Some(Source::Arena(Strided {
-        offset: memory.offset(value) + offset.offset() as usize * memory.dtype(value).size(),
+        home,
         batch_strides: (0..batch_axes).map(stride).collect::<Option<_>>()?,
         row_stride: stride(batch_axes)?,
         column_stride: stride(batch_axes + 1)?,

@@ -64,6 +64,8 @@ fn op_in_f64(op: &Op) -> Op {
         | Op::Conv(_)
         | Op::Fold(_)
         | Op::StopGradient(_) => {}
+        Op::Scan(scan) => scan.body = Arc::new(graph_in_f64(&scan.body)),
+        Op::Port(port) => port.ty = port.ty.with_dtype(dtype_in_f64(port.ty.dtype)),
     }
     op
 }

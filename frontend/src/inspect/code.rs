@@ -4,7 +4,6 @@ use std::fmt::Write;
 
 use cygnet_compiler::codegen::{CodegenError, list_functions};
 use cygnet_compiler::compile::Compiled;
-use cygnet_compiler::kernel::KernelId;
 use serde::Serialize;
 
 use super::Stage;
@@ -30,7 +29,9 @@ pub struct CodeView<'a> {
 #[derive(Serialize)]
 struct FunctionView<'a> {
     name: &'a str,
-    kernels: Vec<usize>,
+    kernels: Vec<u32>,
+    #[serde(skip)]
+    labels: Vec<String>,
     lines: Vec<SourceLine>,
     bytes: usize,
     code: String,
@@ -44,8 +45,8 @@ pub fn view<'a>(
     places: &Places<'_>,
 ) -> Result<CodeView<'a>, CodegenError> {
     let functions = &compiled.schedule.functions;
-    let mut kernels: Vec<Vec<KernelId>> = vec![Vec::new(); functions.len()];
-    for task in compiled.schedule.phases.iter().flatten() {
+    let mut kernels: Vec<Vec<u32>> = vec![Vec::new(); functions.len()];
+    for task in compiled.schedule.tasks() {
         for function in task.work.functions() {
             kernels[function].push(task.kernel);
         }
@@ -53,13 +54,17 @@ pub fn view<'a>(
     let listings = list_functions(functions)?;
     let views = functions.iter().zip(listings).zip(kernels).enumerate();
     let views = views.map(|(number, ((function, listing), kernels))| {
-        let graph = &compiled.schedule.kernels.kernels;
-        let nodes: Vec<_> =
-            kernels.iter().flat_map(|&id| graph[id].nodes.iter().copied()).collect();
+        let mut lines = Vec::new();
+        for &kernel in &kernels {
+            let nodes = &compiled.schedule.kernel(kernel).nodes;
+            let more = places.lines(compiled.graph_of_kernel(kernel), nodes);
+            lines.extend(more.into_iter().filter(|line| !lines.contains(line)).collect::<Vec<_>>());
+        }
         FunctionView {
             name: &function.name,
-            kernels: kernels.iter().map(|id| id.index()).collect(),
-            lines: places.lines(&compiled.optimized, &nodes),
+            labels: kernels.iter().map(|&id| compiled.schedule.label(id)).collect(),
+            kernels,
+            lines,
             bytes: compiled.code.code_bytes(number),
             code: match form {
                 Code::Clif => listing.clif,
@@ -78,8 +83,8 @@ pub fn view<'a>(
 pub fn text(view: &CodeView<'_>) -> String {
     let mut text = String::new();
     for (number, function) in view.functions.iter().enumerate() {
-        let FunctionView { name, kernels, lines, bytes, code } = function;
-        let kernels: Vec<String> = kernels.iter().map(|id| format!("kernel {id}")).collect();
+        let FunctionView { name, labels, lines, bytes, code, .. } = function;
+        let kernels: Vec<String> = labels.iter().map(|id| format!("kernel {id}")).collect();
         let blank = if number == 0 { "" } else { "\n" };
         let _ = writeln!(text, "{blank}; {name}: {bytes} bytes for {}", kernels.join(", "));
         for line in lines {

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use cygnet_compiler::compile::Compiled;
 use cygnet_compiler::graph::TypeView;
 use cygnet_compiler::kernel::{Kernel, KernelId};
-use cygnet_compiler::schedule::{Schedule, Work};
+use cygnet_compiler::schedule::{LoopPart, Part, Schedule, Task, Work};
 use serde::Serialize;
 
 use super::place::{Places, SourceLine};
@@ -18,7 +18,7 @@ struct KernelsView<'a> {
     stage: Stage,
     values: Vec<ValueView<'a>>,
     kernels: Vec<KernelView>,
-    phases: Vec<Vec<TaskView>>,
+    phases: Vec<PartView>,
     functions: Vec<FunctionView<'a>>,
     outputs: Vec<ResultView<'a>>,
     updates: Vec<ResultView<'a>>,
@@ -38,8 +38,10 @@ struct ValueView<'a> {
 /// A kernel as data.
 #[derive(Serialize)]
 pub struct KernelView {
-    /// Its number.
-    pub id: usize,
+    /// Its number: kernels in loops are counted after those outside.
+    pub id: u32,
+    /// The same as listings show it, with the loops that it is in: `3.0`.
+    pub label: String,
     /// Its name.
     pub name: String,
     /// Nodes of the optimized graph that it computes.
@@ -66,9 +68,17 @@ pub struct CostView {
     bytes: f64,
 }
 
+/// What runs between two barriers, or a loop.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum PartView {
+    Phase(Vec<TaskView>),
+    Loop { kernel: u32, steps: usize, reverse: bool, phases: Vec<PartView> },
+}
+
 #[derive(Serialize)]
 struct TaskView {
-    kernel: usize,
+    kernel: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     guard: Option<u32>,
     pieces: usize,
@@ -99,16 +109,17 @@ pub fn show(name: &str, compiled: &Compiled, places: &Places<'_>, format: Format
 }
 
 /// A kernel as data.
-pub fn kernel_view(compiled: &Compiled, id: KernelId, places: &Places<'_>) -> KernelView {
-    let kernel = &compiled.schedule.kernels.kernels[id];
+pub fn kernel_view(compiled: &Compiled, id: u32, places: &Places<'_>) -> KernelView {
+    let kernel = compiled.schedule.kernel(id);
     let Kernel { name, nodes, reasons, cost, .. } = kernel;
     KernelView {
-        id: id.index(),
+        id,
+        label: compiled.schedule.label(id),
         name: name.clone(),
         nodes: nodes.iter().map(|node| node.0).collect(),
         reads: kernel.loaded().iter().map(|value| value.0).collect(),
         writes: kernel.stored().map(|value| value.0).collect(),
-        lines: places.lines(&compiled.optimized, nodes),
+        lines: places.lines(compiled.graph_of_kernel(id), nodes),
         reasons: reasons.clone(),
         cost: CostView { nanoseconds: cost.nanoseconds, flops: cost.flops, bytes: cost.bytes },
         listing: kernel.to_string(),
@@ -116,7 +127,7 @@ pub fn kernel_view(compiled: &Compiled, id: KernelId, places: &Places<'_>) -> Ke
 }
 
 fn text(compiled: &Compiled, places: &Places<'_>) -> String {
-    let Schedule { kernels, functions, phases, .. } = &compiled.schedule;
+    let Schedule { kernels, functions, parts, .. } = &compiled.schedule;
     let notes = |id: KernelId| {
         let kernel = &kernels.kernels[id];
         let lines = places.lines(&compiled.optimized, &kernel.nodes);
@@ -126,42 +137,72 @@ fn text(compiled: &Compiled, places: &Places<'_>) -> String {
     };
     let mut text = kernels.listing(&notes).to_string();
     text.push('\n');
-    for (number, tasks) in phases.iter().enumerate() {
-        let tasks: Vec<String> = (tasks.iter())
-            .map(|task| match &task.work {
-                Work::Guard(value) => format!("guard {value}"),
-                _ if task.pieces == 1 => format!("kernel {}", task.kernel.index()),
-                _ => format!("kernel {} in {} pieces", task.kernel.index(), task.pieces),
-            })
-            .collect();
-        let _ = writeln!(text, "phase {number}: {}", tasks.join(", "));
-    }
+    write_parts(&mut text, &compiled.schedule, parts, "");
     for function in functions {
         let _ = write!(text, "\n{function}");
     }
     text
 }
 
+/// The phases, those of loops indented.
+fn write_parts(text: &mut String, schedule: &Schedule, parts: &[Part], indent: &str) {
+    for (number, part) in parts.iter().enumerate() {
+        let _ = write!(text, "{indent}phase {number}: ");
+        match part {
+            Part::Phase(tasks) => {
+                let tasks: Vec<String> = (tasks.iter())
+                    .map(|task| match &task.work {
+                        Work::Guard(value) => format!("guard {value}"),
+                        _ => {
+                            let label = schedule.label(task.kernel);
+                            match task.pieces {
+                                1 => format!("kernel {label}"),
+                                pieces => format!("kernel {label} in {pieces} pieces"),
+                            }
+                        }
+                    })
+                    .collect();
+                let _ = writeln!(text, "{}", tasks.join(", "));
+            }
+            Part::Loop(the_loop) => {
+                let LoopPart { kernel, length, parts, .. } = the_loop;
+                let _ = writeln!(text, "kernel {}, {length} times", schedule.label(*kernel));
+                write_parts(text, schedule, parts, &format!("{indent}    "));
+            }
+        }
+    }
+}
+
+fn part_views(parts: &[Part]) -> Vec<PartView> {
+    let task = |task: &Task| TaskView {
+        kernel: task.kernel,
+        guard: match &task.work {
+            Work::Guard(value) => Some(value.0),
+            Work::Function(_) | Work::Product(_) | Work::Library(_) => None,
+        },
+        pieces: task.pieces,
+        functions: task.work.functions().collect(),
+    };
+    let part = |part: &Part| match part {
+        Part::Phase(tasks) => PartView::Phase(tasks.iter().map(task).collect()),
+        Part::Loop(the_loop) => PartView::Loop {
+            kernel: the_loop.kernel,
+            steps: the_loop.length,
+            reverse: the_loop.reverse,
+            phases: part_views(&the_loop.parts),
+        },
+    };
+    parts.iter().map(part).collect()
+}
+
 fn view<'a>(name: &'a str, compiled: &'a Compiled, places: &Places<'_>) -> KernelsView<'a> {
-    let Schedule { kernels, functions, phases, .. } = &compiled.schedule;
+    let Schedule { kernels, functions, parts, .. } = &compiled.schedule;
     let slot_name = |slot: u32| kernels.slots[slot as usize].name.as_str();
     let values = kernels.values.iter().enumerate().map(|(id, value)| ValueView {
         id: id as u32,
         node: value.node.0,
         ty: (&value.ty).into(),
         slot: value.slot.map(slot_name),
-    });
-    let tasks = phases.iter().map(|tasks| {
-        let tasks = tasks.iter().map(|task| TaskView {
-            kernel: task.kernel.index(),
-            guard: match &task.work {
-                Work::Guard(value) => Some(value.0),
-                Work::Function(_) | Work::Product(_) | Work::Library(_) => None,
-            },
-            pieces: task.pieces,
-            functions: task.work.functions().collect(),
-        });
-        tasks.collect()
     });
     let functions = functions.iter();
     let outputs = kernels.outputs.iter();
@@ -170,10 +211,10 @@ fn view<'a>(name: &'a str, compiled: &'a Compiled, places: &Places<'_>) -> Kerne
         name,
         stage: Stage::Kernels,
         values: values.collect(),
-        kernels: (kernels.kernels.node_indices())
+        kernels: (compiled.schedule.kernel_numbers())
             .map(|id| kernel_view(compiled, id, places))
             .collect(),
-        phases: tasks.collect(),
+        phases: part_views(parts),
         functions: functions
             .map(|function| FunctionView { name: &function.name, listing: function.to_string() })
             .collect(),

@@ -46,8 +46,8 @@ pub fn view<'a>(
         .map(|output| format!("output {}", output.name))
         .chain(updates.map(|update| format!("update {}", graph.slots[update.slot as usize].name)));
     let kernels = &compiled.schedule.kernels.kernels;
-    let computing: Vec<_> =
-        kernels.node_indices().filter(|&kernel| kernels[kernel].nodes.contains(&id)).collect();
+    let computes = |kernel: &u32| compiled.schedule.kernel(*kernel).nodes.contains(&id);
+    let computing: Vec<u32> = (0..kernels.node_count() as u32).filter(computes).collect();
     WhyView {
         name,
         node,
@@ -60,7 +60,9 @@ pub fn view<'a>(
         rules: &origin.rules,
         users: users.map(|(user, _)| user.0).collect(),
         results: results.collect(),
-        costs: computing.iter().map(|&kernel| kernels[kernel].cost.to_string()).collect(),
+        costs: (computing.iter())
+            .map(|&kernel| compiled.schedule.kernel(kernel).cost.to_string())
+            .collect(),
         kernels: computing.iter().map(|&id| kernel_view(compiled, id, places)).collect(),
     }
 }

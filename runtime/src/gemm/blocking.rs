@@ -171,6 +171,7 @@ pub fn predicted_ns(contraction: &Contraction, cpu: Cpu) -> f64 {
 mod tests {
     use super::*;
     use crate::contraction::{Operand, Output, Strided};
+    use crate::program::Home;
 
     fn pieces(rows: usize, columns: usize, depth: usize, batch: usize) -> usize {
         let blocking = blocking(rows, columns, depth, batch, DType::F32);
@@ -215,7 +216,7 @@ mod tests {
     /// The time of a product cut by `blocking`, right operand transposed or not.
     fn predicted(rows: usize, columns: usize, depth: usize, by_column: bool, cpu: Cpu) -> f64 {
         let place = |columns: usize, row_stride: usize| Strided {
-            offset: 0,
+            home: Home::fixed(0),
             batch_strides: [].into_iter().collect(),
             row_stride: row_stride as isize,
             column_stride: if row_stride == 1 { columns as isize } else { 1 },

@@ -283,7 +283,7 @@ impl<'a, T: Element> Block<'a, T> {
     /// The matrix of this block's batch index.
     fn matrix(&self, place: &Strided) -> Matrix<T> {
         let batch = &self.driver.contraction.batch;
-        let start = self.frame.arena.wrapping_add(place.offset).cast::<T>();
+        let start = place.home.address(self.frame.arena, &self.frame.counters).cast::<T>();
         Matrix {
             start: start.wrapping_offset(place.batch_offset(batch, self.region.batch as usize)),
             row_stride: place.row_stride,

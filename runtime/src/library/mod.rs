@@ -21,7 +21,7 @@ pub use scatter::{Scatter, ScatterKind};
 pub use sort::Sort;
 
 use crate::dtype::DType;
-use crate::program::Frame;
+use crate::program::{COUNTERS, Frame, Home};
 use element::Element;
 
 /// A routine with its extents.
@@ -118,19 +118,19 @@ pub struct LibraryCall {
     pub routine: Routine,
     /// Element type of the tensors that are moved or combined: F32, F64 or I32.
     pub dtype: DType,
-    /// Byte offset of each operand.
-    pub operands: SmallVec<[usize; 2]>,
-    /// Byte offset of the result, which no operand overlaps.
-    pub result: usize,
+    /// The place of each operand.
+    pub operands: SmallVec<[Home; 2]>,
+    /// The place of the result, which no operand overlaps.
+    pub result: Home,
 }
 
 impl LibraryCall {
     /// Checks that operands and result are as many as the routine takes, and lie in an arena of
-    /// this size.
+    /// this size while each counter of the loops around is below its limit.
     ///
     /// # Errors
     /// What does not fit. It is always a mistake of the compiler.
-    pub fn verify(&self, arena_bytes: usize) -> Result<(), String> {
+    pub fn verify(&self, arena_bytes: usize, limits: &[u64; COUNTERS]) -> Result<(), String> {
         if !self.dtype.is_float() && self.dtype != DType::I32 {
             return Err(format!("a routine on elements of {}", self.dtype));
         }
@@ -140,10 +140,11 @@ impl LibraryCall {
         }
         let result = (self.routine.result(self.dtype), self.result);
         let places = wanted.into_iter().zip(self.operands.iter().copied()).chain([result]);
-        for ((elements, dtype), offset) in places {
-            let end = elements.checked_mul(dtype.size()).and_then(|size| size.checked_add(offset));
-            if end.is_none_or(|end| end > arena_bytes) || offset % dtype.size() != 0 {
-                return Err(format!("{elements} elements of {dtype} at {offset}"));
+        for ((elements, dtype), home) in places {
+            let (first, last) = home.reach(limits);
+            let end = last + elements as i128 * dtype.size() as i128;
+            if first < 0 || end > arena_bytes as i128 || !home.is_aligned(dtype.size()) {
+                return Err(format!("{elements} elements of {dtype} at {}", home.offset));
             }
         }
         Ok(())
@@ -175,8 +176,9 @@ impl LibraryCall {
         // SAFETY: operands and result lie in the arena and are aligned, as was verified; nobody
         // else uses them as the caller promises.
         unsafe {
-            let operand = |number: usize| frame.arena.add(self.operands[number]);
-            let result = frame.arena.add(self.result);
+            let place = |home: &Home| home.address(frame.arena, &frame.counters);
+            let operand = |number: usize| place(&self.operands[number]);
+            let result = place(&self.result);
             match &self.routine {
                 Routine::Scatter(scatter) => {
                     scatter.run(operand(0).cast(), operand(1).cast::<T>(), result.cast(), piece);

@@ -1,4 +1,5 @@
 use super::*;
+use crate::program::NO_LOOP;
 
 /// What a routine makes of operands of 32-bit words, its pieces computed from the last to the
 /// first.
@@ -9,16 +10,18 @@ fn run(routine: Routine, dtype: DType, operands: &[Vec<u32>]) -> Vec<u32> {
         offset += 4 * operand.len();
         offset - 4 * operand.len()
     });
-    let call = LibraryCall { routine, dtype, operands: operands.collect(), result: offset };
+    let operands = operands.map(Home::fixed).collect();
+    let call = LibraryCall { routine, dtype, operands, result: Home::fixed(offset) };
     // What was there before does not matter.
     arena.resize(arena.len() + call.routine.result(dtype).0, 77);
-    call.verify(4 * arena.len()).unwrap();
+    call.verify(4 * arena.len(), &NO_LOOP).unwrap();
     let mut scratch = vec![99u32; call.routine.scratch_bytes().div_ceil(4)];
     let frame = Frame {
         arena: arena.as_mut_ptr().cast(),
         scratch: scratch.as_mut_ptr().cast(),
         seed: 0,
         step: 0,
+        counters: [0; COUNTERS],
     };
     for piece in (0..call.routine.pieces()).rev() {
         // SAFETY: the call was verified; arena and scratch memory belong to this test.

@@ -1,7 +1,7 @@
 //! Small kernel functions, and running them both ways.
 
 use cygnet_runtime::cpu::Cpu;
-use cygnet_runtime::program::{Frame, Region};
+use cygnet_runtime::program::{COUNTERS, Frame, Region};
 use smallvec::SmallVec;
 
 use crate::codegen::{CodegenOptions, CompiledCode, compile_functions};
@@ -250,6 +250,7 @@ fn interpreted(
         }),
         seed: SEED,
         step: STEP,
+        counters: [0; COUNTERS],
         tile_functions,
     };
     for piece in 0..pieces {
@@ -279,6 +280,7 @@ pub(super) fn run(code: &CompiledCode, number: usize, mut memory: Memory, pieces
         scratch: start.wrapping_add(lead).cast(),
         seed: SEED,
         step: STEP,
+        counters: [0; COUNTERS],
     };
     match &mut memory.tile {
         None => {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use cygnet_runtime::cpu::Cpu;
-use cygnet_runtime::program::Region;
+use cygnet_runtime::program::{COUNTERS, Region};
 use cygnet_runtime::random;
 use cygnet_runtime::tile::TileFunction;
 
@@ -32,6 +32,7 @@ pub(crate) struct Machine<'m> {
     pub(crate) tile: Option<TileMemory<'m>>,
     pub(crate) seed: u64,
     pub(crate) step: u64,
+    pub(crate) counters: [u64; COUNTERS],
     /// Whose tile functions compute what native code leaves to them, so that results agree bit
     /// for bit; the reference evaluation of the primitive if there is none.
     pub(crate) tile_functions: Option<Cpu>,
@@ -233,6 +234,10 @@ impl State<'_, '_> {
         };
         match declared.place {
             Place::Arena(offset) => (self.machine.arena, offset + element * size),
+            Place::Moving(offset, motion) => {
+                let moved = offset.strict_add_signed(motion.bytes(&self.machine.counters));
+                (self.machine.arena, moved + element * size)
+            }
             Place::Scratch(offset) => (self.machine.scratch, offset + element * size),
             Place::Tile => {
                 (self.machine.tile.as_mut().expect("a region function").bytes, element * size)

@@ -12,6 +12,7 @@ mod verify;
 
 pub use verify::{Invalid, verify};
 
+use cygnet_runtime::program::Motion;
 use smallvec::SmallVec;
 
 use crate::index::Expression;
@@ -91,6 +92,9 @@ pub struct Buffer {
 pub enum Place {
     /// At this byte offset of the arena.
     Arena(usize),
+    /// At a byte offset of the arena that moves with the loops around the function. Buffers that
+    /// move in the same way overlap as those that do not; others never do.
+    Moving(usize, Motion),
     /// At this byte offset of the running thread's scratch memory.
     Scratch(usize),
     /// The tile of a region function. Its element offset is given by the row and column axes;

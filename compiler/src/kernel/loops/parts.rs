@@ -95,6 +95,9 @@ impl Buffer {
         match (self.place, other.place) {
             (Place::Arena(start), Place::Arena(other))
             | (Place::Scratch(start), Place::Scratch(other)) => ranges(start, other),
+            (Place::Moving(start, motion), Place::Moving(other, other_motion)) => {
+                motion == other_motion && ranges(start, other)
+            }
             (Place::Tile, Place::Tile) => true,
             _ => false,
         }

@@ -2,6 +2,8 @@
 
 use std::fmt::{self, Display, Formatter};
 
+use cygnet_runtime::program::{MAX_LOOP_DEPTH, Motion};
+
 use super::{
     Address, Constraint, Convention, Function, LaneId, LoopInstruction, LoopInstructionKind, Place,
     Range, Statement,
@@ -28,6 +30,9 @@ impl Display for Function {
             write!(f, "  buffer b{id}: {}[{}]", buffer.dtype, buffer.length)?;
             match buffer.place {
                 Place::Arena(offset) => write!(f, " at arena + {offset}")?,
+                Place::Moving(offset, motion) => {
+                    write!(f, " at arena + {offset}{}", moving(motion))?;
+                }
                 Place::Scratch(offset) => write!(f, " at scratch + {offset}")?,
                 Place::Tile => f.write_str(" at tile")?,
             }
@@ -180,4 +185,20 @@ fn write_constraints(f: &mut Formatter<'_>, constraints: &[Constraint]) -> fmt::
         write!(f, " {joint} {low} <= {expression} < {high}")?;
     }
     Ok(())
+}
+
+/// ` + 64 * step 0`: how a place moves with the loops around, outermost first.
+fn moving(motion: Motion) -> String {
+    let mut text = String::new();
+    for depth in 0..MAX_LOOP_DEPTH {
+        let counters = [(Motion::index(depth), "step"), (Motion::parity(depth), "parity")];
+        for (counter, name) in counters {
+            match motion.0[counter] {
+                0 => {}
+                bytes if bytes < 0 => text.push_str(&format!(" - {} * {name} {depth}", -bytes)),
+                bytes => text.push_str(&format!(" + {bytes} * {name} {depth}")),
+            }
+        }
+    }
+    text
 }

@@ -1,5 +1,6 @@
 //! Checks kernel IR before code is made of it.
 
+use cygnet_runtime::program::Motion;
 use thiserror::Error;
 
 use super::{
@@ -53,6 +54,12 @@ impl Verifier<'_> {
         match buffer.place {
             Place::Arena(offset) | Place::Scratch(offset) => {
                 check(offset % buffer.dtype.size() == 0, || "is not aligned".into())
+            }
+            Place::Moving(offset, Motion(strides)) => {
+                let size = buffer.dtype.size();
+                let aligned = |bytes: &isize| bytes.unsigned_abs().is_multiple_of(size);
+                let all = offset.is_multiple_of(size) && strides.iter().all(aligned);
+                check(all, || "is not aligned".into())
             }
             Place::Tile => check(self.function.convention != Convention::Pieces, || {
                 "only region functions have a tile".into()

@@ -85,6 +85,10 @@ pub enum Kind {
     Fold,
     /// [`Op::StopGradient`].
     StopGradient,
+    /// [`Op::Scan`].
+    Scan,
+    /// [`Op::Port`].
+    Port,
 }
 
 impl Kind {
@@ -114,6 +118,8 @@ impl Kind {
             Op::Conv(_) => Kind::Conv,
             Op::Fold(_) => Kind::Fold,
             Op::StopGradient(_) => Kind::StopGradient,
+            Op::Scan(_) => Kind::Scan,
+            Op::Port(_) => Kind::Port,
         }
     }
 }

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::draft::Draft;
 use crate::graph::{Graph, NodeId};
 use crate::kernel::{
-    Body, InstructionKind, Kernel, KernelBody, KernelGraph, KernelId, ProductOperand, Store, Value,
-    ValueId,
+    Body, InstructionKind, Kernel, KernelBody, KernelGraph, KernelId, LoopOperand, ProductOperand,
+    Store, Value, ValueId,
 };
 use crate::op::{Emit, Op};
 use crate::optimize::cost;
@@ -63,8 +63,8 @@ pub(super) fn assemble(graph: &Graph, drafts: Vec<Draft>) -> KernelGraph {
     result
 }
 
-/// Names the values that a draft writes. A routine writes one value: if there are further ones for
-/// its node, drafts that copy it are added to `copies`, with the values that they read.
+/// Names the values that a draft writes. A routine or a loop writes one value: if there are further
+/// ones for its node, drafts that copy it are added to `copies`, with the values that they read.
 fn name_results(
     graph: &Graph,
     draft: &mut Draft,
@@ -82,6 +82,16 @@ fn name_results(
             for value in extra_of(node) {
                 let copy = Draft::copy(graph, node, [library.result, value]);
                 copies.push((library.result, copy));
+            }
+            return;
+        }
+        KernelBody::Loop(the_loop) => {
+            for value in the_loop.stored_mut() {
+                let node = NodeId(value.0);
+                *value = written[&node];
+                for extra in extra_of(node) {
+                    copies.push((*value, Draft::copy(graph, node, [*value, extra])));
+                }
             }
             return;
         }
@@ -111,8 +121,8 @@ fn add_value(graph: &mut KernelGraph, ty: TensorType, slot: Option<u32>, node: N
     ValueId((graph.values.len() - 1) as u32)
 }
 
-/// Names results, new values of slots and guards. A value becomes the new value of one slot at
-/// most, so that it can be written in the slot's place; for a node that several slots take, the
+/// Names results, new values of slots and guards. A value becomes the new value of one slot or one
+/// result at most, so that it can be written in its place; for a node that takes several, the
 /// returned map tells the further values to be written.
 fn assign_roots(
     graph: &Graph,
@@ -121,20 +131,24 @@ fn assign_roots(
 ) -> BTreeMap<NodeId, Vec<ValueId>> {
     let mut extra: BTreeMap<NodeId, Vec<ValueId>> = BTreeMap::new();
     let mut taken = BTreeSet::new();
+    let mut own_value = |result: &mut KernelGraph, node: NodeId| {
+        let value = written[&node];
+        if taken.insert(value) {
+            return value;
+        }
+        let value = add_value(result, graph.type_of(node).clone(), None, node);
+        extra.entry(node).or_default().push(value);
+        value
+    };
     for update in &graph.updates {
-        if keeps_slot(graph, update.slot, update.node) {
-            continue;
+        if !keeps_slot(graph, update.slot, update.node) {
+            let value = own_value(result, update.node);
+            result.updates.push((update.slot, value));
         }
-        let mut value = written[&update.node];
-        if !taken.insert(value) {
-            let ty = graph.type_of(update.node).clone();
-            value = add_value(result, ty, None, update.node);
-            extra.entry(update.node).or_default().push(value);
-        }
-        result.updates.push((update.slot, value));
     }
     for output in &graph.outputs {
-        result.outputs.push((output.name.clone(), written[&output.node]));
+        let value = own_value(result, output.node);
+        result.outputs.push((output.name.clone(), value));
     }
     result.guards = graph.guards.iter().map(|node| written[node]).collect();
     extra
@@ -169,6 +183,9 @@ fn loads_of(body: &mut KernelBody) -> Vec<&mut ValueId> {
             places.extend(of_operand(&mut product.right));
             places.extend(of_body(&mut product.epilogue));
             places
+        }
+        KernelBody::Loop(the_loop) => {
+            the_loop.operands.iter_mut().map(LoopOperand::read_mut).collect()
         }
     }
 }

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use super::downstream::Places;
 use super::draft::{Draft, kept_indices, reduction_axes};
 use super::inline::{Inlined, Inliner};
+use super::looping;
 use super::product::{Layout, parallel_axes};
 use super::survey::Survey;
 use crate::graph::NodeId;
@@ -24,8 +25,6 @@ pub(super) enum Frame {
     Rows(Shape, Axes),
     /// The result of a contraction.
     Product(Rc<Layout>),
-    /// The whole result of a node that a routine of the runtime computes.
-    Routine(NodeId),
 }
 
 impl Frame {
@@ -35,7 +34,6 @@ impl Frame {
             Frame::Points(shape) => parallel_axes(shape),
             Frame::Rows(shape, axes) => reduction_axes(shape, axes),
             Frame::Product(layout) => layout.result_axes(),
-            Frame::Routine(_) => Vec::new(),
         }
     }
 
@@ -50,7 +48,7 @@ impl Frame {
     pub fn reducing(&self) -> Option<(&[usize], &[usize])> {
         match self {
             Frame::Rows(shape, axes) => Some((shape, axes)),
-            Frame::Points(_) | Frame::Product(_) | Frame::Routine(_) => None,
+            Frame::Points(_) | Frame::Product(_) => None,
         }
     }
 
@@ -67,7 +65,6 @@ impl Frame {
             Frame::Product(layout) => {
                 vec![(layout.result.clone(), size(layout.result.domain()))]
             }
-            Frame::Routine(_) => Vec::new(),
         }
     }
 }
@@ -90,7 +87,7 @@ impl Plan {
     pub fn key(&self) -> PlanKey {
         let product = match &self.frame {
             Frame::Product(layout) => Some(layout.node),
-            Frame::Points(_) | Frame::Rows(..) | Frame::Routine(_) => None,
+            Frame::Points(_) | Frame::Rows(..) => None,
         };
         (self.frame.axes(), product, self.inside.clone(), self.packed.clone())
     }
@@ -99,7 +96,7 @@ impl Plan {
         let inliner = Inliner::new(survey.graph, self.frame.axes(), reads);
         match &self.frame {
             Frame::Product(layout) => inliner.with_accumulator(layout.node, layout.result.clone()),
-            Frame::Points(_) | Frame::Rows(..) | Frame::Routine(_) => inliner,
+            Frame::Points(_) | Frame::Rows(..) => inliner,
         }
     }
 
@@ -114,10 +111,18 @@ impl Plan {
     }
 }
 
+/// How a candidate computes what it does.
+pub(super) enum Making {
+    /// On the points of a domain.
+    Plan(Plan),
+    /// By a kernel that cannot be anything else: a routine of the runtime, or a loop.
+    Whole(Box<Draft>),
+}
+
 /// A kernel that may become part of the cover.
 pub(super) struct Candidate {
     /// What it computes itself.
-    pub plan: Plan,
+    making: Making,
     /// Nodes that can be written, and where.
     pub exports: Places,
     /// Nodes read from memory if all exports that were planned are computed.
@@ -156,33 +161,55 @@ impl Candidate {
         // What is indexed is read from memory even if it is computed, too.
         exports.retain(|node, _| !draft.inputs.contains(node));
         let price = price(survey, &draft);
-        Candidate { plan, exports, inputs: draft.inputs, price, reason }
+        Candidate { making: Making::Plan(plan), exports, inputs: draft.inputs, price, reason }
     }
 
     /// A candidate that computes a node by a routine of the runtime.
     pub fn routine(survey: &Survey<'_>, node: NodeId, reason: &'static str) -> Candidate {
-        let plan = Plan {
-            frame: Frame::Routine(node),
-            inside: BTreeSet::from([node]),
-            packed: [BTreeSet::new(), BTreeSet::new()],
-        };
-        let draft = Draft::routine(survey.graph, node);
-        let exports = Places::from([(node, IndexMap::identity(&survey.graph.type_of(node).shape))]);
-        let price = price(survey, &draft);
-        Candidate { plan, exports, inputs: draft.inputs, price, reason }
+        let draft = Draft::routine(survey.graph, node).because(reason.to_owned());
+        Candidate::whole(survey, draft, vec![node], reason)
+    }
+
+    /// The loop of a scan, which writes all of its results that are needed.
+    pub fn of_loop(survey: &Survey<'_>, scan: NodeId) -> Candidate {
+        let ports = survey.users(scan);
+        let draft = looping::draft(survey.graph, scan, ports, survey.options);
+        Candidate::whole(survey, draft, ports.to_vec(), "a loop")
+    }
+
+    /// A candidate that is one kernel in any case, and writes all of `outputs`.
+    fn whole(
+        survey: &Survey<'_>,
+        draft: Draft,
+        outputs: Vec<NodeId>,
+        reason: &'static str,
+    ) -> Candidate {
+        let place = |node: NodeId| (node, IndexMap::identity(&survey.graph.type_of(node).shape));
+        let exports = outputs.into_iter().map(place).collect();
+        let (price, inputs) = (price(survey, &draft), draft.inputs.clone());
+        Candidate { making: Making::Whole(Box::new(draft)), exports, inputs, price, reason }
+    }
+
+    /// Number of nodes that it computes.
+    pub fn size(&self) -> usize {
+        match &self.making {
+            Making::Plan(plan) => plan.inside.len(),
+            Making::Whole(draft) => draft.nodes.len(),
+        }
     }
 
     /// The kernel that writes `outputs`, which are among the exports.
     pub fn draft(&self, survey: &Survey<'_>, outputs: Vec<NodeId>) -> Draft {
-        if let Frame::Routine(node) = self.plan.frame {
-            return Draft::routine(survey.graph, node).because(self.reason.to_owned());
-        }
-        let reads = |node: NodeId| !self.plan.inside.contains(&node);
-        let mut inliner = self.plan.inliner(survey, &reads);
+        let plan = match &self.making {
+            Making::Plan(plan) => plan,
+            Making::Whole(draft) => return Draft::clone(draft),
+        };
+        let reads = |node: NodeId| !plan.inside.contains(&node);
+        let mut inliner = plan.inliner(survey, &reads);
         for &node in &outputs {
             inliner.store(node, &self.exports[&node]);
         }
-        self.plan.draft(survey, inliner.finish(), outputs).because(self.reason.to_owned())
+        plan.draft(survey, inliner.finish(), outputs).because(self.reason.to_owned())
     }
 }
 

@@ -185,9 +185,13 @@ impl<'a> Inliner<'a> {
             return Some(self.moved(*first, &movement, map));
         }
         Some(match &node.op {
-            Op::Slot(_) | Op::Contract(_) | Op::Scatter(_) | Op::Cumulate(_) | Op::ArgSort(_) => {
-                return None;
-            }
+            Op::Slot(_)
+            | Op::Contract(_)
+            | Op::Scatter(_)
+            | Op::Cumulate(_)
+            | Op::ArgSort(_)
+            | Op::Scan(_)
+            | Op::Port(_) => return None,
             Op::Constant(constant) => self.push(InstructionKind::Constant(constant.value), dtype),
             Op::Iota(iota) => {
                 let index = map.indices()[iota.axis].clone();

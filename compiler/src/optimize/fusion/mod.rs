@@ -6,6 +6,7 @@ mod cover;
 mod downstream;
 mod draft;
 mod inline;
+mod looping;
 mod product;
 mod propose;
 mod survey;
@@ -13,7 +14,7 @@ mod survey;
 mod tests;
 mod upstream;
 
-use crate::graph::Graph;
+use crate::graph::{Graph, NodeId};
 use crate::kernel::KernelGraph;
 use crate::op::Op;
 use crate::optimize::OptimizeOptions;
@@ -23,7 +24,7 @@ use survey::Survey;
 /// Covers a graph with kernels: with [`OptimizeOptions::fusion`] by the cheapest cover found, else
 /// with a kernel for each node.
 pub fn fuse(graph: &Graph, options: &OptimizeOptions) -> KernelGraph {
-    let survey = Survey::new(graph);
+    let survey = Survey::new(graph, options);
     let mut drafts = if options.fusion {
         cover::choose(&survey, &propose::propose(&survey))
     } else {
@@ -38,9 +39,18 @@ pub fn fuse(graph: &Graph, options: &OptimizeOptions) -> KernelGraph {
 /// A kernel for each node but slots and constants.
 fn separate(survey: &Survey<'_>) -> Vec<Draft> {
     let graph = survey.graph;
-    let is_slot = |id| matches!(graph.node(id).op, Op::Slot(_));
-    let inline = |id| matches!(graph.node(id).op, Op::Constant(_)) && !survey.is_read(id);
-    let nodes = survey.needed().filter(|id| !is_slot(*id));
-    let nodes = nodes.filter(|id| !inline(*id) || survey.roots.contains(id));
-    nodes.map(|id| Draft::of_node(graph, id)).collect()
+    let nodes = survey.needed().filter(|&id| match graph.node(id).op {
+        Op::Slot(_) | Op::Port(_) | Op::Scan(_) => false,
+        Op::Constant(_) => survey.roots.contains(&id) || survey.is_read(id),
+        _ => true,
+    });
+    let drafts = nodes.map(|id| Draft::of_node(graph, id));
+    drafts.chain(loops(survey)).collect()
+}
+
+/// The kernels of the loops that are needed, with all results that are.
+fn loops<'a>(survey: &'a Survey<'_>) -> impl Iterator<Item = Draft> + 'a {
+    let is_loop = |id: &NodeId| matches!(survey.graph.node(*id).op, Op::Scan(_));
+    let scans = survey.needed().filter(is_loop);
+    scans.map(|scan| looping::draft(survey.graph, scan, survey.users(scan), survey.options))
 }

@@ -32,6 +32,7 @@ pub(super) fn propose(survey: &Survey<'_>) -> Proposal {
     let mut proposer = Proposer {
         survey,
         known: FxHashSet::default(),
+        loops: BTreeSet::new(),
         candidates: Vec::new(),
         demanded: BTreeSet::new(),
         queue: VecDeque::new(),
@@ -49,6 +50,7 @@ pub(super) fn propose(survey: &Survey<'_>) -> Proposal {
 struct Proposer<'a, 'g> {
     survey: &'a Survey<'g>,
     known: FxHashSet<PlanKey>,
+    loops: BTreeSet<NodeId>,
     candidates: Vec<Candidate>,
     demanded: BTreeSet<NodeId>,
     queue: VecDeque<NodeId>,
@@ -64,6 +66,7 @@ impl Proposer<'_, '_> {
                     let reason = "a routine of the runtime";
                     self.offer(Candidate::routine(self.survey, node, reason));
                 }
+                Op::Port(_) => self.looping(self.survey.graph.node(node).operands[0]),
                 _ => self.points(&[node]),
             }
         }
@@ -75,6 +78,13 @@ impl Proposer<'_, '_> {
             return;
         }
         self.offer(Candidate::new(self.survey, plan, targets, reason));
+    }
+
+    /// Adds the loop of a scan, once.
+    fn looping(&mut self, scan: NodeId) {
+        if self.loops.insert(scan) {
+            self.offer(Candidate::of_loop(self.survey, scan));
+        }
     }
 
     /// Adds a candidate, and demands what it reads.
@@ -267,7 +277,7 @@ impl Proposer<'_, '_> {
         for &id in &demanded {
             let node = graph.node(id);
             match &node.op {
-                Op::Contract(_) | Op::Slot(_) => {}
+                Op::Contract(_) | Op::Slot(_) | Op::Port(_) => {}
                 op if op.is_routine() => {}
                 op => match reduced_axes(op) {
                     Some(axes) => {
@@ -330,7 +340,7 @@ impl Proposer<'_, '_> {
     /// What the kernel reads that computes the most for this node.
     fn inputs_of(&self, node: NodeId) -> Option<BTreeSet<NodeId>> {
         let makers = self.candidates.iter().filter(|c| c.exports.contains_key(&node));
-        makers.max_by_key(|c| c.plan.inside.len()).map(|c| c.inputs.clone())
+        makers.max_by_key(|c| c.size()).map(|c| c.inputs.clone())
     }
 }
 

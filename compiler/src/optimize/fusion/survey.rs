@@ -8,12 +8,14 @@ use super::assemble::keeps_slot;
 use super::draft::reads_tensor;
 use crate::graph::{Graph, NodeId};
 use crate::op::{Emit, Op};
-use crate::optimize::cost;
+use crate::optimize::{OptimizeOptions, cost};
 
 /// Facts about the nodes that the roots of a graph need.
 pub(super) struct Survey<'g> {
     /// The graph.
     pub graph: &'g Graph,
+    /// What the optimizer may do.
+    pub options: &'g OptimizeOptions,
     /// Nodes whose tensors must be written, slots excepted.
     pub roots: BTreeSet<NodeId>,
     /// Slots that are results, or new values of other slots: they have to be copied.
@@ -25,7 +27,7 @@ pub(super) struct Survey<'g> {
 
 impl<'g> Survey<'g> {
     /// Looks at a graph.
-    pub fn new(graph: &'g Graph) -> Survey<'g> {
+    pub fn new(graph: &'g Graph, options: &'g OptimizeOptions) -> Survey<'g> {
         let updates = graph.updates.iter();
         let all: BTreeSet<NodeId> = updates
             .filter(|update| !keeps_slot(graph, update.slot, update.node))
@@ -59,7 +61,7 @@ impl<'g> Survey<'g> {
                 op => op.is_movement() && free[node.operands[0].index()],
             };
         }
-        Survey { graph, roots, copied, needed, users, free }
+        Survey { graph, options, roots, copied, needed, users, free }
     }
 
     /// Nodes that the roots depend on, and themselves, operands first.

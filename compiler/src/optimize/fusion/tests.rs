@@ -91,7 +91,8 @@ fn how_long_it_takes() {
             let (optimized, report) = optimize(&graph, &OptimizeOptions::default());
             let optimized_at = run_time() - start;
             let start = run_time();
-            let survey = Survey::new(&optimized);
+            let default = OptimizeOptions::default();
+            let survey = Survey::new(&optimized, &default);
             let proposal = propose::propose(&survey);
             let proposed = run_time() - start;
             let drafts = cover::choose(&survey, &proposal);

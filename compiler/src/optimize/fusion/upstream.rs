@@ -97,7 +97,7 @@ fn decide(
         let shared = || survey.leaves(node, inside);
         let op = &survey.graph.node(node).op;
         let joins = match op {
-            Op::Slot(_) | Op::Contract(_) => false,
+            Op::Slot(_) | Op::Contract(_) | Op::Scan(_) | Op::Port(_) => false,
             op if op.is_routine() => false,
             _ if survey.is_free(node) || op.is_movement() => true,
             _ if inside.len() >= MOST_NODES || (repeated && !growth.repeating) => false,

@@ -1,5 +1,6 @@
 //! Emitting loop instructions for the instructions of a body.
 
+use cygnet_runtime::program::{Home, Motion};
 use smallvec::SmallVec;
 
 use crate::kernel::loops::{
@@ -103,7 +104,10 @@ impl<'a> Emitter<'a> {
         }
         self.function.buffers.push(Buffer {
             dtype: self.memory.dtype(value),
-            place: Place::Arena(self.memory.offset(value)),
+            place: match self.memory.home(value) {
+                Home { offset, motion: Motion::NONE } => Place::Arena(offset),
+                Home { offset, motion } => Place::Moving(offset, motion),
+            },
             length: self.memory.elements(value),
             name: format!("v{}", value.0),
         });

@@ -3,9 +3,10 @@
 mod support;
 
 use cygnet_compiler::array::Array;
+use cygnet_compiler::differentiate::gradient;
 use cygnet_compiler::evaluate::Evaluator;
 use cygnet_compiler::graph::{Emit, Graph, NodeId, Output, ScanBuilder, SlotRole};
-use cygnet_compiler::op::{Iota, Random, RandomKind};
+use cygnet_compiler::op::{Iota, Op, Random, RandomKind};
 use cygnet_compiler::types::{DType, Shape, TensorType};
 use support::{check, declare, element};
 
@@ -89,6 +90,179 @@ fn a_loop_computes_what_its_steps_do() {
             assert_eq!(values[a.index()], values[b.index()]);
         }
     }
+}
+
+/// A loss that depends on all states and on the last one in particular.
+fn loss(graph: &mut Graph, [states, last]: [NodeId; 2]) -> NodeId {
+    let squares = graph.mul(states, states);
+    let all = graph.sum(squares, &[0, 1, 2]);
+    let end = graph.sum(last, &[0, 1]);
+    graph.add(all, end)
+}
+
+/// Gradients of every operand, by the loop and step by step.
+fn gradients(graph: &mut Graph, recurrence: &Recurrence, reverse: bool) -> [Vec<NodeId>; 2] {
+    let Recurrence { x, h, w, u, b } = *recurrence;
+    let scanned = recurrence.scanned(graph, reverse);
+    let unrolled = recurrence.unrolled(graph, reverse);
+    [scanned, unrolled].map(|results| {
+        let loss = loss(graph, results);
+        let found = gradient(graph, loss, &[x, h, w, u, b]).unwrap();
+        found.into_iter().map(|node| node.expect("the loss depends on it")).collect()
+    })
+}
+
+fn assert_close(a: &Array, b: &Array, tolerance: f64) {
+    assert_eq!(a.ty, b.ty);
+    let scale = b.values.iter().fold(1.0f64, |most, value| most.max(value.abs()));
+    for (x, y) in a.values.iter().zip(&b.values) {
+        assert!((x - y).abs() <= tolerance * scale, "{x} is not {y}");
+    }
+}
+
+#[test]
+fn the_gradient_of_a_loop_is_that_of_its_steps() {
+    for reverse in [false, true] {
+        let mut graph = Graph::new();
+        let recurrence = Recurrence::declare(&mut graph);
+        let [scanned, unrolled] = gradients(&mut graph, &recurrence, reverse);
+        graph.verify().unwrap();
+        let slots = support::values(&graph, 1);
+        let values = Evaluator::new(&slots).values(&graph);
+        for (a, b) in scanned.into_iter().zip(unrolled) {
+            assert_close(&values[a.index()], &values[b.index()], 1e-12);
+        }
+    }
+}
+
+#[test]
+fn gradients_of_weights_are_products_behind_the_loop() {
+    let mut graph = Graph::new();
+    let recurrence = Recurrence::declare(&mut graph);
+    let results = recurrence.scanned(&mut graph, false);
+    let loss = loss(&mut graph, results);
+    for node in gradient(&mut graph, loss, &[recurrence.w, recurrence.u]).unwrap() {
+        let Op::Contract(contract) = &graph.node(node.unwrap()).op else { panic!("{graph}") };
+        assert_eq!(contract.contracted.len(), 2, "over steps and samples");
+    }
+}
+
+/// The gradient of a sum of the gradient: the backward loop is differentiated.
+#[test]
+fn second_derivatives() {
+    let mut graph = Graph::new();
+    let recurrence = Recurrence::declare(&mut graph);
+    let gradients = gradients(&mut graph, &recurrence, false);
+    let second = gradients.map(|gradients| {
+        let square = graph.mul(gradients[3], gradients[3]);
+        let sum = graph.sum(square, &[0, 1]);
+        gradient(&mut graph, sum, &[recurrence.u, recurrence.x]).unwrap()
+    });
+    graph.verify().unwrap();
+    let slots = support::values(&graph, 1);
+    let values = Evaluator::new(&slots).values(&graph);
+    let [scanned, unrolled] = second;
+    for (a, b) in scanned.into_iter().zip(unrolled) {
+        assert_close(&values[a.unwrap().index()], &values[b.unwrap().index()], 1e-11);
+    }
+}
+
+#[test]
+fn native_gradients() {
+    for reverse in [false, true] {
+        let mut graph = Graph::new();
+        let recurrence = Recurrence::declare(&mut graph);
+        let [scanned, _] = gradients(&mut graph, &recurrence, reverse);
+        for (number, node) in scanned.into_iter().enumerate() {
+            output(&mut graph, &format!("gradient{number}"), node);
+        }
+        graph.prune();
+        check(&graph, 8);
+    }
+}
+
+/// Products with a capture of every step, and one that is scaled element by element.
+#[test]
+fn gradients_of_captures_of_all_kinds() {
+    let mut graph = Graph::new();
+    let memory = declare(&mut graph, "memory", &[2, 6, 4]);
+    let scale = declare(&mut graph, "scale", &[2, 4]);
+    let start = declare(&mut graph, "start", &[2, 4]);
+    let attend = |graph: &mut Graph, state: NodeId| {
+        let scores = graph.contract(memory, state, &[(0, 0)], &[(2, 1)]);
+        let weights = graph.apply("sigmoid", &[scores]);
+        let context = graph.contract(weights, memory, &[(0, 0)], &[(1, 1)]);
+        let scaled = graph.mul(state, scale);
+        let sum = graph.sub(context, scaled);
+        graph.apply("tanh", &[sum])
+    };
+    let mut scan = ScanBuilder::begin(&graph, 3, false);
+    let state = scan.carry(&mut graph, "state", start);
+    let next = attend(&mut graph, state);
+    let scanned = scan.finish(&mut graph, &[next], &[]).carries[0];
+    let unrolled = (0..3).fold(start, |state, _| attend(&mut graph, state));
+    let found = [scanned, unrolled].map(|last| {
+        let loss = graph.sum(last, &[0, 1]);
+        gradient(&mut graph, loss, &[memory, scale, start]).unwrap()
+    });
+    graph.verify().unwrap();
+    let slots = support::values(&graph, 2);
+    let values = Evaluator::new(&slots).values(&graph);
+    let [scanned, unrolled] = found;
+    for (a, b) in scanned.iter().zip(unrolled) {
+        assert_close(&values[a.unwrap().index()], &values[b.unwrap().index()], 1e-12);
+    }
+    for (number, node) in scanned.into_iter().enumerate() {
+        output(&mut graph, &format!("gradient{number}"), node.unwrap());
+    }
+    graph.prune();
+    check(&graph, 9);
+}
+
+#[test]
+fn gradients_of_loops_in_loops() {
+    let mut graph = Graph::new();
+    let rows = declare(&mut graph, "rows", &[3, 4, 2]);
+    let start = declare(&mut graph, "start", &[2]);
+    let mix = declare(&mut graph, "mix", &[2, 2]);
+    let cell = |graph: &mut Graph, state: NodeId, input: NodeId| {
+        let mixed = graph.contract(state, mix, &[], &[(0, 0)]);
+        let sum = graph.add(mixed, input);
+        graph.apply("tanh", &[sum])
+    };
+    let mut outer = ScanBuilder::begin(&graph, 3, false);
+    let carried = outer.carry(&mut graph, "outer", start);
+    let row = outer.element(&mut graph, "row", rows);
+    let mut inner = ScanBuilder::begin(&graph, 4, false);
+    let state = inner.carry(&mut graph, "inner", carried);
+    let input = inner.element(&mut graph, "cell", row);
+    let next = cell(&mut graph, state, input);
+    let inside = inner.finish(&mut graph, &[next], &[]);
+    let scanned = outer.finish(&mut graph, &inside.carries, &[]).carries[0];
+    let mut unrolled = start;
+    for row in 0..3 {
+        let row = element(&mut graph, rows, row);
+        for place in 0..4 {
+            let input = element(&mut graph, row, place);
+            unrolled = cell(&mut graph, unrolled, input);
+        }
+    }
+    let found = [scanned, unrolled].map(|last| {
+        let loss = graph.sum(last, &[0]);
+        gradient(&mut graph, loss, &[rows, start, mix]).unwrap()
+    });
+    graph.verify().unwrap();
+    let slots = support::values(&graph, 3);
+    let values = Evaluator::new(&slots).values(&graph);
+    let [scanned, unrolled] = found;
+    for (a, b) in scanned.iter().zip(unrolled) {
+        assert_close(&values[a.unwrap().index()], &values[b.unwrap().index()], 1e-12);
+    }
+    for (number, node) in scanned.into_iter().enumerate() {
+        output(&mut graph, &format!("gradient{number}"), node.unwrap());
+    }
+    graph.prune();
+    check(&graph, 10);
 }
 
 #[test]

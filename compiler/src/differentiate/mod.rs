@@ -5,6 +5,8 @@
 //! differentiated again, and forward and backward pass are optimized as one graph. (Griewank and
 //! Walther, "Evaluating Derivatives", 2008, chapter 3.)
 
+mod scan;
+mod sums;
 #[cfg(test)]
 mod tests;
 
@@ -138,62 +140,119 @@ impl<'a> Differentiator<'a> {
         loss: NodeId,
         variables: &[NodeId],
     ) -> Result<Vec<Option<NodeId>>, DifferentiationError> {
-        let varies = varying(graph, loss, variables);
-        let mut cotangents: Vec<Option<NodeId>> = vec![None; loss.index() + 1];
-        if varies[loss.index()] {
-            graph.set_origin(gradient_origin(graph, loss));
-            cotangents[loss.index()] = Some(graph.constant_like(loss, 1.0));
+        let varies = Varying::new(graph, loss, variables);
+        if !varies.of(loss) {
+            return Ok(vec![None; variables.len()]);
         }
-        for number in (0..=loss.0).rev() {
+        graph.set_origin(gradient_origin(graph, loss));
+        let one = graph.constant_like(loss, 1.0);
+        self.pull_back(graph, &[(loss, one)], variables, &varies)
+    }
+
+    /// The cotangents of variables, given those of some nodes (`seeds`: node and cotangent).
+    fn pull_back(
+        &self,
+        graph: &mut Graph,
+        seeds: &[(NodeId, NodeId)],
+        variables: &[NodeId],
+        varies: &Varying,
+    ) -> Result<Vec<Option<NodeId>>, DifferentiationError> {
+        let mut reverse = Reverse { cotangents: vec![None; varies.len()], loops: BTreeMap::new() };
+        for &(node, cotangent) in seeds {
+            reverse.add(graph, node, cotangent);
+        }
+        for number in (0..varies.len() as u32).rev() {
             let id = NodeId(number);
-            let Some(cotangent) = cotangents[id.index()] else { continue };
             let node = graph.node(id).clone();
+            let cotangent = reverse.cotangents[id.index()];
+            if let (Op::Port(port), Some(cotangent)) = (&node.op, cotangent) {
+                reverse.loops.entry(node.operands[0]).or_default().insert(port.index, cotangent);
+                continue;
+            }
+            let results = reverse.loops.remove(&id);
             let primitive = node.op.primitive();
             let wanted: SmallVec<[bool; 3]> = (node.operands.iter().enumerate())
-                .map(|(place, operand)| varies[operand.index()] && primitive.differentiable(place))
+                .map(|(place, operand)| varies.of(*operand) && primitive.differentiable(place))
                 .collect();
             if !wanted.contains(&true) {
                 continue;
             }
             graph.set_origin(gradient_origin(graph, id));
-            let at =
-                Application { operands: &node.operands, result: id, cotangent, wanted: &wanted };
-            let parts = self.operand_cotangents(graph, &node.op, &at).map_err(|reason| {
-                DifferentiationError::Operation { node: id, operation: primitive.name(), reason }
-            })?;
+            let parts = match (cotangent, results) {
+                (_, Some(results)) => self.reverse_scan(graph, id, &results, &wanted)?.into(),
+                (None, None) => continue,
+                (Some(cotangent), None) => {
+                    let operands = &node.operands;
+                    let at = Application { operands, result: id, cotangent, wanted: &wanted };
+                    self.operand_cotangents(graph, &node.op, &at).map_err(|reason| {
+                        let operation = primitive.name();
+                        DifferentiationError::Operation { node: id, operation, reason }
+                    })?
+                }
+            };
             for ((&operand, part), wanted) in node.operands.iter().zip(parts).zip(&wanted) {
-                let Some(part) = part.filter(|_| *wanted) else { continue };
-                cotangents[operand.index()] = Some(match cotangents[operand.index()] {
-                    None => part,
-                    Some(others) => {
-                        graph.set_origin(gradient_origin(graph, operand));
-                        graph.add(others, part)
-                    }
-                });
+                if let Some(part) = part.filter(|_| *wanted) {
+                    reverse.add(graph, operand, part);
+                }
             }
         }
-        let of = |variable: &NodeId| cotangents.get(variable.index()).copied().flatten();
+        let of = |variable: &NodeId| reverse.cotangents.get(variable.index()).copied().flatten();
         Ok(variables.iter().map(of).collect())
     }
 }
 
-/// For each node up to the loss, whether it depends differentiably on a variable.
-fn varying(graph: &Graph, loss: NodeId, variables: &[NodeId]) -> Vec<bool> {
-    let mut varies = vec![false; loss.index() + 1];
-    for &variable in variables {
-        if let Some(varies) = varies.get_mut(variable.index()) {
-            *varies = true;
-        }
-    }
-    for (id, node) in graph.iter().take(loss.index() + 1) {
-        let passes = |(place, operand): (usize, &NodeId)| {
-            varies[operand.index()] && node.op.primitive().differentiable(place)
+/// What is known of the cotangents on the way back.
+struct Reverse {
+    /// The sum of what has come to each node.
+    cotangents: Vec<Option<NodeId>>,
+    /// The cotangents of the results of loops, by number.
+    loops: BTreeMap<NodeId, BTreeMap<usize, NodeId>>,
+}
+
+impl Reverse {
+    /// Adds a part of a node's cotangent.
+    fn add(&mut self, graph: &mut Graph, node: NodeId, part: NodeId) {
+        let sum = match self.cotangents[node.index()] {
+            None => part,
+            Some(others) => {
+                graph.set_origin(gradient_origin(graph, node));
+                graph.add(others, part)
+            }
         };
-        if node.ty.dtype.is_float() && node.operands.iter().enumerate().any(passes) {
-            varies[id.index()] = true;
-        }
+        self.cotangents[node.index()] = Some(sum);
     }
-    varies
+}
+
+/// For each node up to some last one, whether it depends differentiably on a variable.
+struct Varying(Vec<bool>);
+
+impl Varying {
+    fn new(graph: &Graph, last: NodeId, variables: &[NodeId]) -> Varying {
+        let mut varies = vec![false; last.index() + 1];
+        for &variable in variables {
+            if let Some(varies) = varies.get_mut(variable.index()) {
+                *varies = true;
+            }
+        }
+        for (id, node) in graph.iter().take(last.index() + 1) {
+            let passes = |(place, operand): (usize, &NodeId)| {
+                varies[operand.index()] && node.op.primitive().differentiable(place)
+            };
+            if node.ty.dtype.is_float() && node.operands.iter().enumerate().any(passes) {
+                varies[id.index()] = true;
+            }
+        }
+        Varying(varies)
+    }
+
+    fn of(&self, node: NodeId) -> bool {
+        self.0.get(node.index()).copied().unwrap_or(false)
+    }
+
+    /// Number of nodes looked at.
+    fn len(&self) -> usize {
+        self.0.len()
+    }
 }
 
 /// The origin of nodes that compute the cotangent of `node`.

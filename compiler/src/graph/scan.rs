@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::{Graph, NodeId, Output, SlotRole};
+use super::{Graph, Node, NodeId, Output, SlotRole};
 use crate::op::{Emit, Op, Random, Scan};
 use crate::types::TensorType;
 
@@ -214,14 +214,16 @@ impl Names {
 }
 
 impl Graph {
-    /// A result of a scan.
+    /// A result of a scan: the node that is it already, or a new one.
     ///
     /// # Panics
     /// If the node is not a scan with so many results.
     pub fn port(&mut self, scan: NodeId, index: usize) -> NodeId {
         let Op::Scan(op) = &self.node(scan).op else { panic!("{scan} is not a scan") };
-        let port = op.port(index);
-        self.emit(port.into(), &[scan])
+        let port = Op::from(op.port(index));
+        let is_it = |(_, node): &(NodeId, &Node)| node.op == port && node.operands[..] == [scan];
+        let known = self.iter().skip(scan.index() + 1).find(is_it).map(|(id, _)| id);
+        known.unwrap_or_else(|| self.emit(port, &[scan]))
     }
 
     /// Replaces a scan by one with the same operands and at least the same results at the same

@@ -52,7 +52,7 @@ pub(super) fn kept_indices(shape: &[usize], axes: &[usize]) -> IndexMap {
 
 /// Whether a node reads an operand from memory, whatever kernel computes the node.
 pub(super) fn reads_tensor(op: &Op, operand: usize) -> bool {
-    op.is_routine() || (matches!(op, Op::Gather(_)) && operand == 0)
+    op.is_routine() || matches!(op, Op::Scan(_)) || (matches!(op, Op::Gather(_)) && operand == 0)
 }
 
 /// The node whose dense tensor is, element by element, that of `node` under another shape.

@@ -235,6 +235,18 @@ impl<'p> Evaluator<'p> {
     /// `state = value` inside a layer: the value that it has when the step ends.
     pub fn assign_state(&mut self, number: usize, given: &Given<'p>) -> Eval<Value<'p>> {
         let record = self.slots.record(number).clone();
+        if self.loops > 0 {
+            return Err(self.report(
+                Diagnostic::error(
+                    "state-in-scan",
+                    format!("the state `{}` cannot change in a `scan`", record.path),
+                )
+                .primary(given.span, "a new value in each step")
+                .secondary(record.span, "declared here")
+                .note("a state has one new value when the whole program has run")
+                .help("carry a `var` through the loop, and assign the state after it"),
+            ));
+        }
         let tensor = self.fit_tensor(&record.tensor(), &record.path, record.span, given)?;
         self.slots.update(number, tensor.node);
         Ok(Value::Tensor(tensor))

@@ -102,10 +102,7 @@ impl<'p> Evaluator<'p> {
             }
             ExprKind::Loop(the_loop) => match the_loop.kind {
                 LoopKind::For => self.for_loop(the_loop, scope),
-                LoopKind::Scan => {
-                    self.assigned_in_block(&the_loop.body, scope);
-                    Err(self.unsupported("`scan`", expr.span))
-                }
+                LoopKind::Scan => self.scan(the_loop, scope),
             },
             ExprKind::Placeholder => Err(self.report(
                 Diagnostic::error("stray-placeholder", "`_` stands for nothing here")

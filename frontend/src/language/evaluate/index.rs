@@ -139,7 +139,7 @@ impl<'p> Evaluator<'p> {
     }
 
     /// The place of the axis called `name`.
-    fn axis_place(
+    pub(super) fn axis_place(
         &mut self,
         tensor: &Tensor,
         name: &'p ast::Ident,

@@ -20,6 +20,7 @@ mod movement;
 mod number;
 mod operator;
 mod report;
+mod scan;
 mod shape;
 mod slots;
 mod statement;
@@ -128,6 +129,8 @@ pub struct Evaluator<'p> {
     /// How many expressions were evaluated.
     expressions: u32,
     yields: Vec<Vec<Value<'p>>>,
+    /// How many `scan`s are being evaluated, one inside another.
+    loops: usize,
     /// What a capture is called: the name that a `let` binds it to.
     capture_name: Option<&'p str>,
     /// The scopes of `let`s at the top of modules; `None` while one is being evaluated.
@@ -162,6 +165,7 @@ impl<'p> Evaluator<'p> {
             depth: 0,
             expressions: 0,
             yields: Vec::new(),
+            loops: 0,
             capture_name: None,
             globals: HashMap::new(),
             origin: None,

@@ -21,7 +21,7 @@ fn checked(text: &str) -> (Package, Checked) {
 }
 
 /// What is reported about a program, as text.
-fn report(text: &str) -> String {
+pub fn report(text: &str) -> String {
     let (package, checked) = checked(text);
     render(&checked.diagnostics, package.sources())
 }
@@ -160,7 +160,7 @@ model c(x: f32[n, 1, 2]) = x |> conv_transpose1d(4, padding: 4)";
     optimizer_of_another_shape: "optimizer sums(lr: float = 0.1) { value = lr * sum(grad) + value[0] }";
     unsupported: "model m(x: f32[n, t]) {
     var h = zeros[n]
-    let ys = scan x_t in x along t {
+    let ys = scan x_t in x along t until all(h > 3) {
         h = h + x_t
         yield h
     }

@@ -14,6 +14,7 @@ mod networks;
 mod normalization;
 mod recipes;
 mod reference;
+mod scan;
 mod semantics;
 mod syntax;
 mod syntax_errors;

@@ -12,9 +12,12 @@ pub mod fusion;
 #[cfg(test)]
 mod samples;
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::graph::Graph;
+use crate::op::Op;
 use algebra::AlgebraReport;
 
 /// What the optimizer may change about results.
@@ -62,13 +65,25 @@ pub struct OptimizeReport {
     pub algebra: AlgebraReport,
 }
 
+/// Optimizes the bodies of loops, each on its own. The graph around sees a loop as one operation.
+fn optimize_bodies(graph: &mut Graph, options: &OptimizeOptions) {
+    for node in &mut graph.nodes {
+        if let Op::Scan(scan) = &mut node.op {
+            scan.body = Arc::new(optimize(&scan.body, options).0);
+        }
+    }
+}
+
 /// Level one: a graph that computes the same in less time, and what was done to it. Slots,
 /// outputs, updates and guards keep their order.
 pub fn optimize(graph: &Graph, options: &OptimizeOptions) -> (Graph, OptimizeReport) {
+    let mut needed = graph.clone();
+    needed.prune();
+    optimize_bodies(&mut needed, options);
     let (result, algebra) = if options.algebra {
-        algebra::simplify(graph, options.math)
+        algebra::simplify(&needed, options.math)
     } else {
-        (graph.clone(), AlgebraReport::default())
+        (needed, AlgebraReport::default())
     };
     let result = expand::expand(result);
     let report = OptimizeReport {

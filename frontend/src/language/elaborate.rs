@@ -112,8 +112,6 @@ impl<'p> Evaluator<'p> {
         let value_of = |name: &str| {
             scalars.iter().find(|(known, _)| known == name).and_then(|(_, value)| *value)
         };
-        // What loops were built from is left over.
-        graph.prune();
         let scalars = self.slots.scalars.iter().map(|(name, slot)| GraphScalar {
             name: name.clone(),
             slot: *slot,

@@ -1,0 +1,132 @@
+//! `scan` in the language: what it carries and yields, and what it refuses.
+
+use cygnet::language::program::Mode;
+use insta::assert_snapshot;
+
+use crate::elaborate::{model, outputs};
+
+fn values(text: &str) -> Vec<(String, Vec<f64>)> {
+    let model = model(text, &[], Mode::Inference);
+    let round = |x: &f64| (x * 1000.0).round() / 100.0;
+    let results = outputs(&model.program, &[]).into_iter();
+    results.map(|r| (r.ty.to_string(), r.values.iter().map(round).collect())).collect()
+}
+
+#[test]
+fn sums_along_an_axis() {
+    // x is 0 1 2 / 3 4 5 in tenths.
+    let results = values(
+        "
+model m(x: f32[n: 2, t: 3]) {
+    var total = zeros[n]
+    let sums = scan x_t in x along t {
+        total = total + x_t
+        yield total
+    }
+    (sums, total)
+}",
+    );
+    assert_eq!(results[0], ("f32[2, 3]".to_owned(), vec![0.0, 1.0, 3.0, 3.0, 7.0, 12.0]));
+    assert_eq!(results[1], ("f32[2]".to_owned(), vec![3.0, 12.0]));
+}
+
+#[test]
+fn several_sequences_and_a_counter() {
+    let results = values(
+        "
+model m(x: f32[t: 3, n: 2], y: f32[n: 2, t: 3]) {
+    var last = 0.0
+    let (products, places) = scan i, x_t in x, y_t in y along t {
+        last = mean(x_t)
+        yield (x_t * y_t, f32(i) / 10)
+    }
+    (products, places, last)
+}",
+    );
+    assert_eq!(results[0].0, "f32[3, 2]");
+    // In hundredths of x y, shown in tenths.
+    assert_eq!(results[0].1, [0.0, 0.3, 0.2, 1.2, 0.8, 2.5]);
+    assert_eq!(results[1], ("f32[3]".to_owned(), vec![0.0, 1.0, 2.0]));
+    assert_eq!(results[2], ("f32[]".to_owned(), vec![4.5]));
+}
+
+#[test]
+fn a_range_and_a_loop_inside() {
+    let results = values(
+        "
+model m(x: f32[n: 2, t: 3]) {
+    var power = ones[n, t]
+    scan i in 0..3 {
+        var row = zeros[n]
+        scan x_t in x along t { row = row + x_t }
+        power = power * row
+    }
+    power
+}",
+    );
+    assert_eq!(results[0].0, "f32[2, 3]");
+    assert_eq!(results[0].1, [0.27, 0.27, 0.27, 17.28, 17.28, 17.28]);
+}
+
+#[test]
+fn parameters_belong_to_one_instance() {
+    let text = "
+model m(x: f32[n: 2, t: 3, d: 2]) {
+    var h = zeros[n, d]
+    scan x_t in x along t {
+        h = tanh((x_t |> input: linear(d)) + (h |> state: linear(d, bias: false)))
+        yield h
+    }
+}";
+    let model = model(text, &[], Mode::Inference);
+    let paths: Vec<&str> = model.program.parameters.iter().map(|p| p.path.as_str()).collect();
+    assert_eq!(paths, ["input.weight", "input.bias", "state.weight"]);
+    assert_eq!(outputs(&model.program, &[])[0].ty.to_string(), "f32[2, 3, 2]");
+}
+
+#[test]
+fn mistakes() {
+    let found = [
+        "model m(x: f32[n, t]) {
+    var h = zeros[n]
+    scan x_t in x along t { h = x }
+    h
+}",
+        "model m(x: f32[n, t]) {
+    var h = zeros[n]
+    scan x_t in x along t { h = h > x_t }
+    h
+}",
+        "model m(x: f32[n, t]) = scan x_t in x { yield x_t }",
+        "model m(x: f32[n, t]) = scan x_t in x along s { yield x_t }",
+        "model m(x: f32[n, 3], y: f32[n, 4]) {
+    let a = x as [n, t] -> [n, t]
+    let b = y as [n, t] -> [n, t]
+    scan x_t in a, y_t in b along t { yield x_t + y_t }
+}",
+        "model m(x: f32[n, t]) = scan x_t in x along t {
+    yield x_t
+    yield x_t
+}",
+        "layer counted(x: f32[n]) {
+    state count: f32[] = zeros
+    count = count + 1
+    x
+}
+model m(x: f32[n, t]) = scan x_t in x along t { yield x_t |> counted }",
+        "model m(x: f32[n, t]) {
+    var h = \"text\"
+    scan x_t in x along t { h = x_t }
+    h
+}",
+        "model m(x: f32[n]) {
+    var y = x
+    scan a in 0..2 { scan b in 0..2 { scan c in 0..2 { scan d in 0..2 { scan e in 0..2 {
+        y = y + f32(a + b + c + d + e)
+    } } } } }
+    y
+}",
+    ]
+    .map(|text| crate::check::report(text));
+    assert_snapshot!(found.join("\n"));
+}

@@ -78,6 +78,21 @@ train t() {
     yield_without_loop: "fn f(x) {\n    yield x\n    x\n}";
     input_after_static: "layer f(n: int, x: f32[d]) = x * n";
     shadowing: "fn relu(x) = max(x, 0)";
+    index_type: "model m(x: f32[n, v], y: f32[n]) = x[v: y]";
+    index_by_a_condition: "model m(x: f32[n, v]) = x[n: x > 0]";
+    slice_step: "model m(x: f32[n, 4]) = x[.., 0.. by 0]";
+    step_in_a_loop: "model m(x: f32[n, 4]) {
+    var y = x
+    for i in 0..4 by 2 { y = y + x[.., i] }
+    y
+}";
+    scatter_without_updates: "model m(x: f32[n, d], i: i32[t]) = scatter(x, i, 4)";
+    topk_of_too_many: "model m(x: f32[n, 4]) = topk(x, 5)";
+    sort_along_two_axes: "model m(x: f32[n, t]) = sort(x, along: [n, t])";
+    reverse_without_axis: "model m(x: f32[n, t]) = reverse(x)";
+    split_that_does_not_fit: "model m(x: f32[n, 4]) = split(x, [1, 2], along: 1)[0]";
+    stack_of_other_shapes: "model m(x: f32[n, t], y: f32[n]) = stack(x, y)";
+    negative_padding: "model m(x: f32[n, t]) = pad(x, -1, 0, along: t)";
     axes_with_other_names: "model m(x: f32[n, d], y: f32[n, e]) = x + y";
     equal_sizes_with_other_names: "model m(x: f32[n, 4]) {
     let a = x as [n, d]

@@ -1,5 +1,7 @@
 //! Capability tests: what a user can do with Cygnet, one module per capability.
 
+mod arrangement;
+mod attention;
 mod check;
 mod convolution;
 mod data;

@@ -8,7 +8,7 @@ use crate::elaborate::{model, outputs, recipe};
 
 /// The type and values of a model `m` with the parameters `signature`; see
 /// [`slots`](crate::elaborate::slots) for what inputs are.
-fn value(signature: &str, body: &str) -> (String, Vec<f64>) {
+pub fn value(signature: &str, body: &str) -> (String, Vec<f64>) {
     value_in(signature, body, Mode::Inference)
 }
 

@@ -23,6 +23,9 @@ EXPECTED = {
     "cnn": ("train", [2.352329, 2.199260, 1.975328]),
     "conv_autoencoder": ("train", [0.086206, 0.086185, 0.086163]),
     "mlp_b1": ("infer", [0.059205]),
+    "bert_mini_finetune": ("train", [0.674987, 0.658312, 0.642515]),
+    "bert_base_s128_b1": ("infer", [0.798585]),
+    "ln_gelu": ("infer", [0.789513]),
 }
 LIMIT = 1e-5
 

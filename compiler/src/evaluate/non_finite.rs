@@ -3,6 +3,7 @@
 use crate::array::Array;
 use crate::graph::{Graph, NodeId};
 use crate::op::Op;
+use crate::op::indexing::first_outside;
 
 /// The operation where the first non-finite value of the graph's results arose; `values` are
 /// those of all nodes. `None` if guards, outputs and updates are all finite.
@@ -31,6 +32,15 @@ pub fn first_non_finite(graph: &Graph, values: &[Array]) -> Option<NodeId> {
             None => return Some(current),
         }
     }
+}
+
+/// The index because of which a gathering or scattering gives NaN, and the extent of the axis that
+/// it lies outside of; `values` are those of all nodes.
+pub fn index_outside(graph: &Graph, values: &[Array], node: NodeId) -> Option<(i64, usize)> {
+    let node = graph.node(node);
+    let operands: Vec<&Array> =
+        node.operands.iter().map(|operand| &values[operand.index()]).collect();
+    first_outside(&node.op, &operands)
 }
 
 fn has_nan(array: &Array) -> bool {

@@ -1,6 +1,6 @@
 use super::*;
 use crate::graph::SlotRole;
-use crate::op::{ArgKind, ArgReduce, Conv, Emit, Fold, Iota, ReduceKind, Sliding, Window};
+use crate::op::{ArgKind, ArgReduce, Conv, Emit, Fold, Gather, Iota, ReduceKind, Sliding, Window};
 use crate::types::{DType, TensorType};
 
 fn array(dtype: DType, shape: &[usize], values: &[f64]) -> Array {
@@ -98,6 +98,30 @@ fn single_precision_overflows_where_f32_does() {
     assert!(evaluator.values(&graph)[y.index()].values[0].is_finite());
     let single = Evaluator { precision: Precision::Single, ..evaluator };
     assert!(single.values(&graph)[y.index()].values[0].is_infinite());
+}
+
+#[test]
+fn an_index_that_leads_nowhere_is_to_blame() {
+    let mut graph = Graph::new();
+    let types = [TensorType::new(DType::F32, &[5, 2]), TensorType::new(DType::I32, &[3])];
+    let [table, index] = types.map(|ty| {
+        let slot =
+            graph.declare_slot(if ty.rank() == 2 { "table" } else { "index" }, SlotRole::Input, ty);
+        graph.read_slot(slot)
+    });
+    let rows = graph.emit(Gather { batch: 0 }.into(), &[table, index]);
+    let square = graph.mul(rows, rows);
+    let loss = graph.sum(square, &[0, 1]);
+    graph.guards.push(loss);
+    let blame = |indices: &[f64]| {
+        let slots = [array(DType::F32, &[5, 2], &[1.0; 10]), array(DType::I32, &[3], indices)];
+        let values = Evaluator::new(&slots).values(&graph);
+        let node = first_non_finite(&graph, &values)?;
+        Some((node, index_outside(&graph, &values, node)))
+    };
+    assert_eq!(blame(&[0.0, 4.0, 2.0]), None);
+    assert_eq!(blame(&[0.0, 5.0, 9.0]), Some((rows, Some((5, 5)))));
+    assert_eq!(blame(&[0.0, 1.0, -1.0]), Some((rows, Some((-1, 5)))));
 }
 
 #[test]

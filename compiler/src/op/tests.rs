@@ -205,6 +205,50 @@ fn of_convolutions_and_windows() {
 }
 
 #[test]
+fn of_indexing_and_ordering() {
+    let x = &ty(DType::F32, &[2, 3]);
+    let index = &ty(DType::I32, &[2]);
+    let scatter = |batch| Scatter { kind: ScatterKind::Add, batch, extent: 4 };
+    let cumulate = |axis| Cumulate { kind: ReduceKind::Sum, axis, reverse: true, exclusive: true };
+    let errors = [
+        error(Gather { batch: 0 }, &[x]),
+        error(Gather { batch: 0 }, &[x, x]),
+        error(Gather { batch: 2 }, &[x, index]),
+        error(Gather { batch: 1 }, &[x, &ty(DType::I32, &[3])]),
+        error(Gather { batch: 1 }, &[&ty(DType::F32, &[2]), index]),
+        error(Gather { batch: 0 }, &[&ty(DType::F32, &[0, 3]), index]),
+        error(scatter(0), &[&ty(DType::I32, &[3]), x]),
+        error(scatter(0), &[index, &ty(DType::Bool, &[2, 3])]),
+        error(scatter(2), &[index, x]),
+        error(cumulate(2), &[x]),
+        error(cumulate(0), &[&ty(DType::U8, &[2])]),
+        error(ArgSort { descending: true, count: 4 }, &[x]),
+        error(ArgSort { descending: false, count: 0 }, &[&ty(DType::F32, &[])]),
+        error(ArgSort { descending: false, count: 1 }, &[&ty(DType::Bool, &[2])]),
+        error(Reverse { axes: axes(&[]) }, &[x]),
+        error(Reverse { axes: axes(&[2]) }, &[x]),
+    ];
+    assert_snapshot!(errors.join("\n"), @r"
+    gather{batch=0}: takes 2 operands, got 1
+    gather{batch=0}: indices are i32, not f32[2, 3]
+    gather{batch=2}: f32[2, 3] and i32[2] do not share 2 axes
+    gather{batch=1}: f32[2, 3] and i32[3] do not share 1 axes
+    gather{batch=1}: f32[2] has no axis 1 to be indexed
+    gather{batch=0}: no elements along axis 0 of f32[0, 3]
+    scatter_add{batch=0 extent=4}: f32[2, 3] has no slice for each index of i32[3]
+    scatter_add{batch=0 extent=4}: a scattering of bool; cast it first
+    scatter_add{batch=2 extent=4}: f32[2, 3] and i32[2] do not share 2 axes
+    cumulate_sum{axis=2 reverse exclusive}: axis 2 of f32[2, 3]
+    cumulate_sum{axis=0 reverse exclusive}: a cumulation of u8; cast it first
+    argsort{descending count=4}: the first 4 elements in order of f32[2, 3]
+    argsort{ascending count=0}: the first 0 elements in order of f32[]
+    argsort{ascending count=1}: an order of bool; cast it first
+    reverse{axes=[]}: [] are not axes of f32[2, 3] in order
+    reverse{axes=[2]}: [2] are not axes of f32[2, 3] in order
+    ");
+}
+
+#[test]
 fn of_leaves() {
     let x = &ty(DType::F32, &[]);
     let shape = Shape::from_slice(&[2]);

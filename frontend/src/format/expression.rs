@@ -47,15 +47,20 @@ impl<'a> Formatter<'a> {
                 let span_of = |element: &Expr| element.span;
                 formatter.delimited(["[", "]"], elements, expr.span, span_of, Self::expression)
             }),
-            ExprKind::Range { start, end } => self.with_spacing(Spacing::Tight, |formatter| {
-                let start = start.as_deref().map(|start| formatter.expression(start));
-                let end = end.as_deref().map(|end| formatter.expression(end));
-                Doc::concat([
-                    start.unwrap_or(Doc::empty()),
-                    Doc::Text(".."),
-                    end.unwrap_or(Doc::empty()),
-                ])
-            }),
+            ExprKind::Range { start, end, step } => {
+                self.with_spacing(Spacing::Tight, |formatter| {
+                    let start = start.as_deref().map(|start| formatter.expression(start));
+                    let end = end.as_deref().map(|end| formatter.expression(end));
+                    let step = step.as_deref().map(|step| formatter.expression(step));
+                    let step = step.map(|step| Doc::concat([Doc::Text(" by "), step]));
+                    Doc::concat([
+                        start.unwrap_or(Doc::empty()),
+                        Doc::Text(".."),
+                        end.unwrap_or(Doc::empty()),
+                        step.unwrap_or(Doc::empty()),
+                    ])
+                })
+            }
             ExprKind::Unary { operator, operand } => {
                 let symbol = match operator {
                     UnaryOperator::Negate => "-",

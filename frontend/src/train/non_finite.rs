@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use cygnet_compiler::array::Array;
-use cygnet_compiler::evaluate::{Evaluator, Precision, first_non_finite};
+use cygnet_compiler::evaluate::{Evaluator, Precision, first_non_finite, index_outside};
 use cygnet_compiler::graph::NodeId;
 use cygnet_runtime::program::Outcome;
 use cygnet_runtime::tensor::Tensor;
@@ -113,27 +113,40 @@ impl Trainer<'_> {
             step + 1
         );
         let diagnostic = Diagnostic::error("not-finite", message);
-        let diagnostic = match first_non_finite(graph, &values) {
+        let cause = first_non_finite(graph, &values);
+        let diagnostic = match cause {
             Some(node) => self.blame(diagnostic, node, &values),
             None => diagnostic.note(
                 "in the reference evaluator all values of this step are finite: native \
                  arithmetic overflows where exact arithmetic does not",
             ),
         };
-        diagnostic.help(
-            "lower the learning rate, clip gradients, or guard the operation; the last good \
-             weights are kept",
-        )
+        diagnostic.help(match cause.and_then(|node| index_outside(graph, &values, node)) {
+            Some(_) => {
+                "indices count from 0: make the indexed axis longer, or correct the data; the \
+                 last good weights are kept"
+            }
+            None => {
+                "lower the learning rate, clip gradients, or guard the operation; the last good \
+                 weights are kept"
+            }
+        })
     }
 
     fn blame(&self, diagnostic: Diagnostic, node: NodeId, values: &[Array]) -> Diagnostic {
         let graph = &self.program().graph;
+        let outside = index_outside(graph, values, node);
         let values = &values[node.index()].values;
         let value = values.iter().find(|value| !value.is_finite()).copied().unwrap_or(f64::NAN);
         let made = graph.node(node);
         let origin = &made.origin;
         let part = if origin.gradient { "the gradient of this" } else { "this" };
-        let text = format!("{part} gives {value}, as the first of all ({})", made.op);
+        let text = match outside {
+            Some((index, extent)) => {
+                format!("index {index} is out of range for an axis of {extent} ({})", made.op)
+            }
+            None => format!("{part} gives {value}, as the first of all ({})", made.op),
+        };
         let mut diagnostic = diagnostic;
         for (depth, span) in origin.spans.iter().enumerate() {
             diagnostic = match depth {

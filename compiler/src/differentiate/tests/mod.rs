@@ -3,6 +3,7 @@
 mod convolution;
 mod elementwise;
 mod graphs;
+mod indexing;
 mod rules;
 mod structure;
 

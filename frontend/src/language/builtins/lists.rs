@@ -53,9 +53,12 @@ pub(super) const ENTRIES: &[Entry] = &[
     },
     Entry {
         name: "reverse",
-        parameters: &[("list", Kind::Required)],
-        doc: "a list from its end to its start",
+        parameters: &[("x", Kind::Required), ("along", Kind::Optional)],
+        doc: "a list, or axes of a tensor, from the end to the start",
         run: |evaluator, call| {
+            if let Value::Tensor(_) = call.required(0)?.value {
+                return super::arrangement::reverse(evaluator, call);
+            }
             let list = list(evaluator, call, call.required(0)?)?;
             Ok(Value::List(list.into_iter().rev().collect()))
         },
@@ -76,9 +79,6 @@ fn list<'p>(
     match &given.value {
         Value::List(parts) => Ok(parts.to_vec()),
         Value::Unknown => Err(Stop),
-        Value::Tensor(_) if call.name == "reverse" => {
-            Err(evaluator.unsupported("`reverse` of a tensor", call.span))
-        }
         other => {
             let what = format!("the argument of `{}`", call.name);
             Err(evaluator.unfit(other, given.span, &what, "a list"))

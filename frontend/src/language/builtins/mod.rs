@@ -4,8 +4,11 @@
 //! type converts (`f32(x)`). What else there is stands in one table, [`ALL`]; the rest is written
 //! in the language (`frontend/std`).
 
+mod arrangement;
 mod creation;
+mod indexing;
 mod lists;
+mod ordering;
 mod reduction;
 mod tensors;
 mod training;
@@ -15,7 +18,8 @@ use cygnet_compiler::op::Elementwise;
 use cygnet_compiler::types::DType;
 
 use super::evaluate::{Arguments, Eval, Evaluator, Parameter, Signature, assign_arguments};
-use super::value::{Given, Value};
+use super::value::{Given, Tensor, Value};
+use crate::diagnostic::Diagnostic;
 use crate::source::Span;
 
 /// A function that the language defines.
@@ -74,6 +78,16 @@ impl<'p> Call<'p> {
         self.given.get(index)?.as_ref()
     }
 
+    /// The arguments of [`Kind::Rest`], or the elements of the one list that they are.
+    fn listed(&self) -> Vec<Given<'p>> {
+        match self.rest.as_slice() {
+            [Given { value: Value::List(list), span }] => {
+                list.iter().map(|value| Given { value: value.clone(), span: *span }).collect()
+            }
+            arguments => arguments.to_vec(),
+        }
+    }
+
     /// The argument number `index`, which is a required one.
     fn required(&self, index: usize) -> Eval<&Given<'p>> {
         match self.get(index) {
@@ -85,16 +99,18 @@ impl<'p> Call<'p> {
 
 /// All built-in functions that are neither elementwise nor conversions, by theme.
 pub fn all() -> impl Iterator<Item = &'static Entry> {
-    [
+    let themes = [
+        arrangement::ENTRIES,
         creation::ENTRIES,
+        indexing::ENTRIES,
         lists::ENTRIES,
+        ordering::ENTRIES,
         reduction::ENTRIES,
         tensors::ENTRIES,
         training::ENTRIES,
         windows::ENTRIES,
-    ]
-    .into_iter()
-    .flatten()
+    ];
+    themes.into_iter().flatten()
 }
 
 impl Builtin {
@@ -155,6 +171,44 @@ impl Builtin {
 }
 
 impl<'p> Evaluator<'p> {
+    /// The tensor that argument number `index` of a call is.
+    fn tensor_of(&mut self, call: &Call<'p>, index: usize) -> Eval<Tensor> {
+        let given = call.required(index)?;
+        let what = format!("an argument of `{}`", call.name);
+        self.expect_tensor(&given.value, given.span, &what)
+    }
+
+    /// The place of the axis that argument number `index` of a call names; of the last one if
+    /// there is no such argument.
+    fn single_axis(&mut self, call: &Call<'p>, tensor: &Tensor, index: usize) -> Eval<usize> {
+        let places = match call.get(index) {
+            Some(given) => self.axis_places(tensor, given)?,
+            None => tensor.axes.len().checked_sub(1).into_iter().collect(),
+        };
+        if let [place] = places[..] {
+            return Ok(place);
+        }
+        let (shown, count) = (self.show(tensor), places.len());
+        let span = call.get(index).map_or(call.span, |given| given.span);
+        Err(self.report(
+            Diagnostic::error("one-axis", format!("`{}` goes along one axis", call.name))
+                .primary(span, format!("{count} axes of {shown}"))
+                .help(format!("say which: `{}(x, along: -1)`", call.name)),
+        ))
+    }
+
+    /// Whether argument number `index` of a call is given and true.
+    fn flag(&mut self, call: &Call<'p>, index: usize) -> Eval<bool> {
+        match call.get(index) {
+            None => Ok(false),
+            Some(Given { value: Value::Bool(flag), .. }) => Ok(*flag),
+            Some(given) => {
+                let what = format!("an argument of `{}`", call.name);
+                Err(self.unfit(&given.value, given.span, &what, "`true` or `false`"))
+            }
+        }
+    }
+
     /// Calls a built-in function.
     pub fn call_builtin(&mut self, builtin: Builtin, arguments: Arguments<'p>) -> Eval<Value<'p>> {
         if let Some(span) = arguments.placeholder {

@@ -194,10 +194,7 @@ fn contracted_pairs<'p>(
 }
 
 fn concat<'p>(evaluator: &mut Evaluator<'p>, call: &Call<'p>) -> Eval<Value<'p>> {
-    let mut parts: Vec<Given<'p>> = call.rest.clone();
-    if let [Given { value: Value::List(list), span }] = parts.as_slice() {
-        parts = list.iter().map(|value| Given { value: value.clone(), span: *span }).collect();
-    }
+    let parts = call.listed();
     let along = call.required(0)?;
     let mut tensors = Vec::with_capacity(parts.len());
     for part in &parts {

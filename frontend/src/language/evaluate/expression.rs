@@ -71,7 +71,14 @@ impl<'p> Evaluator<'p> {
             ExprKind::List(parts) => {
                 self.values(parts.iter(), scope).map(|parts| Value::List(parts.into()))
             }
-            ExprKind::Range { start, end } => self.range(start.as_deref(), end.as_deref(), scope),
+            ExprKind::Range { start, end, step: None } => {
+                self.range(start.as_deref(), end.as_deref(), scope)
+            }
+            ExprKind::Range { step: Some(step), .. } => Err(self.report(
+                Diagnostic::error("range-step", "only the ranges of an index have a step")
+                    .primary(step.span, "a step")
+                    .help("an index takes every second element by `x[t: 0.. by 2]`"),
+            )),
             ExprKind::Unary { operator, operand } => {
                 let operand = self.given(operand, scope)?;
                 self.unary(*operator, operand)

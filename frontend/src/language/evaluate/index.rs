@@ -10,7 +10,7 @@ use super::{Eval, Evaluator, Stop};
 use crate::diagnostic::Diagnostic;
 use crate::language::scope::Scope;
 use crate::language::size::Size;
-use crate::language::value::{Axis, Given, Int, Tensor, Value};
+use crate::language::value::{Axis, AxisId, Given, Int, Tensor, Value};
 use crate::source::Span;
 use crate::syntax::ast::{self, AxisValue, Expr, ExprKind};
 
@@ -20,8 +20,16 @@ enum Pick {
     All,
     /// One element; the axis disappears.
     Element(Size),
-    /// Elements from the first up to the second.
-    Part(Size, Size),
+    /// Elements from the first up to the second, at this distance.
+    Part(Size, Size, usize),
+}
+
+/// What an index says about one axis.
+enum Entry {
+    /// Elements at places that are known when the program is compiled.
+    Fixed(Pick),
+    /// Elements at the places that a tensor holds.
+    Tensor(Tensor, Span),
 }
 
 impl<'p> Evaluator<'p> {
@@ -99,6 +107,7 @@ impl<'p> Evaluator<'p> {
         scope: &Rc<Scope<'p>>,
     ) -> Eval<Tensor> {
         let mut picks: Vec<Pick> = tensor.axes.iter().map(|_| Pick::All).collect();
+        let mut gathered: Vec<(AxisId, Tensor, Span)> = Vec::new();
         let mut taken: Vec<Option<Span>> = vec![None; picks.len()];
         let unnamed = shape.axes.iter().filter(|entry| entry.name.is_none()).count();
         let open = shape.axes.iter().any(|entry| matches!(entry.value, AxisValue::Ellipsis));
@@ -133,9 +142,19 @@ impl<'p> Evaluator<'p> {
                 ));
             }
             taken[place] = Some(entry.span);
-            picks[place] = self.pick(expr, &tensor.axes[place], scope)?;
+            match self.entry(expr, &tensor.axes[place], scope)? {
+                Entry::Fixed(pick) => picks[place] = pick,
+                Entry::Tensor(indices, span) => {
+                    gathered.push((tensor.axes[place].id, indices, span));
+                }
+            }
         }
-        Ok(self.take(tensor, &picks))
+        let mut result = self.take(tensor, &picks);
+        for (id, indices, span) in gathered {
+            let place = result.axes.iter().position(|axis| axis.id == id).ok_or(Stop)?;
+            result = self.gather(&result, place, &indices, (shape.span, span))?;
+        }
+        Ok(result)
     }
 
     /// The place of the axis called `name`.
@@ -165,16 +184,16 @@ impl<'p> Evaluator<'p> {
         })
     }
 
-    fn pick(&mut self, expr: &'p Expr, axis: &Axis, scope: &Rc<Scope<'p>>) -> Eval<Pick> {
-        let ExprKind::Range { start, end } = &expr.kind else {
+    fn entry(&mut self, expr: &'p Expr, axis: &Axis, scope: &Rc<Scope<'p>>) -> Eval<Entry> {
+        let ExprKind::Range { start, end, step } = &expr.kind else {
             let value = self.expr(expr, scope)?;
-            if let Value::Tensor(_) = value {
-                return Err(self.unsupported("an index that is a tensor", expr.span));
+            if let Value::Tensor(indices) = value {
+                return Ok(Entry::Tensor(indices, expr.span));
             }
             let index = self.expect_size(&value, expr.span, "an index")?;
             let index = Self::counted_from_end(&index, axis);
             self.check_bound(&index, &axis.size.subtract(&Size::constant(1)), axis, expr.span)?;
-            return Ok(Pick::Element(index));
+            return Ok(Entry::Fixed(Pick::Element(index)));
         };
         let start = match start {
             Some(start) => self.bound(start, axis, scope)?,
@@ -191,7 +210,24 @@ impl<'p> Evaluator<'p> {
                     .help("the end is the first element that is not taken"),
             ));
         }
-        Ok(Pick::Part(start, end))
+        let step = match step {
+            Some(step) => self.step(step, scope)?,
+            None => 1,
+        };
+        Ok(Entry::Fixed(Pick::Part(start, end, step)))
+    }
+
+    /// The distance between elements of a slice.
+    fn step(&mut self, expr: &'p Expr, scope: &Rc<Scope<'p>>) -> Eval<usize> {
+        let value = self.expr(expr, scope)?;
+        let step = self.expect_integer(&value, expr.span, "the step of a slice")?;
+        usize::try_from(step).ok().filter(|&step| step > 0).ok_or_else(|| {
+            self.report(
+                Diagnostic::error("slice-step", format!("a slice cannot have the step {step}"))
+                    .primary(expr.span, format!("this is {step}"))
+                    .help("a step is at least 1; `reverse(x, along: t)` turns an axis around"),
+            )
+        })
     }
 
     fn bound(&mut self, expr: &'p Expr, axis: &Axis, scope: &Rc<Scope<'p>>) -> Eval<Size> {
@@ -233,14 +269,20 @@ impl<'p> Evaluator<'p> {
             .map(|(axis, pick)| match pick {
                 Pick::All => (Size::constant(0), axis.size.clone()),
                 Pick::Element(index) => (index.clone(), index.add(&one)),
-                Pick::Part(start, end) => (start.clone(), end.clone()),
+                Pick::Part(start, end, _) => (start.clone(), end.clone()),
             })
             .collect();
         let mut axes = Vec::new();
         for ((axis, pick), (start, end)) in tensor.axes.iter().zip(picks).zip(&bounds) {
-            if !matches!(pick, Pick::Element(_)) {
-                axes.push(Axis { id: axis.id, size: end.subtract(start) });
-            }
+            let step = match pick {
+                Pick::Element(_) => continue,
+                Pick::All => 1,
+                Pick::Part(.., step) => *step as i64,
+            };
+            // The quotient by the step, rounded up.
+            let reach = end.subtract(start).add(&Size::constant(step - 1));
+            let size = reach.floor_divide(&Size::constant(step)).unwrap_or(reach);
+            axes.push(Axis { id: axis.id, size });
         }
         let numbers = |sizes: &mut dyn Iterator<Item = &Size>| -> Axes {
             sizes.map(|size| size.as_constant().unwrap_or(0).max(0) as usize).collect()
@@ -253,7 +295,11 @@ impl<'p> Evaluator<'p> {
             if whole {
                 return node;
             }
-            let step = start.iter().map(|_| 1).collect();
+            let step = picks.iter().map(|pick| match pick {
+                Pick::Part(.., step) => *step,
+                _ => 1,
+            });
+            let step = step.collect();
             let slice = graph.emit(Slice { start, stop, step }.into(), &[node]);
             graph.reshape(slice, &shape)
         });

@@ -24,8 +24,8 @@ impl<'p> Resolver<'p> {
             ExprKind::Paren(inner) | ExprKind::Unary { operand: inner, .. } => self.expr(inner),
             ExprKind::Tuple(parts) => parts.iter().for_each(|part| self.expr(&part.value)),
             ExprKind::List(parts) => parts.iter().for_each(|part| self.expr(part)),
-            ExprKind::Range { start, end } => {
-                start.iter().chain(end).for_each(|bound| self.expr(bound));
+            ExprKind::Range { start, end, step } => {
+                start.iter().chain(end).chain(step).for_each(|bound| self.expr(bound));
             }
             ExprKind::Binary { left, right, .. } => {
                 self.expr(left);

@@ -34,12 +34,14 @@ pub enum ExprKind {
     Tuple(Vec<Argument>),
     /// `[a, b]`.
     List(Vec<Expr>),
-    /// `start..end`; both sides may be missing inside an index.
+    /// `start..end by step`; inside an index all three may be missing.
     Range {
         /// The first element.
         start: Option<Box<Expr>>,
         /// The element behind the last.
         end: Option<Box<Expr>>,
+        /// The distance between elements, if not 1.
+        step: Option<Box<Expr>>,
     },
     /// `-x`, `not x`.
     Unary {

@@ -20,8 +20,8 @@ impl Expr {
             ExprKind::Paren(inner) | ExprKind::Unary { operand: inner, .. } => inner.each(visit),
             ExprKind::Tuple(parts) => parts.iter().for_each(|part| part.value.each(visit)),
             ExprKind::List(parts) => parts.iter().for_each(|part| part.each(visit)),
-            ExprKind::Range { start, end } => {
-                start.iter().chain(end).for_each(|bound| bound.each(visit));
+            ExprKind::Range { start, end, step } => {
+                start.iter().chain(end).chain(step).for_each(|bound| bound.each(visit));
             }
             ExprKind::Binary { left, right, .. } => {
                 left.each(visit);

@@ -140,9 +140,7 @@ impl Parser<'_> {
                 let is_range = matches!(left.kind, ExprKind::Range { .. });
                 if token.kind == TokenKind::DotDot && minimum <= Precedence::Range && !is_range {
                     parser.advance();
-                    let end = parser.range_end();
-                    let kind = ExprKind::Range { start: Some(Box::new(left)), end };
-                    left = parser.expression_of(kind, start);
+                    left = parser.range_from(Some(Box::new(left)), start);
                     continue;
                 }
                 let Some((operator, precedence)) = infix(token.kind) else { break };
@@ -204,11 +202,28 @@ impl Parser<'_> {
             }
             TokenKind::DotDot if minimum <= Precedence::Range => {
                 self.advance();
-                let end = self.range_end();
-                self.expression_of(ExprKind::Range { start: None, end }, start)
+                self.range_from(None, start)
             }
             _ => self.signed(),
         }
+    }
+
+    /// A range behind its `..`: `[end] ["by" step]`.
+    fn range_from(&mut self, from: Option<Box<Expr>>, start: Span) -> Expr {
+        let end = if self.at_step() { None } else { self.range_end() };
+        let step = self.at_step().then(|| {
+            self.advance();
+            Box::new(self.operation(Precedence::Sum))
+        });
+        self.expression_of(ExprKind::Range { start: from, end, step }, start)
+    }
+
+    /// Whether this is the word `by` before a step, not a name.
+    fn at_step(&self) -> bool {
+        let next = self.ahead(1);
+        self.at_word("by")
+            && !next.starts_line
+            && matches!(next.kind, TokenKind::Name | TokenKind::Int)
     }
 
     /// What follows `..`, if something does.

@@ -1,0 +1,155 @@
+//! Embeddings, positions, attention and transformers: values and gradients.
+
+use std::collections::BTreeMap;
+
+use cygnet::gradcheck::links::Methods;
+use cygnet::gradcheck::native::NativeCode;
+use cygnet::gradcheck::program::targets;
+use cygnet::gradcheck::{Options, Verdict, check};
+use cygnet::language::program::Mode;
+use cygnet_compiler::differentiate::Differentiator;
+
+use crate::elaborate::{assert_close, model, outputs, package};
+use crate::semantics::value;
+
+#[test]
+fn an_embedding_looks_rows_up() {
+    let text = "model m(x: i32[n: 2, t: 2]) = x |> word: embedding(3, 2)";
+    let m = model(text, &[], Mode::Inference);
+    let values = [("x", [2., 0., 1., 1.].as_slice()), ("word.weight", &[1., 2., 3., 4., 5., 6.])];
+    let found = outputs(&m.program, &values).remove(0);
+    assert_eq!(found.ty.to_string(), "f32[2, 2, 2]");
+    assert_eq!(found.values, [5., 6., 1., 2., 3., 4., 3., 4.]);
+    let padded = text.replace("(3, 2)", "(3, 2, padding: 0)");
+    let m = model(&padded, &[], Mode::Inference);
+    let found = outputs(&m.program, &values).remove(0);
+    assert_eq!(found.values, [5., 6., 0., 0., 3., 4., 3., 4.]);
+}
+
+#[test]
+fn positions_as_numbers() {
+    let (ty, found) = value("x: f32[1]", "10 * sinusoidal(3, 4) + 0 * sum(x)");
+    assert_eq!(ty, "f32[3, 4]");
+    for t in 0..3 {
+        for i in 0..4 {
+            let angle = t as f64 * 10_000_f64.powf(-f64::from(i / 2 * 2) / 4.0);
+            let wanted = if i % 2 == 0 { angle.sin() } else { angle.cos() };
+            assert!((found[t * 4 + i as usize] - 100.0 * wanted).abs() < 0.01, "{found:?}");
+        }
+    }
+}
+
+/// Turning keeps lengths, and the product of a query and a key depends on their distance alone.
+#[test]
+fn rotary_positions_are_relative() {
+    let body = "
+let q = rotary(x as [t, e] -> [1, t, 1, e])
+let k = rotary(y as [t, e] -> [1, t, 1, e])
+dot(q[0] as [t, 1, e] -> [t, e], k[0] as [s, 1, e] -> [s, e], over: e)";
+    let signature = "row: f32[e: 6], other: f32[e]";
+    let body =
+        format!("let x = row as [e] -> [t: 4, e]\nlet y = (other + 0.3) as [e] -> [t, e]\n{body}");
+    let (ty, found) = value(signature, &body);
+    assert_eq!(ty, "f32[4, 4]");
+    for t in 0..3 {
+        for s in 0..3 {
+            assert!((found[t * 4 + s] - found[(t + 1) * 4 + s + 1]).abs() < 0.02, "{found:?}");
+        }
+    }
+    assert!((found[0] - found[3]).abs() > 1.0, "{found:?}");
+}
+
+/// One head, computed by hand.
+#[test]
+fn attention_weighs_values_by_scores() {
+    let signature = "q: f32[n: 1, t: 2, h: 1, e: 2], k: f32[n, s: 2, h, e], v: f32[n, s, h, e]";
+    let slots = |body: &str| {
+        let text = format!("model m({signature}) = {body}");
+        let m = model(&text, &[], Mode::Inference);
+        let values = [
+            ("q", [1., 0., 0., 2.].as_slice()),
+            ("k", &[1., 1., -1., 1.]),
+            ("v", &[1., 2., 3., 4.]),
+        ];
+        outputs(&m.program, &values).remove(0).values
+    };
+    // Scores over sqrt(2): (1, -1) and (2, 2).
+    let first = 1.0 / (1.0 + (-2.0 / 2_f64.sqrt()).exp());
+    let mixed = |share: f64| [share + 3.0 * (1.0 - share), 2.0 * share + 4.0 * (1.0 - share)];
+    let [a, b] = mixed(first);
+    assert_close(&slots("attend(q, k, v)"), &[a, b, 2., 3.]);
+    assert_close(&slots("attend(q, k, v, causal: true)"), &[1., 2., 2., 3.]);
+    assert_close(
+        &slots("attend_masked(q, k, v, (arange[s] == 0) as [s] -> [n, s])"),
+        &[1., 2., 1., 2.],
+    );
+}
+
+#[test]
+fn blocks_have_the_names_of_pytorch() {
+    let text = "
+model m(x: f32[n: 1, t: 2, d: 4]) {
+    let y = x |> transformer_encoder(2, 1, hidden: 8, pre_norm: true)
+    x |> decoder: transformer_decoder_layer(y, 2, hidden: 8)
+}";
+    let paths: Vec<String> = model(text, &[], Mode::Inference)
+        .program
+        .parameters
+        .into_iter()
+        .map(|parameter| parameter.path)
+        .collect();
+    for path in [
+        "transformer_encoder.layers.0.self_attn.in_proj_weight",
+        "transformer_encoder.layers.0.self_attn.out_proj.bias",
+        "transformer_encoder.layers.0.linear2.weight",
+        "transformer_encoder.norm.weight",
+        "decoder.multihead_attn.in_proj_bias",
+        "decoder.norm3.bias",
+    ] {
+        assert!(paths.iter().any(|known| known == path), "{path} is not among {paths:?}");
+    }
+}
+
+const MODELS: &str = "
+model table(x: i32[n, t]) = x |> embedding(5, 3, padding: 1)
+model picked(x: f32[n, c], label: i32[n]) = x[c: label] * exp(x[c: label])
+model summed(x: f32[n, t, d], slot: i32[n, t]) = exp(scatter(x, slot, 4, over: t))
+model running(x: f32[n, t]) = cumsum(x, along: t) * cumprod(x, along: t, reverse: true)
+model ordered(x: f32[n, 5]) {
+    let (best, place) = topk(x, 3)
+    sort(x, along: 1) * x + sum(best * f32(place), over: -1)
+}
+model moved(x: f32[n, t, d]) {
+    roll(reverse(x, along: t), 1, along: d) * tril(x) + pad(x, 1, 1, along: t)[t: 0..-2]
+}
+model turned(x: f32[n, t, heads, e: 4]) = rotary(x)
+model encoder(x: f32[n, t, 4]) {
+    x |> transformer_encoder(2, 2, hidden: 3, p: 0.0, activation: gelu_tanh, causal: true)
+}
+model translator(x: f32[n, t, 4], memory: f32[n, s, 4]) {
+    x |> transformer_decoder_layer(memory, 2, hidden: 3, p: 0.0, activation: silu, pre_norm: true)
+}
+model padded(x: f32[n, t, 4], length: i32[n]) {
+    x |> masked_self_attention((arange[t] as [t] -> [n, t]) <= length, 2)
+}
+model losses(x: f32[n, 3], label: i32[n], y: f32[n, 3]) {
+    let a = cross_entropy(x, label, smoothing: 0.1) + cross_entropy(x, label, ignore: 0 - 2)
+    let b = huber(x, y) + hinge(x, y) + nll(x, label) + kl_divergence(x, sigmoid(y))
+    a + b + weighted_cross_entropy(x, label, sigmoid(y[0]))
+}
+";
+
+#[test]
+fn gradients_are_right() {
+    let package = package(MODELS);
+    let native = NativeCode::default();
+    let differentiator = Differentiator::default();
+    let methods = Methods { differentiator: &differentiator, executor: Some(&native) };
+    for target in targets(&package, None, &BTreeMap::new()).expect("models") {
+        match check(&target, &methods, Options { cases: 3, seed: 5 }, |_| {}) {
+            Ok(Verdict::Passed(summary)) => assert_eq!(summary.passed, 3, "{summary:?}"),
+            Ok(Verdict::Failed(failure)) => panic!("{}: {failure:?}", target.name()),
+            Err(error) => panic!("{}: {:?}", target.name(), error.diagnostics("it")),
+        }
+    }
+}

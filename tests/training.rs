@@ -226,6 +226,34 @@ fn trained_weights_are_loaded_under_other_names() {
     assert_eq!(trainer.session().get("body.bias").expect("a slot"), bias);
 }
 
+#[test]
+fn an_index_that_leads_nowhere_stops_training_and_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let words: Vec<i32> = (0..24).map(|i| if i == 13 { 512 } else { i % 5 }).collect();
+    let y: Vec<f32> = (0..8).map(|i| i as f32 / 8.0).collect();
+    let path = |name: &str| folder.path().join(name);
+    write_npy(&path("words.npy"), &Tensor::from_slice(&[8, 3], &words)).expect("written");
+    write_npy(&path("y.npy"), &Tensor::from_slice(&[8, 1], &y)).expect("written");
+    let text = "
+model bag(words: i32[n, 3]) -> f32[n, 1] {
+    mean((words + 1) |> word: embedding(500, 4), over: 1) |> out: linear(1)
+}
+train bag() {
+    data words: i32[n, 3], y: f32[n, 1] from npy(\"words.npy\", \"y.npy\")
+    minimize mse(bag(words), y) using sgd(lr: 0.1)
+    batch 4
+    epochs 2
+}";
+    let package = package(text);
+    let mut trainer = trainer(&package, folder.path(), options(&[], None));
+    let error = trainer.run(|_| {}).expect_err("a mistake");
+    let shown = render(&error.diagnostics(), package.sources());
+    assert!(shown.contains("index 513 is out of range for an axis of 500"), "{shown}");
+    assert!(shown.contains("mean((words + 1) |> word: embedding(500, 4), over: 1)"), "{shown}");
+    let weight = trainer.session().get("word.weight").expect("a slot");
+    assert!(weight.as_slice::<f32>().iter().all(|value| value.is_finite()));
+}
+
 fn refused(text: &str, folder: &Path, options: TrainOptions) -> String {
     let package = package(text);
     let error = Trainer::new(&package, None, folder, options).err().expect("a mistake");

@@ -93,7 +93,9 @@ fn elements_are_cumulated_along_any_axis() {
         inner: 1,
     };
     let values = words(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
-    let result = |cumulate| floats(run(Routine::Cumulate(cumulate), DType::F32, &[values.clone()]));
+    let result = |cumulate| {
+        floats(run(Routine::Cumulate(cumulate), DType::F32, std::slice::from_ref(&values)))
+    };
     assert_eq!(result(base), [1.0, 3.0, 6.0, 4.0, 9.0, 15.0]);
     assert_eq!(result(Cumulate { reverse: true, ..base }), [6.0, 5.0, 3.0, 15.0, 11.0, 6.0]);
     assert_eq!(result(Cumulate { exclusive: true, ..base }), [0.0, 1.0, 3.0, 0.0, 4.0, 9.0]);
@@ -128,7 +130,7 @@ fn orders_are_stable_and_nan_is_the_largest() {
     let values = words(&[2.0, f32::NAN, -1.0, 2.0, f32::INFINITY, -0.0, 0.0, f32::NAN]);
     let order = |descending, kept| {
         let sort = Sort { descending, rows: 1, length: 8, kept };
-        run(Routine::Sort(sort), DType::F32, &[values.clone()])
+        run(Routine::Sort(sort), DType::F32, std::slice::from_ref(&values))
     };
     assert_eq!(order(false, 8), [2, 5, 6, 0, 3, 4, 1, 7]);
     assert_eq!(order(true, 8), [1, 7, 4, 0, 3, 5, 6, 2]);

@@ -297,6 +297,65 @@ fn schedules_follow_their_formulas() {
     }
 }
 
+#[test]
+fn augmentation_moves_images() {
+    let text = "
+model m(x: f32[n, c, h, w]) {
+    param still: f32[] = ones
+    x * still |> random_crop(1)
+}
+train m() {
+    data x: f32[n, 1, 3, 3] from npy(\"x.npy\")
+    let crop = m(x)
+    minimize mean(crop) using sgd
+    report row = sum(crop[0, 0, 1, 1])
+    batch 1
+}";
+    let recipe = recipe(text, &[]);
+    let image: Vec<f64> = (1..=9).map(f64::from).collect();
+    let values: [(&str, &[f64]); 2] = [("x", &image), ("still", &[1.0])];
+    let seen = |program: &cygnet::language::program::Program, step: u64| {
+        let slots = slots(program, &values);
+        let mut evaluator = Evaluator::new(&slots);
+        evaluator.context.step = step;
+        let outputs = evaluator.run(&program.graph).outputs;
+        outputs[1].values[0] as i32
+    };
+    // Every place of the image comes to the middle.
+    let all: Vec<i32> = (0..200).map(|step| seen(&recipe.training, step)).collect();
+    for place in 1..=9 {
+        assert!(all.contains(&place), "{place}");
+    }
+    assert!((0..20).all(|step| seen(&recipe.evaluation, step) == 5));
+}
+
+#[test]
+fn augmentation_mirrors_images() {
+    let text = "
+model m(x: f32[n, c, h, w]) {
+    param still: f32[] = ones
+    x * still |> random_flip(0.25) |> noise(0.0)
+}
+train m() {
+    data x: f32[n, 1, 1, 2] from npy(\"x.npy\")
+    let y = m(x)
+    minimize mean(y) using sgd
+    report left = sum(y[0, 0, 0, 0])
+    batch 1
+}";
+    let recipe = recipe(text, &[]);
+    let values: [(&str, &[f64]); 2] = [("x", &[1.0, 2.0]), ("still", &[1.0])];
+    let left = |program: &cygnet::language::program::Program, step: u64| {
+        let slots = slots(program, &values);
+        let mut evaluator = Evaluator::new(&slots);
+        evaluator.context.step = step;
+        evaluator.run(&program.graph).outputs[1].values[0]
+    };
+    let mirrored = (0..400).filter(|&step| left(&recipe.training, step) == 2.0).count();
+    assert!((60..140).contains(&mirrored), "{mirrored}");
+    assert!((0..20).all(|step| left(&recipe.evaluation, step) == 1.0));
+}
+
 /// One snapshot for each recipe that cannot be compiled.
 macro_rules! refusals {
     ($($name:ident: $text:expr;)*) => {

@@ -495,3 +495,34 @@ train line() {
     rescaled.load(&weights).expect("loaded");
     assert!(loss_of(&rescaled.evaluate().expect("test samples")) < 1e-3);
 }
+
+#[test]
+fn a_text_is_learned_with_a_state_that_is_carried_along() {
+    let folder = tempfile::tempdir().expect("a folder");
+    // Which character follows `a` depends on the one before it, in the batch before.
+    let text: String = "badaca".repeat(100);
+    std::fs::write(folder.path().join("a.txt"), &text).expect("written");
+    let program = "
+train characters(size: dim = 16) {
+    data x: i32[n, 1], y: i32[n, 1] from text(\"a.txt\", window: 1, contiguous: true, test: 60)
+    state h: f32[n, size] = zeros
+    let seen = one_hot(x as [n, 1] -> [n], 4) |> enter: linear(size)
+    let next = tanh(seen + (h |> back: linear(size)))
+    h = stop_gradient(next)
+    let logits = next |> head: linear(4)
+    minimize cross_entropy(logits, y as [n, 1] -> [n]) using clip_norm(1.0) |> adam(lr: 0.01)
+    batch 4
+    epochs 12
+    report accuracy(logits, y as [n, 1] -> [n])
+}";
+    let package = package(program);
+    let mut trainer = trainer(&package, folder.path(), options(&[], None));
+    let summary = trainer.run(|_| {}).expect("trained");
+    let accuracy = summary.metrics.test.expect("test samples")["accuracy"].number();
+    assert!(accuracy > Some(0.8), "{accuracy:?}");
+    let weights = folder.path().join("weights.safetensors");
+    trainer.save(&weights).expect("saved");
+    let saved = Weights::read(&weights).expect("weights");
+    let classes = r#"{"x":["a","b","c","d"],"y":["a","b","c","d"]}"#;
+    assert_eq!(saved.metadata("classes"), Some(classes));
+}

@@ -207,6 +207,34 @@ pub enum Fault {
         /// The column.
         column: String,
     },
+    /// A text that is shorter than a window.
+    #[error("the text has {found} characters, and a window of {window} needs one more than that")]
+    ShortText {
+        /// Characters of the text.
+        found: usize,
+        /// Characters of a window.
+        window: usize,
+    },
+    /// A folder without folders for classes.
+    #[error("this folder holds no folder for a class")]
+    NoFolders,
+    /// A folder without images.
+    #[error("this folder holds no .png or .jpg file")]
+    NoImages,
+    /// An image without a mask, or a mask without an image.
+    #[error("there is no file `{name}` here, but there is one in the other folder")]
+    NoCounterpart {
+        /// The name without its extension.
+        name: String,
+    },
+    /// Images of several sizes, or too small ones.
+    #[error("the image is {found}, not {expected}")]
+    ImageSize {
+        /// Its width and height.
+        found: String,
+        /// The width and height wanted.
+        expected: String,
+    },
     /// Text where a number is needed.
     #[error("{text:?} is not a number")]
     NotANumber {
@@ -397,6 +425,14 @@ impl Fault {
                  missing: \"mean\" (use the column's mean)"
             }
             Fault::NoMean { .. } | Fault::Constant { .. } => "leave this column out with `skip`",
+            Fault::ShortText { .. } => "use a longer text, or a smaller `window`",
+            Fault::NoFolders => "put the images of each class into a folder of its own",
+            Fault::NoImages => "name a folder with images",
+            Fault::NoCounterpart { .. } => "give images and masks the same names",
+            Fault::ImageSize { .. } => {
+                "images must have one size: `size: 64` (in `images` and `folders`) resizes them, a \
+                 smaller `crop` (in `pairs`) cuts smaller squares"
+            }
             Fault::NoScale { .. } => "use the data source that the weights were trained with",
             Fault::NotANumber { target: false, .. } => {
                 "correct the cell, or leave the column out with `skip`"

@@ -38,6 +38,26 @@ impl HoldOut {
     /// # Errors
     /// If one side would be empty.
     pub(super) fn split(self, count: usize, seed: u64) -> Result<(Vec<u32>, Vec<u32>), DataError> {
+        let test = self.count(count)?;
+        let mut held_out = shuffle(seed, NO_EPOCH, count as u32);
+        let mut training = held_out.split_off(test);
+        training.sort_unstable();
+        held_out.sort_unstable();
+        Ok((training, held_out))
+    }
+
+    /// The positions of the samples for training and for testing, which are the last ones: for
+    /// samples that follow each other.
+    ///
+    /// # Errors
+    /// If one side would be empty.
+    pub(super) fn split_tail(self, count: usize) -> Result<(Vec<u32>, Vec<u32>), DataError> {
+        let first = (count - self.count(count)?) as u32;
+        Ok(((0..first).collect(), (first..count as u32).collect()))
+    }
+
+    /// How many of `count` samples are held out; some, but not all.
+    fn count(self, count: usize) -> Result<usize, DataError> {
         let test = match self {
             HoldOut::Fraction(part) => (count as f64 * part).round() as usize,
             HoldOut::Count(test) => test,
@@ -45,11 +65,7 @@ impl HoldOut {
         if test == 0 || test >= count {
             return Err(DataError::in_option("test", Fault::EmptySplit { count, test }));
         }
-        let mut held_out = shuffle(seed, NO_EPOCH, count as u32);
-        let mut training = held_out.split_off(test);
-        training.sort_unstable();
-        held_out.sort_unstable();
-        Ok((training, held_out))
+        Ok(test)
     }
 }
 

@@ -10,7 +10,7 @@ use super::raw::RawField;
 use super::request::{Contents, Request};
 use super::scale::{self, Scale};
 use super::source::{FieldSpec, Options, SourceSpec};
-use super::{conform, folder, idx, npy, synthetic, table};
+use super::{characters, cifar10, conform, folder, idx, images, npy, sentences, synthetic, table};
 
 /// The samples of a `data` clause.
 #[derive(Debug)]
@@ -32,9 +32,14 @@ impl Loaded {
     /// # Errors
     /// If one side would be empty.
     pub fn hold_out_for_validation(&mut self, share: f64) -> Result<(), DataError> {
-        let (rest, held_out) = HoldOut::Fraction(share)
-            .split(self.train.len(), VALIDATION_SEED)
-            .map_err(|error| DataError::in_option("validate", *error.fault))?;
+        let part = HoldOut::Fraction(share);
+        let count = self.train.len();
+        let divided = match self.contiguous {
+            true => part.split_tail(count),
+            false => part.split(count, VALIDATION_SEED),
+        };
+        let (rest, held_out) =
+            divided.map_err(|error| DataError::in_option("validate", *error.fault))?;
         let (train, validation) = self.train.divided(&rest, &held_out);
         (self.train, self.test) = (train, Some(validation));
         Ok(())
@@ -55,7 +60,7 @@ struct Source {
     open: fn(&Request<'_>) -> Result<Contents, DataError>,
 }
 
-const SOURCES: [Source; 4] = [
+const SOURCES: [Source; 11] = [
     Source { name: "idx", options: &["test", "seed"], open: open_idx },
     Source { name: "npy", options: &["test", "seed"], open: open_npy },
     Source {
@@ -63,6 +68,25 @@ const SOURCES: [Source; 4] = [
         options: &["target", "skip", "delimiter", "missing", "standardize", "test", "seed"],
         open: table::open,
     },
+    Source {
+        name: "text",
+        options: &["window", "contiguous", "test", "seed"],
+        open: characters::open,
+    },
+    Source {
+        name: "sentences",
+        options: &["by", "vocab", "length", "test", "seed"],
+        open: sentences::open,
+    },
+    Source {
+        name: "parallel",
+        options: &["vocab", "length", "test", "seed"],
+        open: sentences::open_parallel,
+    },
+    Source { name: "images", options: &["size", "test", "seed"], open: images::open_images },
+    Source { name: "folders", options: &["size", "test", "seed"], open: images::open_folders },
+    Source { name: "pairs", options: &["crop", "test", "seed"], open: images::open_pairs },
+    Source { name: "cifar10", options: &["test", "seed"], open: cifar10::open },
     Source {
         name: "uniform",
         options: &["count", "low", "high", "test", "seed"],
@@ -81,6 +105,15 @@ const SOURCES: [Source; 4] = [
 ///   target. Without `target` a single field takes all columns, several take the columns of their
 ///   names. Options `skip` (columns left out), `delimiter`, `missing` ("drop" or "mean") and
 ///   `standardize` (give the columns of numbers other than the target mean 0 and deviation 1).
+/// - `text("FILE", window: N)`: the first field takes windows of N characters, the second the
+///   characters behind each; `contiguous: true` keeps windows in the order of the text.
+/// - `sentences("FILE", ...)`: one sentence a line and one file a class; `by` ("word" or
+///   "character"), `vocab` (the most tokens) and `length`.
+/// - `parallel("FILE", "FILE")`: pairs of sentences, line by line; `vocab` and `length`.
+/// - `images("FOLDER")`, `folders("FOLDER")` (with a folder for each class): PNG and JPEG files;
+///   `size` cuts out the middle square and resizes it.
+/// - `pairs("FOLDER")`: `images` and `masks` in it; `crop` cuts both into squares.
+/// - `cifar10("FOLDER")` or `cifar10("FILE", ...)`: the binary version of the set.
 /// - `uniform(count: N, low: A, high: B)`: float fields with values drawn evenly between `A` and
 ///   `B`, which are 0 and 1 if not given.
 ///
@@ -120,7 +153,10 @@ pub fn load_scaled(
     }
     let (training, held_out) = match hold_out {
         Some(part) => {
-            let (training, held_out) = part.split(count, seed)?;
+            let (training, held_out) = match prepare.contiguous {
+                true => part.split_tail(count)?,
+                false => part.split(count, seed)?,
+            };
             (training, Some(held_out))
         }
         None => ((0..count as u32).collect(), None),

@@ -14,13 +14,17 @@ pub mod scale;
 pub mod source;
 pub mod weights;
 
+mod characters;
+mod cifar10;
 mod conform;
 mod csv;
 mod folder;
 mod hold_out;
+mod images;
 mod input;
 mod raw;
 mod request;
+mod sentences;
 mod synthetic;
 mod table;
 #[cfg(test)]

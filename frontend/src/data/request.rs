@@ -26,6 +26,12 @@ impl Request<'_> {
         self.spec.paths.iter().map(|path| self.base.join(path)).collect()
     }
 
+    /// The extent that a field with a name declares for an axis.
+    pub(super) fn declared_extent(&self, axis: usize) -> Option<usize> {
+        let mut fields = self.fields.iter().filter(|field| !field.is_ignored());
+        *fields.next()?.shape.get(axis)?
+    }
+
     /// The source got other paths or fields than it takes.
     pub(super) fn wrong_count(&self, expected: &'static str, found: String) -> DataError {
         DataError::new(Fault::WrongCount { kind: self.spec.kind.clone(), expected, found })

@@ -145,6 +145,15 @@ impl<'a> Options<'a> {
         })
     }
 
+    /// A whole number from 1.
+    pub(super) fn count(&self, name: &str) -> Result<Option<usize>, DataError> {
+        self.get(name, "a whole number from 1", |value| match value {
+            OptionValue::Int(value @ 1..) => usize::try_from(*value).ok(),
+            _ => None,
+        })
+    }
+
+    /// A seed.
     pub(super) fn seed(&self, name: &str) -> Result<Option<u64>, DataError> {
         self.get(name, "an integer from 0", |value| match value {
             OptionValue::Int(value) => u64::try_from(*value).ok(),

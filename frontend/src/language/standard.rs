@@ -5,6 +5,7 @@ pub const FILES: &[(&str, &str)] = &[
     ("activations.cyg", include_str!("../../std/activations.cyg")),
     ("attention.cyg", include_str!("../../std/attention.cyg")),
     ("convolution.cyg", include_str!("../../std/convolution.cyg")),
+    ("augmentation.cyg", include_str!("../../std/augmentation.cyg")),
     ("layers.cyg", include_str!("../../std/layers.cyg")),
     ("losses.cyg", include_str!("../../std/losses.cyg")),
     ("metrics.cyg", include_str!("../../std/metrics.cyg")),

@@ -218,8 +218,8 @@ impl Checkpoint {
         // State of what is frozen now is put aside; a parameter of no model is not.
         let unexpected = self.tensors.keys().filter(|name| {
             let parameter = name.split('/').next().unwrap_or_default();
-            !expected.contains_key(*name)
-                && !(name.contains('/') && expected.contains_key(parameter))
+            let put_aside = name.contains('/') && expected.contains_key(parameter);
+            !put_aside && !expected.contains_key(*name)
         });
         problems.extend(unexpected.map(|name| format!("`{name}` is not part of the model")));
         if problems.is_empty() {

@@ -11,8 +11,11 @@ use crate::data::source::{FieldSpec, SourceSpec};
 /// What was read so far, relative to one folder and with one part held out for validation.
 #[derive(Debug, Default)]
 pub struct Samples {
-    entries: Mutex<Vec<(SourceSpec, Vec<FieldSpec>, Arc<Loaded>)>>,
+    entries: Mutex<Vec<Entry>>,
 }
+
+/// A source, the fields that were asked for, and what it gave.
+type Entry = (SourceSpec, Vec<FieldSpec>, Arc<Loaded>);
 
 /// Reads the samples of a `data` clause, unless they are shared and were read before.
 pub fn load(

@@ -217,7 +217,7 @@ impl<'a> Trainer<'a> {
     /// If the file cannot be written.
     pub fn save(&self, path: &Path) -> Result<PathBuf, Error> {
         let (session, plan) = (self.current_session(), &self.recipe.plan);
-        save_weights(session, self.program(), plan, &self.data.scales, path)?;
+        save_weights(session, self.program(), plan, &self.data, path)?;
         Ok(path.to_owned())
     }
 
@@ -283,13 +283,13 @@ impl<'a> Trainer<'a> {
             }
             update_loss += self.tally.add(&self.steps.current().session, batch)?;
             self.progress.batches = number + 1;
-            if (number + 1) % accumulate == 0 {
+            if (number + 1).is_multiple_of(accumulate) {
                 let loss = std::mem::take(&mut update_loss) / accumulate as f64;
                 let step = (number + 1) / accumulate;
                 observe(&Event::Step { epoch: epoch + 1, step, loss });
             }
             let done = epoch * count + number + 1;
-            if self.options.checkpoint_every.is_some_and(|every| done % every == 0) {
+            if self.options.checkpoint_every.is_some_and(|every| done.is_multiple_of(every)) {
                 self.write_checkpoint()?;
             }
         }
@@ -356,7 +356,7 @@ impl<'a> Trainer<'a> {
     ) -> Result<(), Error> {
         let Batches { steps_per_epoch, accumulate, .. } = self.schedule;
         let step = epoch * steps_per_epoch + number / accumulate;
-        let complete = (number + 1) % accumulate == 0;
+        let complete = (number + 1).is_multiple_of(accumulate);
         let batch = epoch * self.schedule.batches_per_epoch() + number;
         let session = &mut self.steps.current_mut().session;
         batches::fill(session, &self.data.train, samples)?;

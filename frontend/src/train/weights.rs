@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use crate::data::load::Loaded;
 use crate::data::scale::Scale;
 use crate::data::weights::{Weights, write_weights};
 use crate::error::Error;
@@ -21,6 +22,10 @@ const MODELS: &str = "models";
 /// The key of the metadata with the static parameters of the recipe, as JSON.
 const SETTINGS: &str = "settings";
 
+/// The key of the metadata with what the numbers in the data's fields stand for, as JSON: names of
+/// classes, characters, words.
+const CLASSES: &str = "classes";
+
 /// The key of the metadata with the scales of the data's columns, as JSON.
 const SCALES: &str = "scales";
 
@@ -31,7 +36,7 @@ pub(super) fn is_counter(name: &str) -> bool {
 }
 
 /// Writes all parameters and buffers of a recipe's program as safetensors, all or nothing, with
-/// the scales of its data.
+/// the scales of its data and the names of their classes.
 ///
 /// # Errors
 /// If the file cannot be written; it is then as it was.
@@ -39,9 +44,12 @@ pub fn save_weights(
     session: &Session,
     program: &Program,
     plan: &RecipePlan,
-    scales: &[Scale],
+    data: &Loaded,
     path: &Path,
 ) -> Result<(), Error> {
+    let named = data.train.fields().iter();
+    let classes: BTreeMap<&str, &[String]> =
+        named.filter_map(|field| Some((field.name(), field.class_names()?))).collect();
     let mut tensors = Vec::new();
     for parameter in program.parameters.iter().filter(|parameter| parameter.saved()) {
         tensors.push((parameter.path.as_str(), session.get(&parameter.path)?));
@@ -51,7 +59,8 @@ pub fn save_weights(
         ("recipe".to_owned(), plan.name.clone()),
         (SETTINGS.to_owned(), json(&plan.statics)),
         (MODELS.to_owned(), json(&program.models)),
-        (SCALES.to_owned(), json(&scales)),
+        (SCALES.to_owned(), json(&data.scales)),
+        (CLASSES.to_owned(), json(&classes)),
     ]);
     write_weights(path, tensors.iter().map(|(name, tensor)| (*name, tensor)), &metadata)
         .map_err(Error::data)

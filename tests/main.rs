@@ -8,6 +8,7 @@ mod data;
 mod elaborate;
 mod entry_points;
 mod format;
+mod golden;
 mod gradcheck;
 mod inspect;
 mod language;

@@ -650,7 +650,8 @@ mod tests {
         let unknown = refusal(&source("ods", &[], &[]), &[x()], Path::new(""));
         assert_eq!(
             unknown.to_string(),
-            "there is no data source `ods`; there are idx, npy, csv, uniform"
+            "there is no data source `ods`; there are idx, npy, csv, text, sentences, parallel, \
+             images, folders, pairs, cifar10, uniform"
         );
     }
 }

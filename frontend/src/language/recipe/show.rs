@@ -10,7 +10,11 @@ impl<'p> Run<'_, 'p> {
     pub(super) fn show(&mut self, expr: &'p Expr) -> Eval<()> {
         let value = self.evaluator.expr(expr, &self.scope)?;
         let tensor = self.evaluator.expect_tensor(&value, expr.span, "what is shown")?;
-        let name = self.free_name(called(expr));
+        let base = match called(expr) {
+            "metric" => "shown",
+            name => name,
+        };
+        let name = self.free_name(base);
         self.outcome.shows.push((name, tensor));
         Ok(())
     }

@@ -15,6 +15,7 @@ mod language;
 mod metrics;
 mod networks;
 mod normalization;
+mod pretrained;
 mod recipes;
 mod reference;
 mod scan;

@@ -93,6 +93,17 @@ impl Size {
         }
     }
 
+    /// Dividend and divisor, if it is a quotient rounded down and nothing else.
+    fn as_floor(&self) -> Option<(&Size, &Size)> {
+        match self.terms.iter().next() {
+            Some((monomial, 1)) if self.terms.len() == 1 => match monomial.as_slice() {
+                [Symbol::Floor(dividend, divisor)] => Some((dividend, divisor)),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
     fn accumulate(&mut self, monomial: Monomial, coefficient: i64) {
         let sum = self.terms.get(&monomial).copied().unwrap_or(0).saturating_add(coefficient);
         if sum == 0 {
@@ -197,6 +208,13 @@ impl Size {
             let quotient = a.wrapping_div(b);
             let below = a.wrapping_rem(b) != 0 && (a < 0) != (b < 0);
             return Some(Size::constant(quotient - i64::from(below)));
+        }
+        // Rounding twice is rounding once: (h // 2) // 2 is h // 4.
+        if let (Some((inner, by)), Some(number)) = (self.as_floor(), divisor.as_constant())
+            && number > 0
+            && by.as_constant().is_some_and(|by| by > 0)
+        {
+            return inner.floor_divide(&by.multiply(divisor));
         }
         // What the divisor divides leaves the rounding: (2*h + 1) // 2 is h.
         let (mut whole, mut rest) = (Size::default(), Size::default());
@@ -356,6 +374,8 @@ mod tests {
         assert_eq!(odd.floor_divide(&number(2)), Some(h.clone()));
         assert_eq!(number(-7).floor_divide(&number(2)), Some(number(-4)));
         assert_eq!(number(7).floor_divide(&number(0)), None);
+        let quarter = h.floor_divide(&number(2)).unwrap().floor_divide(&number(2));
+        assert_eq!(quarter.unwrap().to_string(), "h // 4");
         let half = h.add(&number(1)).floor_divide(&number(2)).unwrap();
         assert_eq!(half.to_string(), "(h + 1) // 2");
         assert_eq!(half.multiply(&number(3)).to_string(), "3*((h + 1) // 2)");

@@ -15,7 +15,10 @@ use crate::language::render;
 
 /// Per definition: the file, its name, sizes with which its gradients are checked quickly, and the
 /// number of random cases.
-const NETWORKS: [(&str, &str, &str, u32); 9] = [
+const NETWORKS: [(&str, &str, &str, u32); 12] = [
+    ("bert", "bert", "vocab=4 d=4 heads=2 depth=1 places=3 t=2 n=2", 1),
+    ("bert", "classifier", "vocab=4 d=4 heads=2 depth=1 t=2 n=2", 1),
+    ("gpt", "gpt.forward", "vocab=3 d=4 heads=2 depth=1 places=4 t=3", 2),
     ("vae", "vae.forward", "pixels=5 hidden=4 latent=2", 3),
     ("vae", "vae.sample", "pixels=3 hidden=4 latent=2 count=2", 3),
     ("llama", "llama.forward", "vocab=5 d=8 heads=4 shared=2 depth=2 width=6 t=3", 3),
@@ -96,5 +99,5 @@ macro_rules! gradients {
 }
 
 mod gradients {
-    gradients! { vae llama mnist_cnn resnet resnet20 vgg }
+    gradients! { bert gpt vae llama mnist_cnn resnet resnet20 vgg }
 }

@@ -213,7 +213,7 @@ fn wrong_searches_are_refused() {
     refused(&["--grid", "lr=1", "--random", "hidden=1..2"], 2, "cannot be used with");
     refused(&["--grid", "lr=1", "--set", "lr=2"], 2, "`lr` is given twice");
     refused(&["--grid", "lr=1,2", "--validate", "2"], 2, "a number between 0 and 1");
-    refused(&["--grid", "lr=fast"], 1, "which is not a number");
+    refused(&["--grid", "lr=fast"], 2, "which is not a number");
     refused(&["--grid", "lr=1", "--metric", "f1"], 1, "nothing is reported as `f1`");
     refused(&["--grid", "lr=1", "--validate", "0.001"], 1, "option `validate`: of 80 samples 0");
 }

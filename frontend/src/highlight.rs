@@ -27,6 +27,8 @@ pub enum Language {
     Assembly,
     /// What the compiler prints of its stages.
     Listing,
+    /// Text without colours.
+    Plain,
 }
 
 impl Language {
@@ -109,6 +111,7 @@ fn pieces(text: &str, language: Language) -> Vec<Styled<&str>> {
         Language::Json => inkjet_classes(text, inkjet::Language::Json),
         Language::Assembly => inkjet_classes(text, inkjet::Language::X86asm),
         Language::Listing => listing_classes(text),
+        Language::Plain => Classes::new(),
     };
     let mut pieces = Vec::with_capacity(2 * classes.len() + 1);
     let mut end = 0;
@@ -325,6 +328,7 @@ mod tests {
             Language::Json => inkjet_classes(text, inkjet::Language::Json),
             Language::Assembly => inkjet_classes(text, inkjet::Language::X86asm),
             Language::Listing => listing_classes(text),
+            Language::Plain => Classes::new(),
         };
         classes.into_iter().map(|(range, class)| (&text[range], class)).collect()
     }

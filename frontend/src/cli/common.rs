@@ -36,19 +36,21 @@ pub struct Execution {
     /// Threads that run a step; all cores if not given
     #[arg(long, default_value_t = 0, hide_default_value = true)]
     threads: usize,
+    #[command(flatten)]
+    instructions: Instructions,
+}
+
+/// What to compile for.
+#[derive(Args, Debug, Clone)]
+pub struct Instructions {
     /// Instructions to use (avx512, avx2, portable); the best of this machine if not given
     #[arg(long, value_name = "CPU")]
     cpu: Option<Cpu>,
 }
 
-impl Execution {
-    /// The instructions asked for.
-    pub fn cpu(&self) -> Option<Cpu> {
-        self.cpu
-    }
-
+impl Instructions {
     /// The options, if this machine has the instructions asked for.
-    pub fn options(&self) -> Result<SessionOptions, Failure> {
+    pub fn options(&self) -> Result<CompileOptions, Failure> {
         let cpu = self.cpu.unwrap_or_else(Cpu::detect);
         if !cpu.supported() {
             let best = Cpu::detect();
@@ -57,7 +59,19 @@ impl Execution {
                 format!("leave out --cpu, or use --cpu {best}"),
             ));
         }
-        let compile = CompileOptions { cpu, ..CompileOptions::default() };
+        Ok(CompileOptions { cpu, ..CompileOptions::default() })
+    }
+}
+
+impl Execution {
+    /// The instructions asked for.
+    pub fn cpu(&self) -> Option<Cpu> {
+        self.instructions.cpu
+    }
+
+    /// The options, if this machine has the instructions asked for.
+    pub fn options(&self) -> Result<SessionOptions, Failure> {
+        let compile = self.instructions.options()?;
         Ok(SessionOptions { compile, threads: self.threads, shared: None })
     }
 }

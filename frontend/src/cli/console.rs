@@ -18,10 +18,17 @@ pub struct Failure {
     exit_code: u8,
 }
 
+/// The codes of diagnostics about values that `--set` and its like give or should give.
+const SETTING_CODES: [&str; 3] = ["missing-size", "unknown-setting", "bad-setting"];
+
 impl Failure {
-    /// The work failed.
+    /// The work failed, or what was set on the command line was wrong.
     pub fn new(error: &Error, sources: &SourceMap) -> Failure {
-        Failure { diagnostics: error.diagnostics(), sources: sources.clone(), exit_code: 1 }
+        let diagnostics = error.diagnostics();
+        let of_settings = |diagnostic: &Diagnostic| SETTING_CODES.contains(&diagnostic.code);
+        let errors = || diagnostics.iter().filter(|diagnostic| diagnostic.is_error());
+        let usage = errors().next().is_some() && errors().all(of_settings);
+        Failure { diagnostics, sources: sources.clone(), exit_code: if usage { 2 } else { 1 } }
     }
 
     /// The command was used wrongly.

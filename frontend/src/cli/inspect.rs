@@ -6,19 +6,19 @@ use std::path::PathBuf;
 use clap::Args;
 use cygnet_compiler::graph::Graph;
 
-use crate::diagnostic::closest;
+use crate::diagnostic::{Diagnostic, closest};
 use crate::error::Error;
 use crate::inspect::{Format, InspectError, Inspector, Stage, Subject, definitions_used};
 use crate::language::bindings::Bindings;
 use crate::language::definition::ModelEntry;
 use crate::language::elaborate::elaborate_model;
 use crate::language::package::Package;
-use crate::language::program::Mode;
+use crate::language::program::{DataAxis, Mode};
 use crate::language::recipe::{elaborate_recipe, plan_recipe};
 use crate::syntax::ast::{Function, FunctionKind, Recipe};
 use crate::train::load_data;
 
-use super::common::{Execution, Settings, base_of, load_package};
+use super::common::{Instructions, Settings, base_of, load_package};
 use super::console::{Console, Failure};
 use super::feed;
 
@@ -44,7 +44,7 @@ pub struct Arguments {
     #[command(flatten)]
     settings: Settings,
     #[command(flatten)]
-    execution: Execution,
+    instructions: Instructions,
 }
 
 /// `17` or `%17`.
@@ -67,7 +67,7 @@ struct Graphs {
 
 /// Shows a stage, or the history of a node.
 pub fn run(arguments: &Arguments, console: &Console) -> Result<(), Failure> {
-    let options = arguments.execution.options()?;
+    let options = arguments.instructions.options()?;
     if let (Some(_), Some(stage)) = (arguments.why, arguments.stage)
         && stage != Stage::Optimized
     {
@@ -78,8 +78,7 @@ pub fn run(arguments: &Arguments, console: &Console) -> Result<(), Failure> {
     }
     let package = load_package(&arguments.file, console)?;
     let chosen = choose(&package, arguments)?;
-    let graphs = elaborate(&package, &chosen, arguments)
-        .map_err(|error| Failure::new(&error, package.sources()))?;
+    let graphs = elaborate(&package, &chosen, arguments)?;
     let (name, span) = match chosen {
         Chosen::Model(model) => (model.name(), model.model.span),
         Chosen::Recipe(recipe) => (recipe.name.name.clone(), recipe.span),
@@ -93,9 +92,10 @@ pub fn run(arguments: &Arguments, console: &Console) -> Result<(), Failure> {
         forward: &graphs.forward,
         training: graphs.training.as_ref(),
     };
-    let inspector = Inspector::new(subject, options.compile);
+    let inspector = Inspector::new(subject, options);
     let shown = match (arguments.why, arguments.stage) {
         (Some(node), _) => inspector.why(node, arguments.format),
+        (None, None) if arguments.format == Format::Html => inspector.page(),
         (None, stage) => inspector.show(stage.unwrap_or(Stage::Kernels), arguments.format),
     };
     let shown = shown.map_err(|error| failure(&error))?;
@@ -159,28 +159,35 @@ fn elaborate(
     package: &Package,
     chosen: &Chosen<'_>,
     arguments: &Arguments,
-) -> Result<Graphs, Error> {
+) -> Result<Graphs, Failure> {
+    let fail = |error: Error| Failure::new(&error, package.sources());
+    let wrong = |diagnostics: Vec<Diagnostic>| fail(diagnostics.into());
     let settings = arguments.settings.to_map();
     match chosen {
         Chosen::Model(model) => {
             let bindings = model_bindings(*model, settings)?;
             let name = model.name();
-            let model = elaborate_model(package, Some(&name), &bindings, Mode::Inference)?;
+            let model =
+                elaborate_model(package, Some(&name), &bindings, Mode::Inference).map_err(wrong)?;
             Ok(Graphs { forward: model.program.graph, training: None })
         }
         Chosen::Recipe(recipe) => {
             let name = Some(recipe.name.name.as_str());
             let mut bindings = Bindings { settings, ..Bindings::default() };
-            let plan = plan_recipe(package, name, &bindings)?;
+            let plan = plan_recipe(package, name, &bindings).map_err(wrong)?;
             let fields = plan.data.iter().flat_map(|data| &data.fields);
             let mut axes = fields.flat_map(|field| field.axes.iter().skip(1));
-            bindings.dims = if axes.any(|axis| axis.size.is_none()) {
+            let set = |name: &String| bindings.settings.contains_key(name);
+            let open =
+                |axis: &DataAxis| axis.size.is_none() && !axis.name.as_ref().is_some_and(set);
+            bindings.dims = if axes.any(open) {
                 let base = base_of(&arguments.file);
-                load_data(package, name, &base, bindings.settings.clone())?.bindings.dims
+                let loaded = load_data(package, name, &base, bindings.settings.clone());
+                loaded.map_err(fail)?.bindings.dims
             } else {
                 plan.dims(&[])
             };
-            let recipe = elaborate_recipe(package, name, &bindings)?;
+            let recipe = elaborate_recipe(package, name, &bindings).map_err(wrong)?;
             let training = Some(recipe.training.graph);
             Ok(Graphs { forward: recipe.evaluation.graph, training })
         }
@@ -191,7 +198,7 @@ fn elaborate(
 fn model_bindings(
     chosen: ModelEntry<'_>,
     settings: BTreeMap<String, String>,
-) -> Result<Bindings, Error> {
+) -> Result<Bindings, Failure> {
     let inputs = feed::input_axes(chosen.function());
     let free = |name: &str| {
         let parameters = chosen.model.parameters.iter().chain(&chosen.function().parameters);
@@ -203,7 +210,7 @@ fn model_bindings(
     for (name, value) in settings {
         if free(&name) {
             let size = value.parse().ok().filter(|&size: &usize| size > 0).ok_or_else(|| {
-                Error::request(
+                Failure::usage(
                     format!("`{name}` is the size of an axis and cannot be `{value}`"),
                     format!("give a whole number above 0, like --set {name}=64"),
                 )

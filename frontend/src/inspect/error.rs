@@ -31,6 +31,9 @@ pub enum InspectError {
     /// The history of a node is not a graph.
     #[error("`--why` tells the history of one node, which is not a graph and cannot be drawn")]
     WhyIsNotAGraph,
+    /// A page shows source and kernels together.
+    #[error("the page shows source, graph and kernels together, no single stage or node")]
+    PageOfAll,
     /// The code generator failed, which is a defect of the compiler.
     #[error("the compiler failed: {0}")]
     Codegen(#[from] CodegenError),
@@ -52,6 +55,7 @@ impl InspectError {
                 format!("its nodes are 0 to {}; --stage optimized lists them", count - 1)
             }
             InspectError::WhyIsNotAGraph => "use --format text or json".to_owned(),
+            InspectError::PageOfAll => "leave out --stage and --why".to_owned(),
             InspectError::Codegen(_) => "this is a defect of Cygnet, please report it".to_owned(),
         }
     }

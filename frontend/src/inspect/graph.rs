@@ -40,7 +40,7 @@ pub fn show(name: &str, stage: Stage, graph: &Graph, places: &Places<'_>, format
             Shown { text, language: Language::Listing }
         }
         Format::Dot => Shown { text: graph.to_dot(), language: Language::Listing },
-        Format::Json => json(&view(name, stage, graph, places)),
+        Format::Json | Format::Html => json(&view(name, stage, graph, places)),
     }
 }
 

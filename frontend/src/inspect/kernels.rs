@@ -104,7 +104,7 @@ pub fn show(name: &str, compiled: &Compiled, places: &Places<'_>, format: Format
         Format::Dot => {
             Shown { text: compiled.schedule.kernels.to_dot(), language: Language::Listing }
         }
-        Format::Json => json(&view(name, compiled, places)),
+        Format::Json | Format::Html => json(&view(name, compiled, places)),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Looking into a compiled program: every stage on the way from source to machine code.
 //!
 //! An [`Inspector`] shows any [`Stage`] of one model or recipe as text, as a graph in Graphviz's
-//! language, or as one JSON document, and tells [why](Inspector::why) a node of the optimized
+//! language, or as one JSON document, all of them on one [page](Inspector::page), and tells [why](Inspector::why) a node of the optimized
 //! graph is there and what became of it. Nothing is printed here: the command line does that.
 
 mod code;
@@ -10,6 +10,7 @@ mod graph;
 mod kernels;
 mod listing;
 mod memory;
+mod page;
 mod place;
 mod source;
 #[cfg(test)]
@@ -85,6 +86,8 @@ pub enum Format {
     Dot,
     /// One JSON document
     Json,
+    /// A page for a browser: source, kernel graph and kernels, which lead to each other
+    Html,
 }
 
 /// What is shown of a stage.
@@ -129,8 +132,12 @@ impl<'a> Inspector<'a> {
     /// Shows a stage. From `optimized` on it is that of the whole training step for recipes.
     ///
     /// # Errors
-    /// If the subject has no such stage, the stage no such format, or the compiler fails.
+    /// If the subject has no such stage, the stage no such format, or the compiler fails. HTML
+    /// is the format of a [page](Inspector::page) of all stages.
     pub fn show(&self, stage: Stage, format: Format) -> Result<Shown, InspectError> {
+        if format == Format::Html {
+            return Err(InspectError::PageOfAll);
+        }
         if format == Format::Dot && !stage.is_graph() {
             return Err(InspectError::NotAGraph { stage });
         }
@@ -171,14 +178,25 @@ impl<'a> Inspector<'a> {
         }
     }
 
+    /// A page for a browser with source, kernel graph and kernels.
+    ///
+    /// # Errors
+    /// If the compiler fails.
+    pub fn page(&self) -> Result<Shown, InspectError> {
+        let Subject { name, sources, standard_files, .. } = self.subject;
+        Ok(page::show(name, self.compiled()?, &self.places(), sources, standard_files))
+    }
+
     /// Where a node of the optimized graph comes from, the rules that led to it, and the kernels
     /// that compute it.
     ///
     /// # Errors
-    /// If there is no such node, the format is [`Format::Dot`], or the compiler fails.
+    /// If there is no such node, the format is neither text nor JSON, or the compiler fails.
     pub fn why(&self, node: u32, format: Format) -> Result<Shown, InspectError> {
-        if format == Format::Dot {
-            return Err(InspectError::WhyIsNotAGraph);
+        match format {
+            Format::Dot => return Err(InspectError::WhyIsNotAGraph),
+            Format::Html => return Err(InspectError::PageOfAll),
+            Format::Text | Format::Json => {}
         }
         let compiled = self.compiled()?;
         let count = compiled.optimized.nodes.len();
@@ -212,7 +230,7 @@ fn shown<View: Serialize>(
 ) -> Shown {
     match format {
         Format::Json => json(view),
-        Format::Text | Format::Dot => Shown { text: text(view), language },
+        Format::Text | Format::Dot | Format::Html => Shown { text: text(view), language },
     }
 }
 

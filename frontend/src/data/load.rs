@@ -27,7 +27,8 @@ pub struct Loaded {
 
 impl Loaded {
     /// Holds out this part of the training samples, to compare trainings by, in the place of the
-    /// test samples. The choice depends on the number of the samples only.
+    /// test samples. The choice depends on the number of the samples only; of samples that follow
+    /// each other it is the last ones.
     ///
     /// # Errors
     /// If one side would be empty.

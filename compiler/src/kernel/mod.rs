@@ -9,6 +9,8 @@ pub mod interpret;
 mod looping;
 pub mod loops;
 mod print;
+#[cfg(test)]
+mod tests;
 pub mod verify;
 
 pub use looping::{Loop, LoopOperand};

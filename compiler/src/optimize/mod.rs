@@ -11,6 +11,8 @@ pub mod extract;
 pub mod fusion;
 #[cfg(test)]
 mod samples;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

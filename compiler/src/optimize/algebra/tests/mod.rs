@@ -1,6 +1,7 @@
 //! Every rule, on random instances: all terms of a class must have the same value.
 
 mod equations;
+mod gradients;
 mod procedures;
 
 use std::collections::BTreeMap;
@@ -145,5 +146,9 @@ pub fn check_rule(number: usize, graph: &Graph, draw: &mut Draw) -> usize {
         let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(check));
         assert!(checked.is_ok(), "rule: {} (special values: {special})", rule.sentence);
     }
-    terms.analysis.applied[number]
+    let applied = terms.analysis.applied[number];
+    if applied > 0 {
+        gradients::check(number, graph, &terms, draw);
+    }
+    applied
 }

@@ -66,9 +66,11 @@ fn a_page_leads_from_source_lines_to_kernels() {
             assert_eq!(text(&line["file"], &line["line"]), line["text"].as_str().unwrap());
             lines += 1;
         }
-        for node in kernel["nodes"].as_array().unwrap() {
-            let node = node.as_u64().unwrap() as usize;
-            assert!(data["nodes"][node].as_str().unwrap().starts_with(&format!("%{node} = ")));
+        let nodes = kernel["nodes"].as_array().unwrap();
+        let operations = kernel["operations"].as_array().unwrap();
+        assert_eq!(nodes.len(), operations.len());
+        for (node, operation) in nodes.iter().zip(operations) {
+            assert!(operation.as_str().unwrap().starts_with(&format!("%{node} = ")));
         }
     }
     assert!(lines > 3);

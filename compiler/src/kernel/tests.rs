@@ -216,7 +216,7 @@ fn body(draft: &mut Draft, kernel: usize) -> &mut Body {
     match &mut draft.graph.kernels[KernelId::new(kernel)].body {
         KernelBody::Fused(body) => body,
         KernelBody::Product(product) => &mut product.epilogue,
-        KernelBody::Library(_) => unreachable!("no sample has a routine"),
+        _ => unreachable!("samples have no loops and routines"),
     }
 }
 

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use cygnet_compiler::compile::Compiled;
+use cygnet_compiler::graph::NodeId;
 use serde::Serialize;
 
 use super::Shown;
@@ -21,9 +22,17 @@ struct Data<'a> {
     name: &'a str,
     /// The files that kernels come from, the program's own first.
     files: Vec<FileView<'a>>,
-    kernels: Vec<KernelView>,
-    /// The nodes of the optimized graph as text, by number.
-    nodes: Vec<String>,
+    kernels: Vec<PageKernel>,
+}
+
+#[derive(Serialize)]
+struct PageKernel {
+    #[serde(flatten)]
+    kernel: KernelView,
+    /// The loop whose body it belongs to, as in its label; values are numbered in each body.
+    body: String,
+    /// The operations of the optimized graph that it computes, as text.
+    operations: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -40,9 +49,10 @@ pub fn show(
     sources: &SourceMap,
     standard_files: usize,
 ) -> Shown {
-    let ids = compiled.schedule.kernels.kernels.node_indices();
-    let kernels: Vec<KernelView> = ids.map(|id| kernel_view(compiled, id, places)).collect();
-    let lines = kernels.iter().flat_map(|kernel| &kernel.lines);
+    let kernels: Vec<PageKernel> = (compiled.schedule.kernel_numbers())
+        .map(|number| page_kernel(compiled, number, places))
+        .collect();
+    let lines = kernels.iter().flat_map(|kernel| &kernel.kernel.lines);
     let used: BTreeSet<&str> = lines
         .flat_map(|line| line.led_to_by.iter().chain([&line.line]))
         .map(|line| line.file.as_str())
@@ -50,14 +60,22 @@ pub fn show(
     let (standard, own) = sources.files().split_at(standard_files);
     let files = own.iter().chain(standard).filter(|file| used.contains(file.name()));
     let files = files.map(|file| FileView { name: file.name(), text: file.text() }).collect();
-    let graph = &compiled.optimized;
-    let nodes = graph.iter().map(|(id, node)| {
-        let operands: Vec<String> = node.operands.iter().map(ToString::to_string).collect();
-        format!("{id} = {} {}: {}", node.op.primitive().name(), operands.join(", "), node.ty)
-    });
-    let data = Data { name, files, nodes: nodes.collect(), kernels };
+    let data = Data { name, files, kernels };
     let json = serde_json::to_string(&data).expect("plain data become JSON");
     // Nothing in the data can end the element that they stand in.
     let text = TEMPLATE.replacen("{{DATA}}", &json.replace('<', "\\u003c"), 1);
     Shown { text, language: Language::Plain }
+}
+
+fn page_kernel(compiled: &Compiled, number: u32, places: &Places<'_>) -> PageKernel {
+    let kernel = kernel_view(compiled, number, places);
+    let graph = compiled.graph_of_kernel(number);
+    let operation = |&id: &u32| {
+        let node = graph.node(NodeId(id));
+        let operands: Vec<String> = node.operands.iter().map(ToString::to_string).collect();
+        format!("%{id} = {} {}: {}", node.op.primitive().name(), operands.join(", "), node.ty)
+    };
+    let operations = kernel.nodes.iter().map(operation).collect();
+    let body = kernel.label.rsplit_once('.').map_or("", |(body, _)| body).to_owned();
+    PageKernel { kernel, body, operations }
 }

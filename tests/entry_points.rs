@@ -180,8 +180,13 @@ impl Workplace {
 
     /// What the command complains about, on one line.
     fn refused(&self, arguments: &str) -> String {
+        self.refused_with(1, arguments)
+    }
+
+    /// The same for another exit code: 2 for a wrong setting.
+    fn refused_with(&self, code: i32, arguments: &str) -> String {
         let output = self.command(arguments);
-        assert_eq!(output.status.code(), Some(1), "{arguments}");
+        assert_eq!(output.status.code(), Some(code), "{arguments}");
         assert!(output.stdout.is_empty());
         let text = String::from_utf8(output.stderr).expect("text");
         text.split_whitespace().filter(|word| *word != "|").collect::<Vec<_>>().join(" ")
@@ -253,7 +258,8 @@ fn what_contradicts_the_weights_or_the_inputs_is_refused() {
     refused("coder.decode", "the input `code` f32[n, hidden] is missing");
     refused("coder.decode --input cod=code.npy", "there is no input called `cod`");
     refused("coder.decode --input code=code.npy --set hidden=2", "code");
-    refused("coder.decode --input code=code.npy --set scale=big", "which is not a number");
+    let setting = "run net.cyg coder.decode --input code=code.npy --set scale=big";
+    assert!(place.refused_with(2, setting).contains("which is not a number"));
     refused("coder.sample", "no entry point `sample`");
     let array = Tensor::from_slice(&[2], &[1.0_f32, 2.0]);
     write_npy(&place.path("flat.npy"), &array).expect("written");

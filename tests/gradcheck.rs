@@ -156,7 +156,7 @@ fn the_command_refuses_what_it_cannot_check() {
     refused(PROGRAM, &["smal"], 1, "did you mean `small`?");
     refused("fn f(x) = x", &[], 1, "neither a model nor a recipe");
     refused(PROGRAM, &["--cases", "0"], 2, "--cases");
-    refused(PROGRAM, &["small", "--set", "widht=2"], 1, "did you mean `width`");
+    refused(PROGRAM, &["small", "--set", "widht=2"], 2, "did you mean `width`");
     refused("model m(x: f32[n]) { x + y }", &[], 1, "there is no `y`");
     refused("model m(x: f32[n]) { log(-1 - x * x) }", &[], 1, "nothing could be checked");
 }

@@ -15,6 +15,7 @@ pub use crate::op::{Emit, NodeId};
 pub use json::{GraphView, NodeView, OutputView, SlotView, TypeView, UpdateView};
 pub use origin::Origin;
 pub use print::Listing;
+pub(crate) use scan::Names;
 pub use scan::{ScanBuilder, ScanNodes};
 pub use verify::VerifyError;
 

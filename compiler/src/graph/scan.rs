@@ -197,11 +197,11 @@ fn name_of(graph: &Graph, id: NodeId) -> String {
 
 /// Names given so far.
 #[derive(Debug, Default)]
-struct Names(BTreeSet<String>);
+pub(crate) struct Names(BTreeSet<String>);
 
 impl Names {
     /// `name`, or with a number behind it if that is taken.
-    fn unique(&mut self, name: String) -> String {
+    pub(crate) fn unique(&mut self, name: String) -> String {
         let candidates = (1..).map(|number| match number {
             1 => name.clone(),
             number => format!("{name}_{number}"),

@@ -9,6 +9,7 @@ pub mod cost;
 pub mod expand;
 pub mod extract;
 pub mod fusion;
+pub mod loops;
 #[cfg(test)]
 mod samples;
 #[cfg(test)]
@@ -81,6 +82,9 @@ fn optimize_bodies(graph: &mut Graph, options: &OptimizeOptions) {
 pub fn optimize(graph: &Graph, options: &OptimizeOptions) -> (Graph, OptimizeReport) {
     let mut needed = graph.clone();
     needed.prune();
+    if options.algebra {
+        needed = loops::rearrange(&needed);
+    }
     optimize_bodies(&mut needed, options);
     let (result, algebra) = if options.algebra {
         algebra::simplify(&needed, options.math)

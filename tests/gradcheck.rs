@@ -160,3 +160,28 @@ fn the_command_refuses_what_it_cannot_check() {
     refused("model m(x: f32[n]) { x + y }", &[], 1, "there is no `y`");
     refused("model m(x: f32[n]) { log(-1 - x * x) }", &[], 1, "nothing could be checked");
 }
+
+#[test]
+fn gradients_of_recurrent_layers_are_right() {
+    let package = package(
+        "\
+model recurrent(x: f32[n, t, i]) {
+    let mask = (arange[t] as [t] -> [n, t]) < 2
+    let (a, _) = x |> \"rnn\": rnn(hidden: 3)
+    let (b, h, c) = a |> \"lstm\": lstm(mask: mask, hidden: 2)
+    let (d, e) = b |> \"gru\": gru(hidden: 2, back: true)
+    (d, e, h, c)
+}
+",
+    );
+    let native = NativeCode::default();
+    let differentiator = Differentiator::default();
+    let methods = Methods { differentiator: &differentiator, executor: Some(&native) };
+    for target in targets(&package, None, &BTreeMap::new()).expect("something to check") {
+        match check(&target, &methods, Options { cases: 4, seed: 1 }, |_| {}) {
+            Ok(Verdict::Passed(summary)) => assert_eq!(summary.passed, 4, "{summary:?}"),
+            Ok(Verdict::Failed(failure)) => panic!("{failure:?}"),
+            Err(error) => panic!("{:?}", error.diagnostics("it")),
+        }
+    }
+}

@@ -17,6 +17,7 @@ mod networks;
 mod normalization;
 mod pretrained;
 mod recipes;
+mod recurrent;
 mod reference;
 mod scan;
 mod semantics;

@@ -49,8 +49,6 @@ impl Projection {
         context: Context<'_>,
     ) -> Result<Projection, DifferentiationError> {
         let (given, fixed) = (graph.slots.len(), graph.nodes.len());
-        let evaluator = Evaluator { context, ..Evaluator::new(&[]) };
-        let values = evaluator.values(&graph);
         let mut sum = graph.constant(DType::F64, &[], 0.0);
         for (number, &node) in nodes.iter().enumerate() {
             let ty = graph.type_of(node).with_dtype(DType::F64);
@@ -70,6 +68,12 @@ impl Projection {
             .map(|(id, _)| id)
             .collect();
         let effects = gradient(&mut graph, sum, &rounded)?;
+        // Only now: a loop that has been differentiated has more results than before.
+        let evaluator = Evaluator { context, ..Evaluator::new(&[]) };
+        let mut values = Vec::with_capacity(graph.nodes.len());
+        for (id, _) in graph.iter().take(fixed) {
+            values.push(evaluator.node(&graph, id, &values));
+        }
         let effects = rounded.into_iter().zip(effects);
         let effects = effects.filter_map(|(node, effect)| Some((node, effect?))).collect();
         Ok(Projection { graph, given, fixed, sum, effects, values })

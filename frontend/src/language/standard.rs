@@ -12,6 +12,7 @@ pub const FILES: &[(&str, &str)] = &[
     ("movement.cyg", include_str!("../../std/movement.cyg")),
     ("optimizers.cyg", include_str!("../../std/optimizers.cyg")),
     ("random.cyg", include_str!("../../std/random.cyg")),
+    ("recurrent.cyg", include_str!("../../std/recurrent.cyg")),
     ("reductions.cyg", include_str!("../../std/reductions.cyg")),
     ("transformer.cyg", include_str!("../../std/transformer.cyg")),
     ("schedules.cyg", include_str!("../../std/schedules.cyg")),

@@ -61,7 +61,8 @@ pub fn layer_in_function(function: &Function, span: Span) -> Diagnostic {
 const STATIC_TYPES: [&str; 7] = ["dim", "int", "float", "bool", "str", "list", "init"];
 
 /// The parameters of a definition in the order in which they are bound: as written, but a static
-/// one that an input's sizes are computed from (`x: f32[n, 2*d]`) before that input.
+/// one that an input's sizes are computed from (`x: f32[n, 2*d]`), or those of an input that need
+/// not be given (`h: f32[n, d] = zeros`), before that input.
 fn binding_order(function: &Function) -> Vec<usize> {
     let mut order = Vec::with_capacity(function.parameters.len());
     let number_of =
@@ -70,7 +71,8 @@ fn binding_order(function: &Function) -> Vec<usize> {
         if let Some(ast::Type { kind: TypeKind::Tensor { shape, .. }, .. }) = &parameter.ty {
             for axis in &shape.axes {
                 let AxisValue::Expr(expr) = &axis.value else { continue };
-                if axis.name.is_none() && matches!(expr.kind, ExprKind::Name(_)) {
+                let binds = axis.name.is_none() && matches!(expr.kind, ExprKind::Name(_));
+                if binds && parameter.default.is_none() {
                     continue;
                 }
                 order.extend(expr.names().into_iter().filter_map(number_of));

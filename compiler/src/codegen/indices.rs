@@ -17,6 +17,8 @@ struct Scope {
     expressions: Vec<(Expression, ir::Value)>,
     quotients: Vec<(Expression, i64, ir::Value)>,
     pointers: Vec<((ir::Value, u32, Expression), ir::Value)>,
+    /// Values that are also on the stack, from where loops inside read them.
+    kept: Vec<(Expression, ir::StackSlot)>,
 }
 
 /// Evaluates expressions and remembers their values, scope by scope.
@@ -72,7 +74,10 @@ impl Indices {
     pub(super) fn prepare(&mut self, builder: &mut FunctionBuilder<'_>, expression: &Expression) {
         let known = self.known_part(expression);
         if known.as_constant().is_none() {
-            self.varying(builder, &known);
+            let value = self.varying(builder, &known);
+            if self.divides_here(&known) {
+                self.keep(builder, known, value);
+            }
         }
         for (atom, _) in expression.terms() {
             if let Atom::Quotient(inner, _) | Atom::Remainder(inner, _) = atom
@@ -81,6 +86,34 @@ impl Indices {
                 self.prepare(builder, inner);
             }
         }
+    }
+
+    /// Whether an expression divides an index that runs in the innermost loop.
+    fn divides_here(&self, expression: &Expression) -> bool {
+        let innermost = self.scopes.iter().rposition(|scope| scope.axis.is_some());
+        let divisions =
+            expression.terms().iter().filter(|(atom, _)| !matches!(atom, Atom::Axis(_)));
+        innermost.is_some()
+            && divisions.into_iter().any(|(atom, _)| self.atom_depth(atom) == innermost)
+    }
+
+    /// Leaves a value on the stack. The machine-independent optimizer would otherwise compute
+    /// what is used in a loop inside again there, each time.
+    fn keep(&mut self, builder: &mut FunctionBuilder<'_>, known: Expression, value: ir::Value) {
+        if self.top().kept.iter().any(|(kept, _)| *kept == known) {
+            return;
+        }
+        let data = ir::StackSlotData::new(ir::StackSlotKind::ExplicitSlot, 8, 3);
+        let slot = builder.create_sized_stack_slot(data);
+        builder.ins().stack_store(types::I64, value, slot, 0);
+        self.top().kept.push((known, slot));
+    }
+
+    /// A value kept in a scope outside the innermost loop.
+    fn kept(&self, expression: &Expression) -> Option<ir::StackSlot> {
+        let innermost = self.scopes.iter().rposition(|scope| scope.axis.is_some())?;
+        let kept = self.scopes[..innermost].iter().rev().flat_map(|scope| &scope.kept);
+        kept.into_iter().find(|(known, _)| known == expression).map(|(_, slot)| *slot)
     }
 
     /// The terms in axes that run, without the constant.
@@ -133,8 +166,18 @@ impl Indices {
 
     /// The value of an expression without constant part.
     fn varying(&mut self, builder: &mut FunctionBuilder<'_>, e: &Expression) -> ir::Value {
-        let known = self.scopes.iter().rev().flat_map(|scope| &scope.expressions);
-        if let Some((_, value)) = known.into_iter().find(|(known, _)| known == e) {
+        let innermost = self.scopes.iter().rposition(|scope| scope.axis.is_some()).unwrap_or(0);
+        let in_loop = self.scopes[innermost..].iter().rev().flat_map(|scope| &scope.expressions);
+        if let Some((_, value)) = in_loop.into_iter().find(|(known, _)| known == e) {
+            return *value;
+        }
+        if let Some(slot) = self.kept(e) {
+            let value = builder.ins().stack_load(types::I64, types::I64, slot, 0);
+            self.top().expressions.push((e.clone(), value));
+            return value;
+        }
+        let outside = self.scopes[..innermost].iter().rev().flat_map(|scope| &scope.expressions);
+        if let Some((_, value)) = outside.into_iter().find(|(known, _)| known == e) {
             return *value;
         }
         let depths = e.terms().iter().map(|(atom, _)| self.atom_depth(atom));

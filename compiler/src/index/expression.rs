@@ -91,12 +91,17 @@ impl Expression {
         self.join_division();
     }
 
-    /// Rewrites `c * k * (e / k) + c * (e % k)` to `c * e`.
+    /// Rewrites `c * k * (e / k) + c * (e % k)` to `c * e`, also where e is a quotient itself, whose
+    /// quotient by k is written as one division.
     fn join_division(&mut self) {
         let joined = self.terms.iter().enumerate().find_map(|(place, (atom, c))| {
             let Atom::Remainder(inner, k) = atom else { return None };
+            let (dividend, divisor) = match &inner.terms[..] {
+                [(Atom::Quotient(dividend, j), 1)] if inner.constant == 0 => (dividend, j * k),
+                _ => (inner, *k),
+            };
             let quotient = self.terms.iter().position(|(other, coefficient)| {
-                matches!(other, Atom::Quotient(e, d) if e == inner && d == k)
+                matches!(other, Atom::Quotient(e, d) if e == dividend && *d == divisor)
                     && *coefficient == c * k
             })?;
             Some((place, quotient, inner.times(*c)))

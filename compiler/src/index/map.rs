@@ -395,6 +395,13 @@ mod tests {
     }
 
     #[test]
+    fn the_digits_of_an_index_join_to_the_index() {
+        let map = IndexMap::reshape(&[4, 3, 5, 2], &[120]);
+        let offset = map.offset(&row_major_strides(&[4, 3, 5, 2]));
+        assert_eq!(offset, Expression::axis(0));
+    }
+
+    #[test]
     fn splitting_an_axis_needs_no_division() {
         let map = IndexMap::reshape(&[2, 12], &[2, 3, 4]);
         assert_eq!(map.to_string(), "[2, 3, 4] -> [i0, 4*i1 + i2]");

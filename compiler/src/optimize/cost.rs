@@ -299,11 +299,25 @@ fn of_access(map: &IndexMap, ty: &TensorType) -> f64 {
     };
     let offset = offset_of(map, ty);
     let access = match offset.stride(innermost) {
-        Some(0 | 1) => VECTOR_ACCESS,
+        Some(0) => VECTOR_ACCESS,
+        Some(1) => VECTOR_ACCESS + SHORT_ROW / run_length(&offset, map.domain(), innermost),
         Some(_) => SCALAR_ACCESS,
         None => of_rows(&offset, map.domain(), innermost),
     };
     access + of_constraints(map)
+}
+
+/// How many neighbours follow each other in memory.
+fn run_length(offset: &Expression, domain: &[usize], innermost: usize) -> f64 {
+    let mut length = domain[innermost];
+    for axis in (0..innermost).rev() {
+        match (domain[axis], offset.stride(axis)) {
+            (1, _) => {}
+            (extent, Some(stride)) if stride == length as i64 => length *= extent,
+            _ => break,
+        }
+    }
+    length as f64
 }
 
 /// Nanoseconds per access where the index along the innermost axis is divided: row by row, if there

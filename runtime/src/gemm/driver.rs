@@ -125,33 +125,40 @@ impl<'a, T: Element> Block<'a, T> {
             Access::InPlace => 1 << (tallest.len() - 1),
             Access::Packed => kernels.panel_columns() / kernels.lanes,
         };
-        let mut column = 0;
-        while column < self.columns {
-            let rest = (self.columns - column).div_ceil(kernels.lanes);
-            let width = panel_width(rest, panel_vectors);
-            let columns = (width * kernels.lanes).min(self.columns - column);
+        let mut start = 0;
+        while start < self.columns {
+            let panel = self.driver.plan.panel_columns.min(self.columns - start);
             // SAFETY: by the promise to `run_piece`.
-            let right = unsafe { self.right(&depth, column, columns) };
-            for (row, height) in even_tiles(self.rows, kernels.outer.len()) {
-                let left = left.at(row, 0);
-                let tile = Tile {
-                    depth: depth.len(),
-                    left: left.start,
-                    left_row_stride: left.row_stride,
-                    left_depth_stride: left.column_stride,
-                    right: right.start,
-                    right_depth_stride: right.row_stride,
-                    right_column_stride: 1,
-                    output: self.result.element(row, column),
-                    output_stride: self.result.row_stride,
-                    columns,
-                    accumulate: depth.start > 0,
-                };
-                let kernel = kernels.outer[height - 1][width.ilog2() as usize];
-                // SAFETY: the tile lies within the operands and the result.
-                unsafe { kernel(&tile) };
+            let right = unsafe { self.right(&depth, start, panel) };
+            let right_stride = right.row_stride;
+            let mut column = 0;
+            while column < panel {
+                let rest = (panel - column).div_ceil(kernels.lanes);
+                let width = panel_width(rest, panel_vectors);
+                let columns = (width * kernels.lanes).min(panel - column);
+                let right = right.element(0, column);
+                for (row, height) in even_tiles(self.rows, kernels.outer.len()) {
+                    let left = left.at(row, 0);
+                    let tile = Tile {
+                        depth: depth.len(),
+                        left: left.start,
+                        left_row_stride: left.row_stride,
+                        left_depth_stride: left.column_stride,
+                        right,
+                        right_depth_stride: right_stride,
+                        right_column_stride: 1,
+                        output: self.result.element(row, start + column),
+                        output_stride: self.result.row_stride,
+                        columns,
+                        accumulate: depth.start > 0,
+                    };
+                    let kernel = kernels.outer[height - 1][width.ilog2() as usize];
+                    // SAFETY: the tile lies within the operands and the result.
+                    unsafe { kernel(&tile) };
+                }
+                column += columns;
             }
-            column += columns;
+            start += panel;
         }
     }
 
@@ -227,17 +234,16 @@ impl<'a, T: Element> Block<'a, T> {
     unsafe fn right(&self, depth: &Range<usize>, column: usize, columns: usize) -> Matrix<T> {
         let Driver { contraction, plan, kernels } = self.driver;
         let first_column = self.region.column_start as usize + column;
-        let panel_columns = kernels.panel_columns();
         // Panels lie one after the other, those of each depth block together.
         let panel = if plan.resident {
-            let panels = self.columns.div_ceil(panel_columns);
-            depth.start / plan.depth_block * panels + column / panel_columns
+            let panels = self.columns.div_ceil(plan.panel_columns);
+            depth.start / plan.depth_block * panels + column / plan.panel_columns
         } else {
             0
         };
         let start = self.frame.scratch.wrapping_add(plan.right_offset).cast::<T>();
-        let start = start.wrapping_add(panel * plan.depth_block * panel_columns);
-        let packed = Matrix { start, row_stride: panel_columns as isize, column_stride: 1 };
+        let start = start.wrapping_add(panel * plan.depth_block * plan.panel_stride);
+        let packed = Matrix { start, row_stride: plan.panel_stride as isize, column_stride: 1 };
         if plan.resident && !self.first {
             return packed;
         }

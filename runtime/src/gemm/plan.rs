@@ -21,6 +21,10 @@ const TILE_BYTES: usize = 128 << 10;
 /// Bytes of the right operand that a piece keeps packed for all of its row blocks.
 const RESIDENT_BYTES: usize = 512 << 10;
 
+/// Bytes of a panel of the right operand that a region function writes. It writes rows as long as
+/// this allows, since it may have work to do at the start of each.
+const GENERATED_PANEL_BYTES: usize = 256 << 10;
+
 /// What summing the lanes of a dot kernel's vectors costs for each result, in terms of the depth
 /// that could be added instead. Measured, like the next one.
 const DOT_SUM_TERMS: f64 = 48.0;
@@ -67,6 +71,10 @@ pub(super) struct Plan {
     pub row_block: usize,
     /// Terms summed before results are written.
     pub depth_block: usize,
+    /// Columns of the right operand that kernels are given together: a panel, if it is packed.
+    pub panel_columns: usize,
+    /// Elements between the rows of a packed panel.
+    pub panel_stride: usize,
     /// Whether a piece packs its part of the right operand once for all row blocks.
     pub resident: bool,
     /// Elements between the rows of results in scratch memory, or nothing if kernels write to
@@ -121,8 +129,17 @@ impl Plan {
         };
         let depth_block = even_block(c.depth, most_depth);
 
-        let panel_columns = kernels.panel_columns();
-        let panel_bytes = depth_block * panel_columns * size;
+        let narrow = kernels.panel_columns();
+        let (panel_columns, panel_stride) = match (right, &c.right) {
+            (Access::InPlace, _) => (columns.max(1), 0),
+            (Access::Packed, Operand::Arena(_)) => (narrow, narrow),
+            (Access::Packed, Operand::Generated(_)) => {
+                let most = GENERATED_PANEL_BYTES / (depth_block * size) / narrow * narrow;
+                let wide = columns.next_multiple_of(narrow).min(most).max(narrow);
+                (wide, friendly_stride(wide, size))
+            }
+        };
+        let panel_bytes = depth_block * panel_stride * size;
         let all_panels_bytes =
             c.depth.div_ceil(depth_block) * columns.div_ceil(panel_columns) * panel_bytes;
         let resident = right == Access::Packed && all_panels_bytes <= RESIDENT_BYTES;
@@ -155,6 +172,8 @@ impl Plan {
             right,
             row_block,
             depth_block,
+            panel_columns,
+            panel_stride,
             resident,
             tile_stride: (!direct).then_some(tile_stride),
             left_stride,

@@ -163,7 +163,11 @@ impl Expander {
         let [from, taps] = types.each_ref().map(|ty| ty.shape.clone());
         let result = infer(conv, &types[0], &types[1]);
         let counts = &result.shape[LEADING..];
-        let kernel = if conv.reversed { self.reversed(kernel) } else { kernel };
+        let kernel = match conv.reversed {
+            // From its other end.
+            true => self.graph.reverse(kernel, &Axes::from_iter(LEADING..taps.len())),
+            false => kernel,
+        };
         let windows = conv.axes.iter().enumerate().map(|(axis, sliding)| {
             let at = LEADING + axis;
             // Nothing is read behind the last window.
@@ -221,20 +225,6 @@ impl Expander {
                 channels_third(g, product)
             }
         }
-    }
-
-    /// The kernel from its other end along all spatial axes.
-    fn reversed(&mut self, kernel: NodeId) -> NodeId {
-        let shape = self.graph.type_of(kernel).shape.clone();
-        let indices = shape.iter().enumerate().map(|(axis, &extent)| match axis {
-            0..LEADING => Expression::axis(axis),
-            _ => Expression::constant(extent as i64 - 1).plus(&Expression::axis(axis).times(-1)),
-        });
-        let map = IndexMap::new(&shape, indices);
-        if map.is_identity(&shape) {
-            return kernel;
-        }
-        self.graph.emit(View { map }.into(), &[kernel])
     }
 
     /// The windows `[g, n, ci, windows..., taps...]` over an input. Zeros around it are put there

@@ -8,6 +8,8 @@
 //! * [`window`]: sums of overlapping windows, and extremes of small windows.
 
 mod convolution;
+#[cfg(test)]
+mod tests;
 mod window;
 
 use std::collections::BTreeMap;

@@ -133,6 +133,7 @@ impl Proposer<'_, '_> {
             for reach in [Reach::Movement, Reach::Owned, Reach::Cheap, Reach::All] {
                 self.fused(frame.clone(), &computed, reach, false, reason);
             }
+            self.fused(frame.clone(), &computed, Reach::All, true, reason);
         }
     }
 

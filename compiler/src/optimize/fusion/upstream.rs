@@ -27,7 +27,8 @@ pub(super) struct Growth<'a> {
     pub reach: Reach,
     /// Whether also those are that a broadcast makes the kernel compute many times over.
     pub repeating: bool,
-    /// How often per-row values are computed: broadcasting them to points is not repeating.
+    /// How often per-row values are computed: broadcasting values of that many elements is not
+    /// repeating.
     pub rows: usize,
     /// Shape and axes of the kernel's reductions, if it has any.
     pub reducing: Option<(&'a [usize], &'a [usize])>,
@@ -78,7 +79,8 @@ fn want_operands(
         if reads_tensor(op, place) {
             continue;
         }
-        let fewer = survey.elements(operand) < survey.elements(node).min(rows);
+        let elements = survey.elements(operand);
+        let fewer = elements < survey.elements(node) && elements != rows;
         *pending.entry(operand).or_default() |= repeated || (moves && fewer);
     }
 }

@@ -17,6 +17,8 @@ pub struct Analysis {
     pub reduced: AxisSet,
     /// The axis along which the innermost loop runs; none for a scalar computation.
     pub tile_axis: Option<usize>,
+    /// How well that axis suits the accesses: about the share of vector accesses, weighted.
+    pub tile_score: f64,
     /// Sweeps over the reduced axes: one more than the level of the last per-point work.
     pub sweeps: usize,
 }
@@ -56,9 +58,12 @@ impl Analysis {
             varies.push(axes);
             level.push(depth);
         }
-        let mut analysis = Analysis { varies, level, reduced, tile_axis: None, sweeps: 0 };
+        let mut analysis =
+            Analysis { varies, level, reduced, tile_axis: None, tile_score: 0.0, sweeps: 0 };
         analysis.sweeps = analysis.count_sweeps(body);
-        analysis.tile_axis = choose_tile_axis(body, &analysis);
+        if let Some((axis, score)) = choose_tile_axis(body, &analysis) {
+            (analysis.tile_axis, analysis.tile_score) = (Some(axis), score);
+        }
         analysis
     }
 
@@ -127,10 +132,15 @@ fn axes_of_map(map: &IndexMap) -> AxisSet {
 /// How bad it is for the choice of a tile axis if neighbours along it are not neighbours in memory.
 const APART: f64 = -2.0;
 
-/// The axis whose neighbours are neighbours in memory for most accesses; of equals, the innermost.
-fn choose_tile_axis(body: &Body, analysis: &Analysis) -> Option<usize> {
+/// The axis whose neighbours are neighbours in memory for most accesses, with its score; of equals,
+/// the innermost. An access counts as often as it is made.
+fn choose_tile_axis(body: &Body, analysis: &Analysis) -> Option<(usize, f64)> {
     let searches = (body.instructions.iter())
         .any(|instruction| matches!(instruction.kind, InstructionKind::ArgReduce(..)));
+    let share = |axes: AxisSet| -> f64 {
+        let others = (0..body.axes.len()).filter(|axis| axes & (1 << axis) == 0);
+        1.0 / others.map(|axis| body.axes[axis].extent.max(1) as f64).product::<f64>()
+    };
     let score = |axis: usize| {
         let quality = |map: &IndexMap| match map.indices()[0].stride(axis) {
             Some(1) => 3.0,
@@ -138,18 +148,23 @@ fn choose_tile_axis(body: &Body, analysis: &Analysis) -> Option<usize> {
             _ => APART,
         };
         let loads = body.instructions.iter().map(|instruction| match &instruction.kind {
-            InstructionKind::Load { map, .. } => quality(map),
-            InstructionKind::Gather { map, index, .. } => match analysis.varies[index.0 as usize] {
-                varies if varies & (1 << axis) != 0 => APART,
-                _ => quality(map),
-            },
+            InstructionKind::Load { map, .. } => share(axes_of_map(map)) * quality(map),
+            InstructionKind::Gather { map, index, .. } => {
+                let varies = analysis.varies[index.0 as usize];
+                let apart = varies & (1 << axis) != 0;
+                share(varies | axes_of_map(map)) * if apart { APART } else { quality(map) }
+            }
             _ => 0.0,
         });
-        let stores = body.stores.iter().map(|store| 2.0 * quality(&store.map));
+        let stores = body.stores.iter().map(|store| {
+            let axes = analysis.store_axes(store.instruction, &store.map);
+            2.0 * share(axes) * quality(&store.map)
+        });
         let extent = body.axes[axis].extent as f64;
         (loads.sum::<f64>() + stores.sum::<f64>()) * extent / (extent + 8.0)
     };
     (0..body.axes.len())
         .filter(|&axis| !searches || analysis.reduced & (1 << axis) != 0)
-        .max_by(|&a, &b| score(a).total_cmp(&score(b)))
+        .map(|axis| (axis, score(axis)))
+        .max_by(|a, b| a.1.total_cmp(&b.1))
 }

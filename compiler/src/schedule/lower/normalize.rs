@@ -6,6 +6,8 @@ use crate::index::{Atom, Expression, IndexMap};
 use crate::kernel::{Axis, AxisRole, Body, InstructionKind};
 use crate::schedule::memory::Memory;
 
+use super::analysis::Analysis;
+
 /// The same computation with element offsets in place of indices (every map has one index) and
 /// over fewer axes: extents of 1 are dropped, and neighbours of one role are merged where no
 /// offset needs a new division for it.
@@ -75,11 +77,14 @@ fn drop_unit_axes(body: &Body) -> Body {
     rebased(body, axes, &replacements)
 }
 
-/// `body` with `axis` as two, if its index is divided by a number that divides its extent.
+/// `body` with `axis` as two, if its index is divided by a number that divides its extent and
+/// accesses run better along memory then. Positions along a reduced axis are not told from two indices, so searched axes stay.
 fn split(body: &Body, axis: usize) -> Option<Body> {
     let Axis { extent, role } = body.axes[axis];
     let width = Expression::block_width(expressions(body), axis)?;
-    if role != AxisRole::Parallel || width >= extent || extent % width != 0 {
+    let searches = (body.instructions.iter())
+        .any(|instruction| matches!(instruction.kind, InstructionKind::ArgReduce(..)));
+    if (searches && role == AxisRole::Reduced) || width >= extent || extent % width != 0 {
         return None;
     }
     let mut axes = body.axes.clone();
@@ -95,7 +100,8 @@ fn split(body: &Body, axis: usize) -> Option<Body> {
         })
         .collect();
     let candidate = rebased(body, axes, &replacements);
-    (divisions(&candidate) < divisions(body)).then_some(candidate)
+    let better = Analysis::of(&candidate).tile_score > Analysis::of(body).tile_score;
+    (better && divisions(&candidate) < divisions(body)).then_some(candidate)
 }
 
 /// `body` with axes `axis` and `axis + 1` as one, if that needs no new division.

@@ -1,0 +1,101 @@
+//! What becomes of convolutions, as kernels.
+
+use super::expand;
+use crate::graph::{Emit, Graph, NodeId, Output, SlotRole};
+use crate::kernel::{InstructionKind, KernelBody, KernelGraph, Product, ProductOperand};
+use crate::op::{Conv, Op, Sliding};
+use crate::optimize::{OptimizeOptions, fusion, optimize};
+use crate::types::{DType, TensorType};
+
+fn slot(graph: &mut Graph, name: &str, shape: &[usize]) -> NodeId {
+    let ty = TensorType::new(DType::F32, shape);
+    let index = graph.declare_slot(name, SlotRole::Input, ty);
+    graph.read_slot(index)
+}
+
+/// A convolution of two slots, in a graph of its own.
+fn convolution(input: &[usize], kernel: &[usize], sliding: Sliding) -> (Graph, NodeId) {
+    let mut graph = Graph::new();
+    let operands = [slot(&mut graph, "x", input), slot(&mut graph, "w", kernel)];
+    let axes = [sliding; 2].into_iter().collect();
+    let y = graph.emit(Conv { axes, reversed: false }.into(), &operands);
+    (graph, y)
+}
+
+fn kernels(mut graph: Graph, result: NodeId) -> KernelGraph {
+    graph.outputs.push(Output { name: "y".to_owned(), node: result });
+    let options = OptimizeOptions::default();
+    fusion::fuse(&optimize(&graph, &options).0, &options)
+}
+
+fn products(kernels: &KernelGraph) -> Vec<&Product> {
+    let mut products = Vec::new();
+    for kernel in kernels.kernels.node_weights() {
+        if let KernelBody::Product(product) = &kernel.body {
+            products.push(&**product);
+        }
+    }
+    products
+}
+
+const SAME: Sliding = Sliding { low: 1, high: 1, ..Sliding::PLAIN };
+
+#[test]
+fn a_kernel_of_one_element_is_a_product_in_place() {
+    let (graph, y) = convolution(&[1, 4, 16, 12, 12], &[1, 32, 16, 1, 1], Sliding::PLAIN);
+    let kernels = kernels(graph, y);
+    assert_eq!(kernels.kernels.node_count(), 1);
+    let [product] = products(&kernels)[..] else { panic!("one product") };
+    assert!(matches!(product.left, ProductOperand::Value(..)));
+    assert!(matches!(product.right, ProductOperand::Value(..)));
+}
+
+#[test]
+fn windows_are_read_while_they_are_packed() {
+    let (mut graph, y) = convolution(&[1, 8, 32, 28, 28], &[1, 64, 32, 3, 3], SAME);
+    let bias = slot(&mut graph, "bias", &[64]);
+    let shape = graph.type_of(y).shape.clone();
+    let bias = graph.broadcast(bias, &shape, &[2]);
+    let sum = graph.add(y, bias);
+    let zero = graph.constant_like(sum, 0.0);
+    let y = graph.apply("max", &[sum, zero]);
+    let kernels = kernels(graph, y);
+    // The padded input, and the product with bias and rectifier in its epilogue.
+    assert_eq!(kernels.kernels.node_count(), 2);
+    let windows = 8 * 28 * 28 * 32 * 9;
+    assert!(kernels.values.iter().all(|value| value.ty.elements() < windows));
+    let [product] = products(&kernels)[..] else { panic!("one product") };
+    assert!(matches!(product.left, ProductOperand::Value(..)));
+    assert!(matches!(product.right, ProductOperand::Computed(_)));
+    let applied = product.epilogue.instructions.iter();
+    let applied = applied.filter(|i| matches!(i.kind, InstructionKind::Apply(..)));
+    assert!(applied.count() >= 2);
+}
+
+#[test]
+fn the_gradient_of_a_kernel_is_a_product_by_sample() {
+    let (mut graph, y) = convolution(&[1, 8, 16, 28, 28], &[1, 32, 16, 3, 3], SAME);
+    let shape = graph.type_of(y).shape.clone();
+    let weights = slot(&mut graph, "weights", &shape);
+    let weighted = graph.mul(y, weights);
+    let loss = graph.sum(weighted, &[0, 1, 2, 3, 4]);
+    let kernel = NodeId(1);
+    let gradient = crate::differentiate::gradient(&mut graph, loss, &[kernel]).unwrap();
+    let kernels = kernels(graph, gradient[0].unwrap());
+    let [product] = products(&kernels)[..] else { panic!("one product") };
+    assert_eq!((product.batch.iter().product::<usize>(), product.depth), (8, 28 * 28));
+}
+
+#[test]
+fn dilated_inputs_multiply_no_zeros() {
+    let doubling = Sliding { input_dilation: 2, low: 1, high: 2, ..Sliding::PLAIN };
+    let (mut graph, y) = convolution(&[1, 2, 8, 14, 14], &[1, 16, 8, 3, 3], doubling);
+    graph.outputs.push(Output { name: "y".to_owned(), node: y });
+    let expanded = expand(graph.clone());
+    expanded.verify().unwrap();
+    assert!(!expanded.nodes.iter().any(|node| matches!(node.op, Op::Conv(_))));
+    // Each of the four phases has a part of the nine taps: four, two, two and one.
+    let products = expanded.nodes.iter().filter(|node| matches!(node.op, Op::Contract(_)));
+    assert_eq!(products.count(), 4);
+    assert!(expanded.flops() <= graph.flops() * 1.001, "{}", expanded.flops());
+}

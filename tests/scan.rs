@@ -127,6 +127,6 @@ model m(x: f32[n, t]) = scan x_t in x along t { yield x_t |> counted }",
     y
 }",
     ]
-    .map(|text| crate::check::report(text));
+    .map(crate::check::report);
     assert_snapshot!(found.join("\n"));
 }

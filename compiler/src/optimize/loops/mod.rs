@@ -102,8 +102,8 @@ impl<'a> Rewrite<'a> {
             Some(stack::stacked(graph, self.scan.length, outside))
         });
         let mut results: Vec<Option<NodeId>> = results.collect();
-        for carry in 0..self.scan.carries {
-            results[carry] = self.flow.carry_results.get(&carry).copied();
+        for (carry, result) in results.iter_mut().enumerate().take(self.scan.carries) {
+            *result = self.flow.carry_results.get(&carry).copied();
         }
         results
     }

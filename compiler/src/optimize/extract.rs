@@ -223,6 +223,9 @@ impl<'a> Selection<'a> {
 
     /// Makes the change, and then those of `followers` that make the whole cheaper again; takes
     /// all of it back if the whole is not cheaper in the end.
+    ///
+    /// Most changes do not pay. So prices are compared first, and only changes that are about to be
+    /// kept are searched for circles, which takes far longer.
     fn attempt_with<'m>(
         &mut self,
         change: &[(Class, usize)],
@@ -230,49 +233,81 @@ impl<'a> Selection<'a> {
     ) {
         let start = self.total;
         let Some(first) = self.force(change) else { return };
-        let mut undo: SmallVec<[Move; 2]> = smallvec![first];
+        let mut searched = false;
+        let mut undo: SmallVec<[Move; 2]> = SmallVec::new();
         for follower in followers {
             let price = self.total;
             let Some(before) = self.force(follower) else { continue };
-            if self.total < price - LEAST_GAIN * price {
+            let pays = self.total < price - LEAST_GAIN * price;
+            if pays && !searched {
+                self.take_back(&before, price);
+                if !self.accept(&first) {
+                    self.take_back(&first, start);
+                    return;
+                }
+                searched = true;
+                self.force(follower);
+            }
+            if pays && self.accept(&before) {
                 undo.push(before);
             } else {
-                self.switch(&before);
-                // Adding and subtracting the same prices leaves rounding errors.
-                self.total = price;
+                self.take_back(&before, price);
             }
         }
-        if self.total >= start - LEAST_GAIN * start {
+        let pays = self.total < start - LEAST_GAIN * start;
+        if pays && (searched || self.accept(&first)) {
+            if !self.changed.is_empty() {
+                self.sort();
+            }
+        } else {
             while let Some(before) = undo.pop() {
                 self.switch(&before);
             }
-            self.total = start;
-        } else if !self.changed.is_empty() {
-            self.sort();
+            self.take_back(&first, start);
         }
         self.changed.clear();
     }
 
     /// Makes the change as far as it concerns classes in use, and returns what was chosen there
-    /// before; `None` if it changes nothing or would go in circles.
+    /// before; `None` if it changes nothing or needs what cannot be computed. The choices may go in
+    /// circles then, until [`Selection::accept`] has been asked.
     fn force(&mut self, change: &[(Class, usize)]) -> Option<Move> {
         let change: Move = (change.iter().copied())
             .filter(|&(class, choice)| self.users[class] > 0 && self.chosen[class] != choice)
             .collect();
-        let in_order = change.iter().all(|&(class, choice)| {
+        let computable = change.iter().all(|&(class, choice)| {
             let children = &self.choices.classes[class][choice].children;
-            children.iter().all(|&child| self.rank[child] < self.rank[class])
+            children.iter().all(|&child| self.chosen[child] != NONE)
         });
-        let quiet = in_order && self.changed.is_empty();
-        if change.is_empty() || (!quiet && self.goes_in_circles(&change)) {
+        if change.is_empty() || !computable {
             return None;
         }
         let before = change.iter().map(|&(class, _)| (class, self.chosen[class])).collect();
         self.switch(&change);
+        Some(before)
+    }
+
+    /// Whether no class depends on itself since these classes changed, as they may stay then.
+    fn accept(&mut self, change: &[(Class, usize)]) -> bool {
+        let in_order = change.iter().all(|&(class, _)| {
+            let children = &self.choice(class).children;
+            children.iter().all(|&child| self.rank[child] < self.rank[class])
+        });
+        let quiet = in_order && self.changed.is_empty();
+        if !quiet && self.goes_in_circles(change) {
+            return false;
+        }
         if !in_order {
             self.changed.extend(change.iter().map(|(class, _)| *class));
         }
-        Some(before)
+        true
+    }
+
+    /// Sets choices back to what they were when the whole had this price.
+    fn take_back(&mut self, before: &[(Class, usize)], price: f64) {
+        self.switch(before);
+        // Adding and subtracting the same prices leaves rounding errors.
+        self.total = price;
     }
 
     /// Sets choices.
@@ -298,17 +333,13 @@ impl<'a> Selection<'a> {
         }
     }
 
-    /// Whether a class would depend on itself after the change, or on one that cannot be computed.
+    /// Whether a class depends on itself since these classes changed.
     ///
     /// Choices lead down the order, those of changed classes excepted; so what lies below all
     /// changed classes leads back to none of them, and is not looked at.
     fn goes_in_circles(&mut self, change: &[(Class, usize)]) -> bool {
         let changed = self.changed.iter().chain(change.iter().map(|(class, _)| class));
         let lowest = changed.map(|&class| self.rank[class]).min().unwrap_or(0);
-        let chosen = |class: Class| {
-            let changed = change.iter().find(|(changed, _)| *changed == class);
-            changed.map_or(self.chosen[class], |&(_, choice)| choice)
-        };
         // A class is open from `visit` on, and done from `visit + 1` on.
         self.visit += 2;
         let (open, done) = (self.visit, self.visit + 1);
@@ -320,7 +351,7 @@ impl<'a> Selection<'a> {
                     if self.visited[class] == done {
                         continue;
                     }
-                    if self.visited[class] == open || chosen(class) == NONE {
+                    if self.visited[class] == open {
                         return true;
                     }
                     if self.rank[class] < lowest {
@@ -328,7 +359,7 @@ impl<'a> Selection<'a> {
                     }
                     self.visited[class] = open;
                 }
-                match self.choices.classes[class][chosen(class)].children.get(next) {
+                match self.choice(class).children.get(next) {
                     Some(&child) => {
                         stack.push((class, next + 1));
                         stack.push((child, 0));

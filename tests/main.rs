@@ -26,3 +26,4 @@ mod syntax_errors;
 mod syntax_fuzz;
 mod training;
 mod tune;
+mod workloads;

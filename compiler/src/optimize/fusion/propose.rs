@@ -34,6 +34,7 @@ pub(super) fn propose(survey: &Survey<'_>) -> Proposal {
         known: FxHashSet::default(),
         loops: BTreeSet::new(),
         candidates: Vec::new(),
+        largest: vec![None; survey.graph.nodes.len()],
         demanded: BTreeSet::new(),
         queue: VecDeque::new(),
     };
@@ -52,6 +53,8 @@ struct Proposer<'a, 'g> {
     known: FxHashSet<PlanKey>,
     loops: BTreeSet<NodeId>,
     candidates: Vec<Candidate>,
+    /// For each node, the number of the candidate that computes the most for it.
+    largest: Vec<Option<usize>>,
     demanded: BTreeSet<NodeId>,
     queue: VecDeque<NodeId>,
 }
@@ -93,6 +96,12 @@ impl Proposer<'_, '_> {
             let slot = matches!(self.survey.graph.node(input).op, Op::Slot(_));
             if self.demanded.insert(input) && !slot {
                 self.queue.push_back(input);
+            }
+        }
+        for node in candidate.exports.keys() {
+            let largest = &mut self.largest[node.index()];
+            if largest.is_none_or(|known| self.candidates[known].size() <= candidate.size()) {
+                *largest = Some(self.candidates.len());
             }
         }
         self.candidates.push(candidate);
@@ -340,8 +349,7 @@ impl Proposer<'_, '_> {
 
     /// What the kernel reads that computes the most for this node.
     fn inputs_of(&self, node: NodeId) -> Option<BTreeSet<NodeId>> {
-        let makers = self.candidates.iter().filter(|c| c.exports.contains_key(&node));
-        makers.max_by_key(|c| c.size()).map(|c| c.inputs.clone())
+        self.largest[node.index()].map(|number| self.candidates[number].inputs.clone())
     }
 }
 

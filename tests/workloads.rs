@@ -1,0 +1,86 @@
+//! The workloads in `examples/bench`, which other systems are compared with.
+
+use std::path::{Path, PathBuf};
+
+use cygnet::language::bindings::Bindings;
+use cygnet::language::check::check;
+use cygnet::language::elaborate::elaborate_model;
+use cygnet::language::package::Package;
+use cygnet::language::program::{Mode, Program};
+use cygnet::language::recipe::elaborate_recipe;
+
+use crate::language::render;
+
+/// The workloads, with the number of their saved tensors and of the elements of these.
+const WORKLOADS: [(&str, usize, usize); 14] = [
+    ("bert_base_s128_b1", 199, 109_482_240),
+    ("bert_mini_finetune", 73, 11_171_074),
+    ("cnn", 14, 1_626_154),
+    ("conv_autoencoder", 8, 9_569),
+    ("dcgan", 28, 463_488),
+    ("ln_gelu", 3, 3_072),
+    ("lstm", 7, 350_593),
+    ("lstm_b1", 4, 526_336),
+    ("mlp", 6, 535_818),
+    ("mlp_b1", 6, 535_818),
+    ("resnet18_224_b1", 102, 11_699_112),
+    ("resnet18_cifar", 102, 11_183_562),
+    ("rnn", 6, 26_122),
+    ("vgg16_224_b1", 32, 138_357_544),
+];
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/bench")
+}
+
+fn workload(name: &str) -> Package {
+    let (package, diagnostics) = Package::load(&folder().join(format!("{name}.cyg")));
+    assert!(diagnostics.is_empty(), "{}", render(&diagnostics, package.sources()));
+    package
+}
+
+/// What `cygnet bench` measures: the recipe's training step, or the model's forward pass.
+fn program(package: &Package) -> Program {
+    let bindings = Bindings::default();
+    let program = if package.recipes().next().is_some() {
+        elaborate_recipe(package, None, &bindings).map(|recipe| recipe.training)
+    } else {
+        elaborate_model(package, None, &bindings, Mode::Inference).map(|model| model.program)
+    };
+    program.unwrap_or_else(|diagnostics| panic!("{}", render(&diagnostics, package.sources())))
+}
+
+#[test]
+fn every_workload_is_tested() {
+    let files = std::fs::read_dir(folder()).expect("the workloads");
+    let paths = files.map(|file| file.expect("an entry").path());
+    let programs = paths.filter(|path| path.extension().is_some_and(|kind| kind == "cyg"));
+    let mut names: Vec<String> = programs
+        .map(|path| path.file_stem().and_then(|name| name.to_str()).expect("a name").to_owned())
+        .collect();
+    names.sort();
+    assert_eq!(names, WORKLOADS.map(|(name, ..)| name));
+}
+
+#[test]
+fn workloads_have_no_mistakes() {
+    for (name, ..) in WORKLOADS {
+        let package = workload(name);
+        let checked = check(&package);
+        let mistakes = render(&checked.diagnostics, package.sources());
+        assert!(checked.diagnostics.is_empty(), "{mistakes}");
+    }
+}
+
+#[test]
+fn workloads_have_the_parameters_of_their_specification() {
+    for (name, tensors, elements) in WORKLOADS {
+        let program = program(&workload(name));
+        program.graph.verify().unwrap_or_else(|error| panic!("{name}: {error:?}"));
+        let sizes: Vec<usize> = (program.parameters.iter())
+            .filter(|parameter| parameter.saved())
+            .map(|parameter| parameter.ty.elements())
+            .collect();
+        assert_eq!((sizes.len(), sizes.iter().sum::<usize>()), (tensors, elements), "{name}");
+    }
+}

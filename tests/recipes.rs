@@ -242,6 +242,13 @@ fn conditions_are_decided_between_epochs() {
     assert!(!recipe.stops[0].holds(|_| 0.0));
 }
 
+#[test]
+fn errors_that_are_reported_improve_when_they_fall() {
+    let falls = |name: &str| cygnet::language::program::smaller_is_better(name, false);
+    assert!(falls("rmse") && falls("test_loss") && !falls("accuracy") && !falls("r2"));
+    assert!(cygnet::language::program::smaller_is_better("score", true));
+}
+
 /// The learning rate that a schedule gives, seen in the update of a parameter whose gradient is 1.
 fn rate(schedule: &str, step: usize, epoch: usize) -> f64 {
     let text = format!(

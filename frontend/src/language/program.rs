@@ -189,6 +189,26 @@ impl Condition {
     }
 }
 
+/// Parts of the names of results that are errors.
+const ERRORS: [&str; 10] = [
+    "loss",
+    "error",
+    "mae",
+    "mse",
+    "rmse",
+    "l1",
+    "perplexity",
+    "entropy",
+    "divergence",
+    "distance",
+];
+
+/// Whether smaller values of a recipe's result are better, as far as its name tells: objectives and
+/// what is called like an error (`loss`, `mae`, `perplexity`, ...) are; everything else rises.
+pub fn smaller_is_better(result: &str, objective: bool) -> bool {
+    objective || ERRORS.iter().any(|part| result.contains(part))
+}
+
 /// `plateaus("loss", patience: 10)`: how often a metric has stopped to improve.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plateau {

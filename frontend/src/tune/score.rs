@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::language::program::RecipeGraph;
+use crate::language::program::{RecipeGraph, smaller_is_better};
 
 /// Whether larger or smaller results are better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,24 +24,9 @@ pub struct Criterion {
     pub goal: Goal,
 }
 
-/// Parts of the names of results that are errors: smaller ones are better.
-const ERRORS: [&str; 10] = [
-    "loss",
-    "error",
-    "mae",
-    "mse",
-    "rmse",
-    "l1",
-    "perplexity",
-    "entropy",
-    "divergence",
-    "distance",
-];
-
 impl Criterion {
     /// The criterion for a recipe. Without a name it is the first number that is reported, or else
-    /// the first objective. Without a goal, objectives and what is named like an error (`loss`,
-    /// `mae`, `perplexity`, ...) are minimized, and everything else is maximized.
+    /// the first objective. Without a goal, [`smaller_is_better`] decides.
     ///
     /// # Errors
     /// If nothing has that name, or it is no single number.
@@ -75,8 +60,10 @@ impl Criterion {
             })?,
         };
         let objective = recipe.objectives.iter().any(|objective| objective == name);
-        let is_error = objective || ERRORS.iter().any(|part| name.contains(part));
-        let inferred = if is_error { Goal::Minimize } else { Goal::Maximize };
+        let inferred = match smaller_is_better(name, objective) {
+            true => Goal::Minimize,
+            false => Goal::Maximize,
+        };
         Ok(Criterion { metric: name.to_owned(), goal: goal.unwrap_or(inferred) })
     }
 }

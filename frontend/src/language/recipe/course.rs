@@ -7,7 +7,7 @@ use cygnet_compiler::types::DType;
 use super::Run;
 use crate::diagnostic::Diagnostic;
 use crate::language::evaluate::{Eval, Evaluator, Stop};
-use crate::language::program::Condition;
+use crate::language::program::{Condition, smaller_is_better};
 use crate::language::value::{Tensor, Value};
 use crate::source::Span;
 use crate::syntax::ast::{Expr, Paths};
@@ -90,9 +90,8 @@ impl<'p> Run<'_, 'p> {
         let reports = self.outcome.reports.iter().map(|(report, _)| &report.name);
         let names: Vec<String> = objectives.chain(reports).cloned().collect();
         for plateau in &mut self.evaluator.plateaus {
-            // Objectives fall, metrics rise.
             let objective = self.outcome.objectives.iter().any(|(name, _)| *name == plateau.metric);
-            plateau.larger.get_or_insert(!objective);
+            plateau.larger.get_or_insert(!smaller_is_better(&plateau.metric, objective));
         }
         for plateau in self.evaluator.plateaus.clone() {
             if !names.contains(&plateau.metric) {

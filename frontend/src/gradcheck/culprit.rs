@@ -136,7 +136,9 @@ impl Rule<'_> {
         let forward = graph.clone();
         let mut size = Projection::new(forward.clone(), &[result], context)?;
         let rounding = size.along(std::slice::from_ref(&weights), context).rounding;
-        let function = Function::new(&forward, (result, &weights), size.values(), context);
+        // Not the values of the projection, whose loops have more results.
+        let base = Evaluator { context, ..Evaluator::new(&[]) }.values(&forward);
+        let function = Function::new(&forward, (result, &weights), &base, context);
         let at = Application { operands: &operands, result, cotangent, wanted: &wanted };
         let parts = differentiator
             .operand_cotangents(&mut graph, &node.op, &at)

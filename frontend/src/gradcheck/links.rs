@@ -203,9 +203,12 @@ fn check_rules(
     }
     let rounding = scalar.along(&[vec![1.0]], context).rounding;
     let GradientGraph { graph, gradients } = GradientGraph::new(&problem, differentiator)?;
-    let values = Evaluator { context, ..Evaluator::new(&[]) }.values(&graph);
+    let evaluator = Evaluator { context, ..Evaluator::new(&[]) };
+    let values = evaluator.values(&graph);
     let gradients: Vec<Array> = gradients.iter().map(|node| values[node.index()].clone()).collect();
-    let function = Function::new(problem.graph(), (loss, &[1.0]), scalar.values(), context);
+    // Not those of the projection, whose loops have more results.
+    let base = evaluator.values(problem.graph());
+    let function = Function::new(problem.graph(), (loss, &[1.0]), &base, context);
 
     let mut agreement = Agreement::default();
     for Direction { name, steps } in directions {

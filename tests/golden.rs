@@ -1,4 +1,5 @@
-//! Layers and losses against PyTorch: outputs and gradients of `golden/layers.py`.
+//! Layers, losses and optimizers against PyTorch: outputs and gradients of `golden/layers.py`, and
+//! what `golden/training.py` makes of parameters step by step.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -8,6 +9,7 @@ use cygnet::language::bindings::Bindings;
 use cygnet::language::elaborate::elaborate_model;
 use cygnet::language::package::Package;
 use cygnet::language::program::{Mode, Program};
+use cygnet::language::recipe::elaborate_recipe;
 use cygnet::session::{Session, SessionOptions};
 use cygnet_compiler::differentiate::gradient;
 use cygnet_compiler::graph::{Graph, NodeId, Output, SlotRole};
@@ -19,10 +21,24 @@ const TOLERANCE: f64 = 1e-5;
 
 #[test]
 fn layers_and_losses_have_the_values_and_gradients_of_pytorch() {
-    let golden = Golden::read();
+    let golden = Golden::read("layers");
     let cases = golden.cases();
-    assert!(cases.len() >= 50, "{} cases", cases.len());
+    assert!(cases.len() >= 95, "{} cases", cases.len());
     let wrong: Vec<String> = cases.iter().flat_map(|case| golden.compare(case)).collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Steps of `training.py` per epoch.
+const STEPS_PER_EPOCH: usize = 2;
+
+#[test]
+fn optimizers_and_schedules_change_parameters_as_those_of_pytorch() {
+    let golden = Golden::read("training");
+    let mut names: Vec<&str> = golden.package.recipes().map(|r| r.name.name.as_str()).collect();
+    names.retain(|name| name.ends_with("_case"));
+    // `start` is no case.
+    assert_eq!(names.len(), golden.cases().len() - 1);
+    let wrong: Vec<String> = names.iter().flat_map(|name| golden.compare_training(name)).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
@@ -33,11 +49,11 @@ struct Golden {
 }
 
 impl Golden {
-    fn read() -> Golden {
+    fn read(name: &str) -> Golden {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden");
-        let (package, diagnostics) = Package::load(&folder.join("layers.cyg"));
+        let (package, diagnostics) = Package::load(&folder.join(format!("{name}.cyg")));
         assert!(diagnostics.is_empty(), "{diagnostics:?}");
-        let file: PathBuf = folder.join("layers.safetensors");
+        let file: PathBuf = folder.join(format!("{name}.safetensors"));
         Golden { package, tensors: Weights::read(&file).unwrap() }
     }
 
@@ -76,6 +92,40 @@ impl Golden {
             })
             .chain(self.unknown(case, &differentiated))
             .collect()
+    }
+
+    /// Trains a recipe with the samples of the file, and says what differs, and in which step.
+    fn compare_training(&self, recipe: &str) -> Vec<String> {
+        let case = recipe.strip_suffix("_case").expect("the name of a case");
+        let elaborated = elaborate_recipe(&self.package, Some(recipe), &Bindings::default())
+            .unwrap_or_else(|error| panic!("{case}: {error:?}"));
+        let program = &elaborated.training;
+        let mut session = Session::new(&program.graph, &SessionOptions::default()).unwrap();
+        session.initialize(program, 0).unwrap();
+        let parameters = ["w", "b"];
+        for name in parameters {
+            session.set(name, &self.tensor("start", name).expect("a first value")).unwrap();
+        }
+        let samples = self.tensors.tensor("samples").unwrap();
+        let steps = samples.shape()[0];
+        session.set_scalar("steps", steps as f64);
+        let mut wrong = Vec::new();
+        for step in 0..steps {
+            session.set_scalar("step", (step + 1) as f64);
+            session.set_scalar("epoch", (step / STEPS_PER_EPOCH) as f64);
+            session.set("g", &part(&samples, step)).unwrap();
+            session.step();
+            for name in parameters {
+                let expected = part(&self.tensor(case, name).expect("values"), step);
+                let ours = session.get(name).unwrap();
+                let expected = Tensor::from_slice(ours.shape(), expected.as_slice::<f32>());
+                let difference = difference(&ours, &expected);
+                if difference > TOLERANCE {
+                    wrong.push(format!("{case}/{name} behind step {step}: {difference:.1e}"));
+                }
+            }
+        }
+        wrong
     }
 
     /// What PyTorch's layer has and ours has not.
@@ -137,6 +187,14 @@ fn differentiate(mut program: Program) -> Differentiated {
 fn node_of(graph: &Graph, slot: u32) -> Option<NodeId> {
     let mut nodes = graph.iter();
     nodes.find(|(_, node)| matches!(&node.op, Op::Slot(op) if op.index == slot)).map(|(id, _)| id)
+}
+
+/// Element `index` along the first axis, which becomes 1.
+fn part(tensor: &Tensor, index: usize) -> Tensor {
+    let mut shape = tensor.shape().to_vec();
+    let size = tensor.len() / shape[0];
+    shape[0] = 1;
+    Tensor::from_slice(&shape, &tensor.as_slice::<f32>()[index * size..][..size])
 }
 
 /// The largest difference, relative to the largest element.

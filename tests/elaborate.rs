@@ -313,5 +313,5 @@ fn the_examples_are_compiled() {
         compiled.push(recipe.plan.name);
     }
     compiled.sort();
-    assert_eq!(compiled, ["cnn", "digits", "sine", "wine"]);
+    assert_eq!(compiled, ["cnn", "digits", "mnist", "sine", "wine"]);
 }

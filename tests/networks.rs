@@ -3,29 +3,35 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use cygnet::gradcheck::links::Methods;
-use cygnet::gradcheck::native::NativeCode;
-use cygnet::gradcheck::program::targets;
-use cygnet::gradcheck::{Options, Verdict, check as check_gradients};
 use cygnet::language::check::check;
 use cygnet::language::package::Package;
-use cygnet_compiler::differentiate::Differentiator;
 
+use crate::gradcheck::assert_gradients;
 use crate::language::render;
 
 /// Per definition: the file, its name, sizes with which its gradients are checked quickly, and the
 /// number of random cases.
-const NETWORKS: [(&str, &str, &str, u32); 12] = [
+const NETWORKS: [(&str, &str, &str, u32); 22] = [
+    ("autoencoder", "autoencoder.forward", "pixels=5 hidden=4 code=2", 3),
     ("bert", "bert", "vocab=4 d=4 heads=2 depth=1 places=3 t=2 n=2", 1),
     ("bert", "classifier", "vocab=4 d=4 heads=2 depth=1 t=2 n=2", 1),
+    ("conv_autoencoder", "denoiser.forward", "width=2 code=2 n=2 h=4 w=8", 2),
+    ("dcgan", "generator", "width=2 n=2", 1),
+    ("dcgan", "discriminator", "width=2 n=2", 1),
+    ("gan", "maker", "width=3", 2),
+    ("gan", "judge", "width=3", 2),
     ("gpt", "gpt.forward", "vocab=3 d=4 heads=2 depth=1 places=4 t=3", 2),
     ("vae", "vae.forward", "pixels=5 hidden=4 latent=2", 3),
     ("vae", "vae.sample", "pixels=3 hidden=4 latent=2 count=2", 3),
     ("llama", "llama.forward", "vocab=5 d=8 heads=4 shared=2 depth=2 width=6 t=3", 3),
     ("mnist_cnn", "mnist_cnn", "n=2 h=7 w=8", 1),
+    ("recurrent", "reader", "cell=rnn hidden=3 t=3 i=2", 2),
+    ("recurrent", "reader", "cell=lstm hidden=3 t=3 i=2", 2),
+    ("recurrent", "reader", "cell=gru hidden=3 t=3 i=2", 2),
     ("resnet", "resnet18", "width=1 classes=2 n=2 h=8 w=8", 1),
     ("resnet", "resnet50", "width=1 classes=2 n=2 h=4 w=4", 1),
     ("resnet20", "resnet20", "width=2 classes=2 n=2 h=4 w=4", 1),
+    ("unet", "unet", "widths=2,3 middle=3 n=2 c=1 h=4 w=8", 1),
     ("vgg", "vgg11", "width=1 widths=1,0,2,2,0 classes=2 hidden=2 n=2 h=4 w=4", 1),
     ("vgg", "vgg16", "width=1 widths=1,1,0,2 classes=2 hidden=2 n=2 h=2 w=4", 1),
 ];
@@ -60,28 +66,14 @@ fn networks_have_no_mistakes() {
 
 /// Checks gradients of definitions in a file with random values.
 fn check_gradients_of(definition: &str) {
-    let native = NativeCode::default();
-    let differentiator = Differentiator::default();
-    let methods = Methods { differentiator: &differentiator, executor: Some(&native) };
     let of_file = NETWORKS.iter().filter(|(file, ..)| *file == definition);
     for (file, name, settings, cases) in of_file {
-        let package = network(file);
         let settings: BTreeMap<String, String> = settings
             .split(' ')
             .filter_map(|pair| pair.split_once('='))
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect();
-        let targets = targets(&package, Some(name), &settings).expect("the network");
-        let [target] = &targets[..] else { panic!("one target is called {name}") };
-        match check_gradients(target, &methods, Options { cases: *cases, seed: 1 }, |_| {}) {
-            Ok(Verdict::Passed(summary)) => {
-                assert_eq!(summary.passed, *cases, "{name}: {summary:?}");
-            }
-            Ok(Verdict::Failed(failure)) => {
-                panic!("{}", render(&[failure.diagnostic(name)], package.sources()))
-            }
-            Err(error) => panic!("{}", render(&error.diagnostics(name), package.sources())),
-        }
+        assert_gradients(&network(file), Some(name), &settings, *cases);
     }
 }
 
@@ -99,5 +91,8 @@ macro_rules! gradients {
 }
 
 mod gradients {
-    gradients! { bert gpt vae llama mnist_cnn resnet resnet20 vgg }
+    gradients! {
+        autoencoder bert conv_autoencoder dcgan gan gpt llama mnist_cnn recurrent resnet resnet20 unet vae
+        vgg
+    }
 }

@@ -3,6 +3,7 @@
 //! The scheduler orders, cuts, places, and adds copies where it must; it never fuses.
 
 mod copies;
+mod in_place;
 mod looping;
 pub mod lower;
 pub mod memory;

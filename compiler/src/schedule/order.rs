@@ -6,12 +6,10 @@ use petgraph::Direction;
 use petgraph::algo::{has_path_connecting, toposort};
 use petgraph::graph::{DiGraph, NodeIndex};
 
-use crate::index::IndexMap;
-use crate::kernel::{
-    Body, InstructionKind, Kernel, KernelBody, KernelGraph, KernelId, ProductOperand, ValueId,
-};
+use crate::kernel::{Kernel, KernelBody, KernelGraph, KernelId, ValueId};
 
 use super::copies;
+use super::in_place::is_pointwise;
 
 /// When each kernel runs, and which values take the place of a slot.
 pub struct Order {
@@ -185,36 +183,4 @@ pub fn readers(graph: &KernelGraph) -> Vec<Vec<KernelId>> {
         }
     }
     readers
-}
-
-/// Whether the kernel reads each element of `old` only to write the same element of `new`, so
-/// that both can share a place.
-fn is_pointwise(kernel: &Kernel, old: ValueId, new: ValueId) -> bool {
-    let (body, operands): (&Body, &[&ProductOperand]) = match &kernel.body {
-        KernelBody::Fused(body) => (body, &[]),
-        KernelBody::Product(product) => (&product.epilogue, &[&product.left, &product.right]),
-        KernelBody::Library(_) | KernelBody::Loop(_) => return false,
-    };
-    let in_operands = operands.iter().any(|operand| match operand {
-        ProductOperand::Value(value, _) => *value == old,
-        ProductOperand::Computed(body) => body.loaded().any(|value| value == old),
-    });
-    let reduces = body.instructions.iter().any(|instruction| {
-        matches!(instruction.kind, InstructionKind::Reduce(..) | InstructionKind::ArgReduce(..))
-    });
-    let gathers = body.instructions.iter().any(|instruction| {
-        matches!(instruction.kind, InstructionKind::Gather { value, .. } if value == old)
-    });
-    let Some(store) = body.stores.iter().find(|store| store.value == new) else { return false };
-    !in_operands
-        && !reduces
-        && !gathers
-        && loads(body).all(|(value, map)| value != old || *map == store.map)
-}
-
-fn loads(body: &Body) -> impl Iterator<Item = (ValueId, &IndexMap)> {
-    body.instructions.iter().filter_map(|instruction| match &instruction.kind {
-        InstructionKind::Load { value, map } => Some((*value, map)),
-        _ => None,
-    })
 }

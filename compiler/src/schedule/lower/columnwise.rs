@@ -37,9 +37,7 @@ pub fn lower(
     let Some(tile_axis) = tile_axis else {
         let mut list = Vec::new();
         let mut local = emitter.locals();
-        for store in 0..body.stores.len() {
-            emitter.store(store, &mut list, &mut local);
-        }
+        emitter.stores(0..body.stores.len(), &mut list, &mut local);
         emitter.function.body = vec![Statement::Scalar(list)];
         return (emitter.function, 1);
     };
@@ -135,12 +133,8 @@ impl Sweeps<'_> {
         for id in keep {
             self.keep(id, &mut list, &mut local);
         }
-        for (number, store) in body.stores.iter().enumerate() {
-            let axes = analysis.store_axes(store.instruction, &store.map);
-            if analysis.level(store.instruction) == level && axes & analysis.reduced == 0 {
-                self.emitter.store(number, &mut list, &mut local);
-            }
-        }
+        let ready = self.emitter.stores_of(level, false);
+        self.emitter.stores(ready, &mut list, &mut local);
         if !list.is_empty() {
             let tiles = self.tiles(list);
             self.statements.push(tiles);
@@ -206,12 +200,8 @@ impl Sweeps<'_> {
             list.push(LoopInstruction { result: None, dtype, kind: fold });
             finished.push((index, buffer, address_of_sum));
         }
-        for (number, store) in body.stores.iter().enumerate() {
-            let axes = analysis.store_axes(store.instruction, &store.map);
-            if analysis.level(store.instruction) == sweep && axes & analysis.reduced != 0 {
-                self.emitter.store(number, &mut list, &mut local);
-            }
-        }
+        let ready = self.emitter.stores_of(sweep, true);
+        self.emitter.stores(ready, &mut list, &mut local);
         if !start.is_empty() {
             let tiles = self.tiles(start);
             self.statements.push(tiles);

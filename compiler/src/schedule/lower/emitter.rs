@@ -7,7 +7,7 @@ use crate::kernel::loops::{
     Address, AxisId, Buffer, BufferId, Convention, Function, LaneId, LoopAxis, LoopInstruction,
     LoopInstructionKind, Place, Range, Statement,
 };
-use crate::kernel::{Body, InstructionId, InstructionKind, ValueId};
+use crate::kernel::{Body, InstructionId, InstructionKind, Store, ValueId};
 use crate::schedule::memory::Memory;
 use crate::types::{DType, Scalar};
 
@@ -232,16 +232,25 @@ impl<'a> Emitter<'a> {
         }
     }
 
-    /// Appends a store of `id` through the body's store number `store`.
-    pub fn store(&mut self, store: usize, list: &mut Vec<LoopInstruction>, local: &mut Lanes) {
+    /// Appends the stores with these numbers, behind all that they need: what one of them writes
+    /// may lie where another value is read from.
+    pub fn stores(
+        &mut self,
+        numbers: impl IntoIterator<Item = usize>,
+        list: &mut Vec<LoopInstruction>,
+        local: &mut Lanes,
+    ) {
         let body = self.body;
-        let store = &body.stores[store];
-        let value = self.compute(store.instruction, list, local);
-        let buffer = self.buffer(store.value);
-        let dtype = self.function.buffers[buffer].dtype;
-        let address = Address::Offset(store.map.indices()[0].clone());
-        let kind = LoopInstructionKind::Store { buffer, address, value };
-        list.push(LoopInstruction { result: None, dtype, kind });
+        let stores = numbers.into_iter().map(|number| &body.stores[number]);
+        let values: Vec<(&Store, LaneId)> =
+            stores.map(|store| (store, self.compute(store.instruction, list, local))).collect();
+        for (store, value) in values {
+            let buffer = self.buffer(store.value);
+            let dtype = self.function.buffers[buffer].dtype;
+            let address = Address::Offset(store.map.indices()[0].clone());
+            let kind = LoopInstructionKind::Store { buffer, address, value };
+            list.push(LoopInstruction { result: None, dtype, kind });
+        }
     }
 
     /// Computes ahead, as scalars at the outermost place possible, what `roots` need and what does
@@ -280,6 +289,19 @@ impl<'a> Emitter<'a> {
             self.scalars[index] = Some(lane);
         }
         by_depth
+    }
+
+    /// The stores of results that follow on so many levels of reductions: of results per point,
+    /// or of those per row.
+    pub fn stores_of(&self, level: usize, per_point: bool) -> Vec<usize> {
+        let (body, analysis) = (self.body, self.analysis);
+        let is_ready = |&number: &usize| {
+            let store = &body.stores[number];
+            let axes = analysis.store_axes(store.instruction, &store.map);
+            analysis.level(store.instruction) == level
+                && (axes & analysis.reduced != 0) == per_point
+        };
+        (0..body.stores.len()).filter(is_ready).collect()
     }
 
     /// Empty local lanes.

@@ -57,9 +57,7 @@ fn lower(name: &str, body: &Body, memory: &Memory, to_tile: Option<InstructionId
     let scalars = emitter.hoist(&roots, &loops, 1 << column_axis);
     let mut list = Vec::new();
     let mut local = emitter.locals();
-    for store in 0..body.stores.len() {
-        emitter.store(store, &mut list, &mut local);
-    }
+    emitter.stores(0..body.stores.len(), &mut list, &mut local);
     if let Some(id) = to_tile {
         let value = emitter.compute(id, &mut list, &mut local);
         let dtype = body.instruction(id).dtype;

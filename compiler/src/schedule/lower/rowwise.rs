@@ -83,12 +83,8 @@ impl Sweeps<'_> {
                 self.emitter.scalars[index] = Some(lane);
             }
         }
-        for (number, store) in body.stores.iter().enumerate() {
-            let axes = analysis.store_axes(store.instruction, &store.map);
-            if analysis.level(store.instruction) == level && axes & analysis.reduced == 0 {
-                self.emitter.store(number, &mut list, &mut local);
-            }
-        }
+        let ready = self.emitter.stores_of(level, false);
+        self.emitter.stores(ready, &mut list, &mut local);
         if !list.is_empty() {
             self.statements.push(Statement::Scalar(list));
         }
@@ -140,12 +136,8 @@ impl Sweeps<'_> {
                 _ => {}
             }
         }
-        for (number, store) in body.stores.iter().enumerate() {
-            let axes = analysis.store_axes(store.instruction, &store.map);
-            if analysis.level(store.instruction) == sweep && axes & analysis.reduced != 0 {
-                self.emitter.store(number, &mut list, &mut local);
-            }
-        }
+        let ready = self.emitter.stores_of(sweep, true);
+        self.emitter.stores(ready, &mut list, &mut local);
         self.keep(sweep, &mut list, &local);
         let mut statement = Statement::Tiles {
             axis: self.tile_axis,

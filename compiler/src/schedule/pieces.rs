@@ -3,7 +3,8 @@
 
 use crate::kernel::loops::Range;
 
-/// Predicted nanoseconds a piece should at least take: well above the cost of calling it.
+/// Predicted nanoseconds that a piece should take, and half of which it takes at least: well above
+/// the cost of calling it.
 const PIECE_NANOSECONDS: f64 = 4_000.0;
 
 /// Most pieces of a kernel: enough to balance 16 threads.
@@ -22,7 +23,9 @@ pub struct Cuttable {
 
 /// The range of each axis, outermost first, and the number of pieces.
 pub fn cut(axes: &[Cuttable], nanoseconds: f64) -> (Vec<Range>, usize) {
-    let mut wanted = ((nanoseconds / PIECE_NANOSECONDS) as usize).clamp(1, MAX_PIECES);
+    // A power of two: three pieces would keep one of two threads busy twice as long as the other.
+    let worthwhile = ((nanoseconds / PIECE_NANOSECONDS) as usize).clamp(1, MAX_PIECES);
+    let mut wanted = worthwhile.next_power_of_two();
     let mut parts = Vec::with_capacity(axes.len());
     for axis in axes {
         let units = axis.extent.div_ceil(axis.granularity).max(1);
@@ -68,9 +71,17 @@ mod tests {
     #[test]
     fn a_short_outer_axis_passes_the_cutting_on() {
         let (ranges, pieces) = cut(&[axis(3), axis(1000)], 80_000.0);
-        assert_eq!(pieces, 21);
-        assert_eq!(ranges[0], Range::Piece { count: 3, inner: 7, chunk: 1, extent: 3 });
-        assert_eq!(ranges[1], Range::Piece { count: 7, inner: 1, chunk: 143, extent: 1000 });
+        assert_eq!(pieces, 33);
+        assert_eq!(ranges[0], Range::Piece { count: 3, inner: 11, chunk: 1, extent: 3 });
+        assert_eq!(ranges[1], Range::Piece { count: 11, inner: 1, chunk: 91, extent: 1000 });
+    }
+
+    #[test]
+    fn pieces_divide_among_two_threads() {
+        for nanoseconds in [9_000.0, 13_000.0, 22_000.0, 300_000.0] {
+            let (_, pieces) = cut(&[axis(4096)], nanoseconds);
+            assert!(pieces.is_power_of_two() && pieces > 1, "{pieces}");
+        }
     }
 
     #[test]

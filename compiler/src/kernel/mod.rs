@@ -138,7 +138,7 @@ pub struct Body {
     pub axes: Vec<Axis>,
     /// Instructions; operands come first.
     pub instructions: Vec<Instruction>,
-    /// What is written.
+    /// What is written: a value by one store, or part by part by several.
     pub stores: Vec<Store>,
 }
 

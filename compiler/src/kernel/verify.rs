@@ -24,7 +24,7 @@ pub fn verify(graph: &KernelGraph) -> Result<(), String> {
             if graph.values[value.0 as usize].slot.is_some() {
                 return Err(place(format!("{value} is a slot, read before the step")));
             }
-            if writers.insert(value, id).is_some() {
+            if writers.insert(value, id).is_some_and(|other| other != id) {
                 return Err(place(format!("{value} is written twice")));
             }
         }
@@ -338,12 +338,41 @@ fn verify_body(graph: &KernelGraph, body: &Body, accumulator: Option<DType>) -> 
         if !store.map.constraints().is_empty() {
             return Err(format!("{} is written under conditions", store.value));
         }
-        let elements: usize = domain.iter().product();
-        if elements != ty.elements() || !is_injective(&store.map, &ty.shape) {
+        if !is_injective(&store.map, &ty.shape) {
             return Err(format!("the map {} does not write {} once", store.map, store.value));
         }
     }
+    verify_parts(graph, body)
+}
+
+/// A value is written by one store, or in parts that do not overlap; each element is.
+fn verify_parts(graph: &KernelGraph, body: &Body) -> Result<(), String> {
+    let mut parts: BTreeMap<ValueId, Vec<&IndexMap>> = BTreeMap::new();
+    for store in &body.stores {
+        parts.entry(store.value).or_default().push(&store.map);
+    }
+    for (value, maps) in parts {
+        let written: usize = maps.iter().map(|map| map.domain().iter().product::<usize>()).sum();
+        let apart = |(number, map): (usize, &&IndexMap)| {
+            maps[..number].iter().all(|other| are_apart(map, other))
+        };
+        let ty = &graph.values[value.0 as usize].ty;
+        let once = ty.elements() == 0 || maps.iter().enumerate().all(apart);
+        if written != ty.elements() || !once {
+            let map = maps[0];
+            return Err(format!("the map {map} does not write {value} once"));
+        }
+    }
     Ok(())
+}
+
+/// Whether two maps lead to different places: to different ranges along some axis.
+fn are_apart(a: &IndexMap, b: &IndexMap) -> bool {
+    a.indices().iter().zip(b.indices()).any(|(first, second)| {
+        let (low, high) = first.range(a.domain());
+        let (other_low, other_high) = second.range(b.domain());
+        high < other_low || other_high < low
+    })
 }
 
 /// Domains up to this size are checked index by index for injectivity if the map has no strides.

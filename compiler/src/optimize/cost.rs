@@ -252,8 +252,9 @@ fn of_body<'a>(body: &Body, type_of: &dyn Fn(ValueId) -> &'a TensorType) -> Work
     }
     for store in &body.stores {
         let ty = type_of(store.value);
-        work.transfer(ty.elements() as f64, ty);
-        work.computing += ty.elements() as f64 * of_access(&store.map, ty);
+        let elements = store.map.domain().iter().product::<usize>() as f64;
+        work.transfer(elements, ty);
+        work.computing += elements * of_access(&store.map, ty);
     }
     work
 }

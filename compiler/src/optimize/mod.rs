@@ -9,6 +9,7 @@ pub mod cost;
 pub mod expand;
 pub mod extract;
 pub mod fusion;
+mod joins;
 pub mod loops;
 #[cfg(test)]
 mod samples;
@@ -83,7 +84,7 @@ pub fn optimize(graph: &Graph, options: &OptimizeOptions) -> (Graph, OptimizeRep
     let mut needed = graph.clone();
     needed.prune();
     if options.algebra {
-        needed = loops::rearrange(&needed);
+        needed = joins::join_parts(&loops::rearrange(&needed, options.math));
     }
     optimize_bodies(&mut needed, options);
     let (result, algebra) = if options.algebra {

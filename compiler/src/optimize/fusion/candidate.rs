@@ -69,8 +69,10 @@ impl Frame {
     }
 }
 
-/// What makes a plan different from others: its axes, its contraction, and what it computes.
-pub(super) type PlanKey = (Vec<Axis>, Option<NodeId>, BTreeSet<NodeId>, [BTreeSet<NodeId>; 2]);
+/// What makes a plan different from others: its axes, its contraction, what it computes, and what
+/// it writes part by part.
+pub(super) type PlanKey =
+    (Vec<Axis>, Option<NodeId>, BTreeSet<NodeId>, [BTreeSet<NodeId>; 2], Vec<NodeId>);
 
 /// What a kernel computes itself.
 pub(super) struct Plan {
@@ -80,6 +82,9 @@ pub(super) struct Plan {
     pub inside: BTreeSet<NodeId>,
     /// Nodes computed while the left and the right operand of a product are packed.
     pub packed: [BTreeSet<NodeId>; 2],
+    /// Concatenations, among the nodes inside, whose parts are computed at the points and written
+    /// one by one.
+    pub joined: Vec<NodeId>,
 }
 
 impl Plan {
@@ -89,7 +94,8 @@ impl Plan {
             Frame::Product(layout) => Some(layout.node),
             Frame::Points(_) | Frame::Rows(..) => None,
         };
-        (self.frame.axes(), product, self.inside.clone(), self.packed.clone())
+        let (inside, packed) = (self.inside.clone(), self.packed.clone());
+        (self.frame.axes(), product, inside, packed, self.joined.clone())
     }
 
     fn inliner<'a>(&self, survey: &Survey<'a>, reads: &'a dyn Fn(NodeId) -> bool) -> Inliner<'a> {
@@ -146,6 +152,9 @@ impl Candidate {
         for (&node, place) in targets {
             inliner.value(node, place);
         }
+        for &joined in &plan.joined {
+            inliner.parts(joined);
+        }
         let own_places = plan.frame.own_places();
         let mut exports = targets.clone();
         for (node, place) in inliner.computed() {
@@ -157,6 +166,9 @@ impl Candidate {
             }
         }
         inliner.retain_storable(&mut exports);
+        for &joined in &plan.joined {
+            exports.insert(joined, IndexMap::identity(&survey.graph.type_of(joined).shape));
+        }
         let draft = plan.draft(survey, inliner.finish(), Vec::new());
         // What is indexed is read from memory even if it is computed, too.
         exports.retain(|node, _| !draft.inputs.contains(node));
@@ -207,7 +219,10 @@ impl Candidate {
         let reads = |node: NodeId| !plan.inside.contains(&node);
         let mut inliner = plan.inliner(survey, &reads);
         for &node in &outputs {
-            inliner.store(node, &self.exports[&node]);
+            match plan.joined.contains(&node) {
+                true => inliner.store_parts(node),
+                false => inliner.store(node, &self.exports[&node]),
+            }
         }
         plan.draft(survey, inliner.finish(), outputs).because(self.reason.to_owned())
     }

@@ -123,6 +123,30 @@ impl<'a> Inliner<'a> {
         self.body.stores.push(Store { value: tensor_of(node), map, instruction });
     }
 
+    /// Computes the parts of a concatenation at the kernel's points, which are those of each part.
+    pub fn parts(&mut self, joined: NodeId) {
+        for &part in &self.graph.node(joined).operands {
+            self.value(part, &IndexMap::identity(&self.graph.type_of(part).shape));
+        }
+    }
+
+    /// Writes the parts of a concatenation, each to its place.
+    pub fn store_parts(&mut self, joined: NodeId) {
+        let node = self.graph.node(joined);
+        let Op::Concat(concat) = &node.op else { unreachable!("only concatenations have parts") };
+        self.inside.insert(joined);
+        let mut start = 0;
+        for &part in &node.operands {
+            let shape = &self.graph.type_of(part).shape;
+            let instruction = self.value(part, &IndexMap::identity(shape));
+            let mut indices: Vec<Expression> = (0..shape.len()).map(Expression::axis).collect();
+            indices[concat.axis] = indices[concat.axis].plus(&Expression::constant(start as i64));
+            let map = IndexMap::new(shape, indices);
+            self.body.stores.push(Store { value: tensor_of(joined), map, instruction });
+            start += shape[concat.axis];
+        }
+    }
+
     fn push(&mut self, kind: InstructionKind, dtype: DType) -> InstructionId {
         let instruction = Instruction { kind, dtype };
         if let Some(&known) = self.known.get(&instruction) {

@@ -70,7 +70,12 @@ impl Proposer<'_, '_> {
                     self.offer(Candidate::routine(self.survey, node, reason));
                 }
                 Op::Port(_) => self.looping(self.survey.graph.node(node).operands[0]),
-                _ => self.points(&[node]),
+                _ => {
+                    self.points(&self.survey.graph.type_of(node).shape, &[node]);
+                    if let Some(shape) = shape_of_parts(self.survey, node) {
+                        self.points(shape, &[node]);
+                    }
+                }
             }
         }
     }
@@ -107,17 +112,23 @@ impl Proposer<'_, '_> {
         self.candidates.push(candidate);
     }
 
-    /// Elementwise kernels that compute nodes of one shape.
-    fn points(&mut self, nodes: &[NodeId]) {
-        let shape = &self.survey.graph.type_of(nodes[0]).shape;
-        let places = nodes.iter().map(|&node| (node, IndexMap::identity(shape))).collect();
+    /// Elementwise kernels that compute nodes of one shape, or concatenations part by part.
+    fn points(&mut self, shape: &Shape, nodes: &[NodeId]) {
+        let graph = self.survey.graph;
+        let (whole, joined): (Vec<NodeId>, Vec<NodeId>) =
+            nodes.iter().partition(|&&node| graph.type_of(node).shape == *shape);
+        let parts = joined.iter().flat_map(|&node| graph.node(node).operands.iter().copied());
+        let places: Places =
+            whole.iter().copied().chain(parts).map(|n| (n, IndexMap::identity(shape))).collect();
         let reason = match nodes {
+            [node] if joined.contains(node) => "parts of a tensor, each written to its place",
             [_] => "elementwise",
             _ => "elementwise, several results from shared operands",
         };
+        let frame = Frame::Points(shape.clone());
         for reach in [Reach::Owned, Reach::Cheap, Reach::All] {
             for repeating in [false, true] {
-                self.fused(Frame::Points(shape.clone()), &places, reach, repeating, reason);
+                self.fused_with_parts(frame.clone(), &places, &joined, reach, repeating, reason);
             }
         }
     }
@@ -155,11 +166,26 @@ impl Proposer<'_, '_> {
         repeating: bool,
         reason: &'static str,
     ) {
+        self.fused_with_parts(frame, computed, &[], reach, repeating, reason);
+    }
+
+    /// The same, where some of what is computed are the parts of concatenations.
+    fn fused_with_parts(
+        &mut self,
+        frame: Frame,
+        computed: &Places,
+        joined: &[NodeId],
+        reach: Reach,
+        repeating: bool,
+        reason: &'static str,
+    ) {
         let growth = Growth { reach, repeating, rows: frame.rows(), reducing: frame.reducing() };
-        let nodes: BTreeSet<NodeId> = computed.keys().copied().collect();
+        let nodes: BTreeSet<NodeId> = computed.keys().chain(joined).copied().collect();
         let inside = upstream::grow(self.survey, &nodes, growth);
-        let targets = self.targets(computed);
-        let plan = Plan { frame, inside, packed: [BTreeSet::new(), BTreeSet::new()] };
+        let wanted = computed.iter().filter(|(node, _)| self.survey.leaves(**node, &nodes));
+        let targets = wanted.map(clone_pair).collect();
+        let packed = [BTreeSet::new(), BTreeSet::new()];
+        let plan = Plan { frame, inside, packed, joined: joined.to_vec() };
         self.add(plan, &targets, reason);
     }
 
@@ -204,7 +230,8 @@ impl Proposer<'_, '_> {
                         1 => "a matrix product",
                         _ => "a matrix product, and what follows on its finished tiles",
                     };
-                    let plan = Plan { frame: frame.clone(), inside: inside.clone(), packed };
+                    let (frame, inside) = (frame.clone(), inside.clone());
+                    let plan = Plan { frame, inside, packed, joined: Vec::new() };
                     self.add(plan, &targets, reason);
                 }
             }
@@ -294,13 +321,16 @@ impl Proposer<'_, '_> {
                         let shape = &graph.type_of(node.operands[0]).shape;
                         rows.entry((shape, axes)).or_default().push(id);
                     }
-                    None => points.entry(&node.ty.shape).or_default().push(id),
+                    None => {
+                        let shape = shape_of_parts(self.survey, id).unwrap_or(&node.ty.shape);
+                        points.entry(shape).or_default().push(id);
+                    }
                 },
             }
         }
         for (shape, nodes) in points {
             for group in self.groups(&nodes, shape.is_empty()) {
-                self.points(&group);
+                self.points(shape, &group);
             }
         }
         for nodes in rows.into_values() {
@@ -351,6 +381,16 @@ impl Proposer<'_, '_> {
     fn inputs_of(&self, node: NodeId) -> Option<BTreeSet<NodeId>> {
         self.largest[node.index()].map(|number| self.candidates[number].inputs.clone())
     }
+}
+
+/// The shape of a concatenation's parts, if they are alike and each has something to compute.
+fn shape_of_parts<'g>(survey: &Survey<'g>, joined: NodeId) -> Option<&'g Shape> {
+    let node = survey.graph.node(joined);
+    let shape = &survey.graph.type_of(*node.operands.first()?).shape;
+    let is_part =
+        |part: &NodeId| survey.graph.type_of(*part).shape == *shape && !survey.is_free(*part);
+    let fits = matches!(node.op, Op::Concat(_)) && node.operands.len() > 1;
+    (fits && node.operands.iter().all(is_part)).then_some(shape)
 }
 
 fn clone_pair((node, place): (&NodeId, &IndexMap)) -> (NodeId, IndexMap) {

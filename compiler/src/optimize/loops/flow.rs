@@ -125,7 +125,7 @@ fn live(scan: &Scan, wanted: &BTreeSet<usize>) -> (BTreeSet<usize>, Vec<bool>) {
 }
 
 /// For each node, whether it depends on one for which `source` holds, or is one.
-fn depends(body: &Graph, source: impl Fn(&Op) -> bool) -> Vec<bool> {
+pub fn depends(body: &Graph, source: impl Fn(&Op) -> bool) -> Vec<bool> {
     let mut depends = vec![false; body.nodes.len()];
     for (id, node) in body.iter() {
         depends[id.index()] =

@@ -3,9 +3,12 @@
 //! What does not depend on carried values is computed for all steps at once in front of the loop:
 //! the products of a recurrent layer with its inputs become one. What no later step needs is
 //! computed for all steps at once behind it. Results, carries and operands that nothing needs
-//! disappear. An unrolled recurrence never enters an e-graph.
+//! disappear, and so do loops of one step. An unrolled recurrence never enters an e-graph.
 
 mod flow;
+mod gather_terms;
+mod same_elements;
+mod single_steps;
 mod stack;
 #[cfg(test)]
 mod tests;
@@ -15,7 +18,11 @@ use std::sync::Arc;
 
 use crate::graph::{Graph, Names, NodeId, Origin, Output, SlotRole, Update};
 use crate::op::{Emit, Op, OperandRole, Scan};
+use crate::optimize::MathMode;
+use crate::types::Scalar;
 use flow::Flow;
+use gather_terms::gather_terms;
+use single_steps::inline_single_steps;
 use stack::Outside;
 
 /// What moved nodes say about themselves.
@@ -24,7 +31,10 @@ const IN_FRONT: &str = "what does not depend on the steps before is computed in 
 const BEHIND: &str = "what no later step needs is computed behind the loop";
 
 /// The graph with less work in its loops. Slots, outputs, updates and guards keep their order.
-pub fn rearrange(graph: &Graph) -> Graph {
+/// Sums are rearranged if rounding may change.
+pub fn rearrange(graph: &Graph, math: MathMode) -> Graph {
+    let inlined = inline_single_steps(graph);
+    let graph = inlined.as_ref().unwrap_or(graph);
     let mut result = Graph::new();
     result.slots.clone_from(&graph.slots);
     let wanted = wanted_results(graph);
@@ -36,6 +46,9 @@ pub fn rearrange(graph: &Graph) -> Graph {
         let emitted = match &node.op {
             Op::Scan(scan) => {
                 let wanted = wanted.get(&id).cloned().unwrap_or_default();
+                let gathered = if math == MathMode::Strict { None } else { gather_terms(scan) };
+                let gathered = gathered.map(|body| Scan { body: Arc::new(body), ..scan.clone() });
+                let scan = gathered.as_ref().unwrap_or(scan);
                 let results = Rewrite::new(scan, &operands, &wanted).emit(&mut result);
                 loops.insert(id, results);
                 // Only ports refer to a loop.
@@ -68,6 +81,18 @@ fn wanted_results(graph: &Graph) -> BTreeMap<NodeId, BTreeSet<usize>> {
         }
     }
     wanted
+}
+
+/// The value of all elements, if they are one constant.
+fn constant_everywhere(graph: &Graph, id: NodeId) -> Option<Scalar> {
+    let node = graph.node(id);
+    match &node.op {
+        Op::Constant(constant) => Some(constant.value),
+        Op::Reshape(_) | Op::Permute(_) | Op::Broadcast(_) | Op::Slice(_) | Op::Reverse(_) => {
+            constant_everywhere(graph, node.operands[0])
+        }
+        _ => None,
+    }
 }
 
 /// A loop being rewritten.
@@ -117,14 +142,13 @@ impl<'a> Rewrite<'a> {
                     match self.scan.role(slot.index as usize) {
                         OperandRole::Carry => continue,
                         OperandRole::Capture => Outside::Same(operand),
-                        OperandRole::Sequence => match &graph.node(operand).op {
+                        OperandRole::Sequence => match constant_everywhere(graph, operand) {
                             // One value everywhere is the same in all steps.
-                            Op::Constant(constant) => {
-                                let (value, shape) = (constant.value, &node.ty.shape);
-                                let value = value.value();
-                                Outside::Same(graph.constant(node.ty.dtype, shape, value))
+                            Some(value) => {
+                                let shape = &node.ty.shape;
+                                Outside::Same(graph.constant(node.ty.dtype, shape, value.value()))
                             }
-                            _ => Outside::Stacked(operand),
+                            None => Outside::Stacked(operand),
                         },
                     }
                 }
@@ -177,6 +201,9 @@ impl<'a> Rewrite<'a> {
         let carries: Vec<usize> = flow.carries.iter().copied().collect();
         let yields: Vec<NodeId> =
             flow.yields.iter().copied().filter(|id| !self.outside.contains_key(id)).collect();
+        // Of tensors with the same elements in another order or shape, one is stacked.
+        let stacking = same_elements::stack_once(source, &yields);
+        let yields = stacking.stacked;
         if carries.is_empty() && yields.is_empty() {
             return;
         }
@@ -272,6 +299,13 @@ impl<'a> Rewrite<'a> {
         for (index, id) in yields.into_iter().enumerate() {
             let port = graph.port(node, carries.len() + index);
             self.outside.insert(id, Outside::Stacked(port));
+        }
+        for (id, from) in stacking.moved {
+            let Outside::Stacked(from_all) = self.outside[&from] else {
+                unreachable!("what was yielded is stacked")
+            };
+            let all = same_elements::moved(graph, source, scan.length, [from, id], from_all);
+            self.outside.insert(id, Outside::Stacked(all));
         }
     }
 }

@@ -222,7 +222,7 @@ impl Proposer<'_, '_> {
             let computed = closure(survey, &cone, ends);
             let nodes: BTreeSet<NodeId> = computed.keys().copied().collect();
             let targets = self.targets(&computed);
-            for reach in [Reach::Cheap, Reach::All] {
+            for reach in [Reach::Owned, Reach::Cheap, Reach::All] {
                 let growth = Growth { reach, repeating: false, rows: frame.rows(), reducing: None };
                 let inside = upstream::grow(survey, &nodes, growth);
                 for packed in self.packings(&layout) {

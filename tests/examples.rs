@@ -1,5 +1,6 @@
 //! The examples as a user runs them: a short training by the command, then what was trained is used.
 
+use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -227,6 +228,59 @@ fn transformers_learn_from_text() {
     assert_eq!(next.shape(), [2]);
 }
 
+#[test]
+fn recurrent_networks_write_and_translate() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).expect("written");
+        path.display().to_string()
+    };
+    let verse = "one two three four five, once I caught a fish alive; ".repeat(150);
+    let arguments = format!(
+        "--set file={} --set hidden=32 --set window=16 --set lr=2e-2 --epochs 6",
+        file("verse.txt", &verse)
+    );
+    let writer = trained("networks/charlm.cyg", &arguments);
+    assert!(writer.result("accuracy") > 0.7, "{}", writer.result("accuracy"));
+    let prompt = Tensor::from_slice(&[2, 3], &[1i32, 2, 3, 4, 5, 6]);
+    let written = writer.run("charlm.generate", "--set length=7", &[("prompt", &prompt)], "output");
+    assert_eq!(written.shape(), [2, 7]);
+
+    // Numbers in another language, in the opposite order: a word must be looked for.
+    let english = ["one", "two", "three", "four", "five", "six"];
+    let german = ["eins", "zwei", "drei", "vier", "sechs", "acht"];
+    let (mut from, mut to) = (String::new(), String::new());
+    for line in 0..400u64 {
+        let draw = |place: u64, count: usize| {
+            (random::uniform(5, line, 0, place) * count as f32) as usize % count
+        };
+        let words: Vec<usize> =
+            (0..2 + draw(0, 3)).map(|place| draw(place as u64 + 1, 6)).collect();
+        let one: Vec<&str> = words.iter().map(|&word| english[word]).collect();
+        let other: Vec<&str> = words.iter().rev().map(|&word| german[word]).collect();
+        writeln!(from, "{}", one.join(" ")).expect("written");
+        writeln!(to, "{}", other.join(" ")).expect("written");
+    }
+    let arguments = format!(
+        "--set from={} --set to={} --set vocab=10 --set d=32 --set lr=1e-2 --epochs 12",
+        file("from.txt", &from),
+        file("to.txt", &to)
+    );
+    let translator = trained("networks/seq2seq.cyg", &arguments);
+    assert!(translator.result("right") > 0.8, "{}", translator.result("right"));
+    let source = Tensor::from_slice(&[2, 4], &[4i32, 5, 6, 0, 7, 8, 0, 0]);
+    let inputs = [("source", &source)];
+    let written = translator.run("translator.greedy", "--set length=6", &inputs, "output");
+    assert_eq!(written.shape(), [2, 6]);
+    // Behind the end of a sentence there is nothing.
+    for row in 0..2 {
+        let words: Vec<f64> = (0..6).map(|place| written.get_f64(row * 6 + place)).collect();
+        let end = words.iter().position(|&word| word == 2.0).unwrap_or(5);
+        assert!(words[end + 1..].iter().all(|&word| word == 0.0), "{words:?}");
+    }
+}
+
 /// Networks that have no recipe of their own learn the digits in a few steps.
 #[test]
 fn networks_for_photographs_learn_digits() {
@@ -251,12 +305,12 @@ train small(lr: float = 3e-3) {{
     );
     let program = tempfile::tempdir().expect("a folder");
     // A tenth would be guessed.
-    for (network, options, least) in [
-        ("resnet18", "width: 8", 0.5),
-        ("resnet20", "width: 8", 0.5),
-        ("resnet50", "width: 4", 0.2),
-        ("vgg11", "width: 8, hidden: 32, widths: [1, 0, 2, 0, 4, 4, 0]", 0.5),
-        ("vgg16", "width: 8, hidden: 32, widths: [1, 1, 0, 2, 2, 0]", 0.5),
+    for (network, options, epochs, least) in [
+        ("resnet18", "width: 8", 2, 0.5),
+        ("resnet20", "width: 8", 2, 0.5),
+        ("resnet50", "width: 4", 2, 0.2),
+        ("vgg11", "width: 8, hidden: 32, widths: [1, 0, 2, 0, 4, 4, 0]", 8, 0.4),
+        ("vgg16", "width: 8, hidden: 32, widths: [1, 1, 0, 2, 2, 0]", 8, 0.4),
     ] {
         let file = program.path().join(format!("{network}.cyg"));
         let uses = text.lines().filter(|line| {
@@ -270,7 +324,8 @@ train small(lr: float = 3e-3) {{
             })
             .collect();
         fs::write(&file, text.join("\n")).expect("written");
-        let small = trained(file.to_str().expect("a path"), "");
+        let arguments = format!("--epochs {epochs}");
+        let small = trained(file.to_str().expect("a path"), &arguments);
         assert!(small.result("accuracy") > least, "{network}: {}", small.result("accuracy"));
     }
 }

@@ -11,10 +11,11 @@ use crate::language::render;
 
 /// Per definition: the file, its name, sizes with which its gradients are checked quickly, and the
 /// number of random cases.
-const NETWORKS: [(&str, &str, &str, u32); 22] = [
+const NETWORKS: [(&str, &str, &str, u32); 24] = [
     ("autoencoder", "autoencoder.forward", "pixels=5 hidden=4 code=2", 3),
     ("bert", "bert", "vocab=4 d=4 heads=2 depth=1 places=3 t=2 n=2", 1),
     ("bert", "classifier", "vocab=4 d=4 heads=2 depth=1 t=2 n=2", 1),
+    ("charlm", "charlm.forward", "vocab=3 hidden=2 n=2 t=3", 2),
     ("conv_autoencoder", "denoiser.forward", "width=2 code=2 n=2 h=4 w=8", 2),
     ("dcgan", "generator", "width=2 n=2", 1),
     ("dcgan", "discriminator", "width=2 n=2", 1),
@@ -31,6 +32,7 @@ const NETWORKS: [(&str, &str, &str, u32); 22] = [
     ("resnet", "resnet18", "width=1 classes=2 n=2 h=8 w=8", 1),
     ("resnet", "resnet50", "width=1 classes=2 n=2 h=4 w=4", 1),
     ("resnet20", "resnet20", "width=2 classes=2 n=2 h=4 w=4", 1),
+    ("seq2seq", "translator.forward", "from_words=3 to_words=3 d=2 n=2 s=2 t=2", 1),
     ("unet", "unet", "widths=2,3 middle=3 n=2 c=1 h=4 w=8", 1),
     ("vgg", "vgg11", "width=1 widths=1,0,2,2,0 classes=2 hidden=2 n=2 h=4 w=4", 1),
     ("vgg", "vgg16", "width=1 widths=1,1,0,2 classes=2 hidden=2 n=2 h=2 w=4", 1),
@@ -92,7 +94,7 @@ macro_rules! gradients {
 
 mod gradients {
     gradients! {
-        autoencoder bert conv_autoencoder dcgan gan gpt llama mnist_cnn recurrent resnet resnet20 unet vae
+        autoencoder bert charlm conv_autoencoder dcgan gan gpt llama mnist_cnn recurrent resnet resnet20 seq2seq unet vae
         vgg
     }
 }

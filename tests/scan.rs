@@ -1,9 +1,12 @@
 //! `scan` in the language: what it carries and yields, and what it refuses.
 
+use cygnet::language::bindings::Bindings;
 use cygnet::language::program::Mode;
+use cygnet::language::recipe::elaborate_recipe;
 use insta::assert_snapshot;
 
-use crate::elaborate::{model, outputs};
+use crate::elaborate::{model, outputs, package};
+use crate::language::render;
 
 fn values(text: &str) -> Vec<(String, Vec<f64>)> {
     let model = model(text, &[], Mode::Inference);
@@ -128,5 +131,63 @@ model m(x: f32[n, t]) = scan x_t in x along t { yield x_t |> counted }",
 }",
     ]
     .map(crate::check::report);
+    assert_snapshot!(found.join("\n"));
+}
+
+#[test]
+fn ends_early() {
+    // Sums 0 1 3, and 3 7 12, in tenths: the last ones are not done.
+    let results = values(
+        "
+model m(x: f32[n: 2, t: 3]) {
+    var total = zeros[n]
+    let (sums, places) = scan k, x_t in x along t until all(total > 0.05) {
+        total = total + x_t
+        yield (total, f32(k + 1) / 10)
+    }
+    (sums, places, total)
+}",
+    );
+    assert_eq!(results[0], ("f32[2, 3]".to_owned(), vec![0.0, 1.0, 0.0, 3.0, 7.0, 0.0]));
+    assert_eq!(results[1], ("f32[3]".to_owned(), vec![1.0, 2.0, 0.0]));
+    assert_eq!(results[2], ("f32[2]".to_owned(), vec![1.0, 7.0]));
+}
+
+#[test]
+fn mistakes_of_early_ends() {
+    let found = [
+        "model m(x: f32[n, t]) {
+    var h = zeros[n]
+    scan x_t in x along t until h > 3 { h = h + x_t }
+    h
+}",
+        "model m(x: f32[n, t]) {
+    var h = zeros[n]
+    scan x_t in x along t until sum(h) { h = h + x_t }
+    h
+}",
+        "model m(x: f32[n, t]) {
+    var h = x
+    for _ in 0..3 until all(h > 3) { h = h + 1 }
+    h
+}",
+    ]
+    .map(crate::check::report);
+    let text = "
+model grow(x: f32[n: 2]) {
+    param rate: f32[] = ones
+    var y = x
+    scan _ in 0..9 until all(y > 3) { y = y + rate * y }
+    y
+}
+train t() {
+    data x: f32[n: 2] from npy(\"x.npy\")
+    minimize mean(grow(x)) using sgd(lr: 0.1)
+    batch 2
+}";
+    let package = package(text);
+    let refused =
+        elaborate_recipe(&package, None, &Bindings::default()).err().expect("no gradient");
+    let found = [found.to_vec(), vec![render(&refused, package.sources())]].concat();
     assert_snapshot!(found.join("\n"));
 }

@@ -130,6 +130,7 @@ fn parts(parts: &[Part], schedule: &Schedule, code: &CompiledCode) -> Vec<Progra
             depth: the_loop.depth,
             count: the_loop.length as u64,
             reverse: the_loop.reverse,
+            until: the_loop.until,
             parts: self::parts(&the_loop.parts, schedule, code),
         }),
     };

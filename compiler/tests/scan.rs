@@ -386,3 +386,149 @@ fn a_loop_without_steps_gives_what_it_begins_with() {
     assert_eq!(Evaluator::new(&slots).run(&graph).outputs[0], slots[0]);
     check(&graph, 7);
 }
+
+/// A recurrence that ends when a counter has reached `last`, or one of as many steps as that.
+/// Gives the states of all steps, the last one, and what is the same in all steps and yielded.
+fn ending(
+    graph: &mut Graph,
+    recurrence: &Recurrence,
+    last: usize,
+    [reverse, early]: [bool; 2],
+) -> [NodeId; 5] {
+    let [n, i, hidden, length] = SIZES;
+    let steps = if early { length } else { last.min(length) };
+    let x = match (early, reverse) {
+        (true, _) => recurrence.x,
+        (false, false) => graph.slice(recurrence.x, &[0, 0, 0], &[steps, n, i], &[1; 3]),
+        (false, true) => {
+            graph.slice(recurrence.x, &[length - steps, 0, 0], &[length, n, i], &[1; 3])
+        }
+    };
+    let zero = graph.constant(DType::F32, &[], 0.0);
+    let one = graph.constant(DType::F32, &[], 1.0);
+    let limit = graph.constant(DType::F32, &[], last as f64);
+    let mut scan = ScanBuilder::begin(graph, steps, reverse);
+    let count = scan.carry(graph, "count", zero);
+    let h = scan.carry(graph, "h", recurrence.h);
+    let x = scan.element(graph, "x", x);
+    let next = recurrence.step(graph, x, h);
+    let next_count = graph.add(count, one);
+    if early {
+        let end = graph.apply("le", &[limit, next_count]);
+        scan.until(end);
+    }
+    let projected = graph.contract(next, recurrence.u, &[], &[(1, 1)]);
+    let same = graph.add(recurrence.b, recurrence.b);
+    let doubled = graph.mul(x, x);
+    let yields = [next, projected, same, doubled, one];
+    let nodes = scan.finish(graph, &[next_count, next], &yields);
+    let stacked = nodes.yields[..4].iter().map(|&node| {
+        let rank = graph.type_of(node).rank();
+        let (mut low, mut high) = (vec![0; rank], vec![0; rank]);
+        (if reverse { &mut low } else { &mut high })[0] = length - steps;
+        graph.pad(node, &low, &high, &vec![0; rank], 0.0)
+    });
+    let stacked: Vec<NodeId> = stacked.collect();
+    assert_eq!(graph.type_of(stacked[0]).shape[..], [length, n, hidden]);
+    [nodes.carries[1], stacked[0], stacked[1], stacked[2], stacked[3]]
+}
+
+#[test]
+fn a_loop_that_ends_early_leaves_zeros() {
+    for reverse in [false, true] {
+        for last in [1, 2, 3, 5, 9] {
+            let mut graph = Graph::new();
+            let recurrence = Recurrence::declare(&mut graph);
+            let early = ending(&mut graph, &recurrence, last, [reverse, true]);
+            let short = ending(&mut graph, &recurrence, last, [reverse, false]);
+            graph.verify().unwrap();
+            let slots = support::values(&graph, 1);
+            let values = Evaluator::new(&slots).values(&graph);
+            for (a, b) in early.into_iter().zip(short) {
+                assert_eq!(values[a.index()], values[b.index()], "after {last} steps");
+            }
+            for (number, node) in early.into_iter().enumerate() {
+                output(&mut graph, &format!("result{number}"), node);
+            }
+            graph.prune();
+            check(&graph, 11);
+        }
+    }
+}
+
+/// Products large enough for several threads, and an end that depends on the data: it comes at
+/// the same step for all of them.
+#[test]
+fn all_threads_end_at_the_same_step() {
+    let mut graph = Graph::new();
+    let start = declare(&mut graph, "start", &[96, 96]);
+    let weight = declare(&mut graph, "weight", &[96, 96]);
+    let scale = graph.constant(DType::F32, &[96, 96], 0.5);
+    let limit = graph.constant(DType::F32, &[], 1e8);
+    let mut scan = ScanBuilder::begin(&graph, 40, false);
+    let state = scan.carry(&mut graph, "state", start);
+    let mixed = graph.contract(state, weight, &[], &[(1, 0)]);
+    let next = graph.mul(mixed, scale);
+    let squares = graph.mul(next, next);
+    let size = graph.sum(squares, &[0, 1]);
+    let end = graph.apply("lt", &[limit, size]);
+    scan.until(end);
+    let nodes = scan.finish(&mut graph, &[next], &[size]);
+    output(&mut graph, "state", nodes.carries[0]);
+    output(&mut graph, "sizes", nodes.yields[0]);
+    graph.prune();
+    let slots = support::values(&graph, 12);
+    let sizes = &Evaluator::new(&slots).run(&graph).outputs[1].values;
+    let steps = sizes.iter().filter(|size| **size != 0.0).count();
+    assert!((3..30).contains(&steps), "{sizes:?}");
+    check(&graph, 12);
+}
+
+#[test]
+fn loops_that_end_early_in_loops() {
+    let mut graph = Graph::new();
+    let rows = declare(&mut graph, "rows", &[4, 3]);
+    let start = declare(&mut graph, "start", &[3]);
+    let positions = Iota { axis: 0, dtype: DType::F32, shape: Shape::from_slice(&[4]) };
+    let positions = graph.emit(positions.into(), &[]);
+    let zero = graph.constant(DType::F32, &[], 0.0);
+    let one = graph.constant(DType::F32, &[], 1.0);
+    let mut outer = ScanBuilder::begin(&graph, 4, false);
+    let carried = outer.carry(&mut graph, "outer", start);
+    let row = outer.element(&mut graph, "row", rows);
+    let limit = outer.element(&mut graph, "limit", positions);
+    let mut inner = ScanBuilder::begin(&graph, 5, false);
+    let state = inner.carry(&mut graph, "inner", carried);
+    let count = inner.carry(&mut graph, "count", zero);
+    let sum = graph.add(state, row);
+    let next = graph.apply("tanh", &[sum]);
+    let next_count = graph.add(count, one);
+    let end = graph.apply("lt", &[limit, next_count]);
+    inner.until(end);
+    let inside = inner.finish(&mut graph, &[next, next_count], &[next]);
+    let yields = [inside.yields[0], inside.carries[1]];
+    let nodes = outer.finish(&mut graph, &inside.carries[..1], &yields);
+    for (number, node) in nodes.carries.iter().chain(&nodes.yields).enumerate() {
+        output(&mut graph, &format!("result{number}"), *node);
+    }
+    graph.prune();
+    graph.verify().unwrap();
+    let slots = support::values(&graph, 13);
+    let counts = &Evaluator::new(&slots).run(&graph).outputs[2].values;
+    assert_eq!(counts[..], [1.0, 2.0, 3.0, 4.0]);
+    check(&graph, 13);
+}
+
+#[test]
+fn a_loop_that_may_end_early_has_no_gradient() {
+    let mut graph = Graph::new();
+    let recurrence = Recurrence::declare(&mut graph);
+    let [last, ..] = ending(&mut graph, &recurrence, 3, [false, true]);
+    let sum = graph.sum(last, &[0, 1]);
+    let error = gradient(&mut graph, sum, &[recurrence.w]).unwrap_err();
+    assert_eq!(error.to_string(), "scan: a loop that may end early (`until`) has none");
+    let held = graph.stop_gradient(last);
+    let product = graph.mul(held, recurrence.h);
+    let sum = graph.sum(product, &[0, 1]);
+    assert!(gradient(&mut graph, sum, &[recurrence.h]).unwrap()[0].is_some());
+}

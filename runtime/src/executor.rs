@@ -11,7 +11,7 @@ use crate::gemm::Product;
 use crate::library::LibraryCall;
 use crate::profile::{Profile, ThreadTimes};
 use crate::program::{
-    COUNTERS, Frame, Loop, NO_LOOP, Outcome, Part, PieceFunction, Program, Slot, Work,
+    COUNTERS, Frame, Loop, Motion, NO_LOOP, Outcome, Part, PieceFunction, Program, Slot, Work,
 };
 use crate::schedule::{Item, Looping, Schedule, Share, Stage};
 use crate::slots::SlotError;
@@ -280,9 +280,18 @@ impl Loaded {
                     }
                 }
                 Part::Loop(the_loop) => {
-                    let &Loop { kernel, depth, count, reverse, .. } = the_loop;
-                    self.loops.push(Loop { kernel, depth, count, reverse, parts: Vec::new() });
-                    self.add(&the_loop.parts, program, &the_loop.limits(limits));
+                    let &Loop { kernel, depth, count, reverse, until, .. } = the_loop;
+                    let inside = the_loop.limits(limits);
+                    if let Some(home) = until {
+                        let (first, last) = home.reach(&inside);
+                        let lies = first >= 0 && last < program.arena_bytes as i128;
+                        assert!(lies, "the end of loop {kernel} lies outside the arena");
+                        let apart = home.motion.0[Motion::parity(depth)] != 0;
+                        assert!(apart, "the end of loop {kernel} has one place in all iterations");
+                    }
+                    let parts = Vec::new();
+                    self.loops.push(Loop { kernel, depth, count, reverse, until, parts });
+                    self.add(&the_loop.parts, program, &inside);
                 }
             }
         }
@@ -341,6 +350,11 @@ impl Run<'_> {
                     for iteration in 0..looping.count {
                         if iteration > 0 {
                             wait(barrier, times);
+                            // Behind the barrier all threads see what the iteration before left.
+                            if self.ends(looping, &self.frame_inside(looping, frame, iteration - 1))
+                            {
+                                break;
+                            }
                         }
                         let frame = self.frame_inside(looping, frame, iteration);
                         self.stages(&looping.body, thread, barrier, &frame, times);
@@ -363,6 +377,9 @@ impl Run<'_> {
                     for iteration in 0..looping.count {
                         let frame = self.frame_inside(looping, frame, iteration);
                         self.items(&looping.body, &frame, times);
+                        if self.ends(looping, &frame) {
+                            break;
+                        }
                     }
                 }
             }
@@ -373,6 +390,16 @@ impl Run<'_> {
     fn frame_inside<T>(&self, looping: &Looping<T>, frame: &Frame, iteration: u64) -> Frame {
         let counters = self.loops[looping.number].counters(&frame.counters, iteration);
         Frame { counters, ..*frame }
+    }
+
+    /// Whether the iteration of a loop with this frame was the last one.
+    fn ends<T>(&self, looping: &Looping<T>, frame: &Frame) -> bool {
+        let until = &self.loops[looping.number].until;
+        until.as_ref().is_some_and(|home| {
+            // SAFETY: `Loaded::add` checked that the place lies in the arena for all counters;
+            // whoever writes it is done, and starts anew behind another barrier.
+            unsafe { home.address(frame.arena, &frame.counters).read() != 0 }
+        })
     }
 
     /// Runs a share; false if it is a guard that stops the step.

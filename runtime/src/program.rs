@@ -175,10 +175,14 @@ pub struct Loop {
     pub kernel: u32,
     /// How many loops stand around this one; below [`MAX_LOOP_DEPTH`].
     pub depth: usize,
-    /// Number of iterations.
+    /// Number of iterations; the most of them, if `until` may end the loop.
     pub count: u64,
     /// Whether the index counts down from the last place instead of up from 0.
     pub reverse: bool,
+    /// Where a bool lies that ends the loop after the first iteration that leaves it true. It
+    /// has another place in odd iterations than in even ones, so that an iteration can write it
+    /// while a slower thread still looks at that of the iteration before.
+    pub until: Option<Home>,
     /// What is repeated; it contains no guard.
     pub parts: Vec<Part>,
 }

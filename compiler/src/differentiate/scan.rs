@@ -45,6 +45,13 @@ impl Differentiator<'_> {
         wanted: &[bool],
     ) -> Result<Vec<Option<NodeId>>, DifferentiationError> {
         let Op::Scan(scan) = graph.node(id).op.clone() else { unreachable!("a scan") };
+        if scan.until {
+            return Err(DifferentiationError::Operation {
+                node: id,
+                operation: "scan",
+                reason: "a loop that may end early (`until`) has none".to_owned(),
+            });
+        }
         let operands = graph.node(id).operands.to_vec();
         if scan.length == 0 {
             let passed = |(operand, _): (usize, &NodeId)| {

@@ -24,7 +24,7 @@ impl<'a> Steps<'a> {
         Steps { scan, operands, precision: Precision::Double, held: None }
     }
 
-    /// Runs all steps and calls `visit` with the place of each step in the sequences and the
+    /// Runs all steps, or those up to an early end, and calls `visit` with the place of each step in the sequences and the
     /// values of all nodes of the body. Gives the results, one after another, in one vector.
     ///
     /// # Panics
@@ -58,6 +58,7 @@ impl<'a> Steps<'a> {
                 ..Evaluator::new(&slots)
             };
             let values = evaluator.values(body);
+            // A condition to end, the last output, is not stacked.
             for (output, all) in body.outputs[scan.carries..].iter().zip(&mut stacked) {
                 let element = &values[output.node.index()].values;
                 let start = place * element.len();
@@ -66,6 +67,9 @@ impl<'a> Steps<'a> {
             carries = next(&values);
             held_carries = held_values.map(|values| next(&values));
             visit(place, &values);
+            if scan.end().is_some_and(|end| values[end.index()].values[0] != 0.0) {
+                break;
+            }
         }
         let mut all: Vec<f64> = carries.into_iter().flat_map(|carry| carry.values).collect();
         all.extend(stacked.into_iter().flatten());

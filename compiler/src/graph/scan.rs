@@ -20,6 +20,8 @@ pub struct ScanBuilder {
     reverse: bool,
     carries: Vec<Input>,
     sequences: Vec<Input>,
+    /// The node that tells whether a step was the last one.
+    until: Option<NodeId>,
 }
 
 /// An operand of the loop.
@@ -46,7 +48,13 @@ impl ScanBuilder {
     /// Begins a loop of `length` steps: what is emitted from now on belongs to its body.
     pub fn begin(graph: &Graph, length: usize, reverse: bool) -> ScanBuilder {
         let start = graph.nodes.len();
-        ScanBuilder { start, length, reverse, carries: Vec::new(), sequences: Vec::new() }
+        let (carries, sequences) = (Vec::new(), Vec::new());
+        ScanBuilder { start, length, reverse, carries, sequences, until: None }
+    }
+
+    /// Lets the loop end after the first step in which `condition`, a single bool, holds.
+    pub fn until(&mut self, condition: NodeId) {
+        self.until = Some(condition);
     }
 
     /// A value that each step hands to the next. Returns the node that stands for it in the body.
@@ -91,14 +99,15 @@ impl ScanBuilder {
     /// If there is not one new value of the right type for each carry.
     pub fn finish(mut self, graph: &mut Graph, next: &[NodeId], yields: &[NodeId]) -> ScanNodes {
         let varies = self.varying(graph);
-        let needed = needed(graph, &varies, next.iter().chain(yields));
+        let results: Vec<NodeId> = next.iter().chain(yields).copied().chain(self.until).collect();
+        let needed = needed(graph, &varies, results.iter());
         self.draw_outside(graph, &needed);
         let captures: Vec<NodeId> = {
             let known: BTreeSet<NodeId> =
                 self.carries.iter().chain(&self.sequences).map(|input| input.inside).collect();
             let used = needed.iter().filter(|id| !known.contains(id));
             let used = used.flat_map(|id| graph.node(*id).operands.iter().copied());
-            let used = used.chain(next.iter().chain(yields).copied());
+            let used = used.chain(results.iter().copied());
             let captures: BTreeSet<NodeId> = used.filter(|id| !varies[id.index()]).collect();
             captures.into_iter().collect()
         };
@@ -128,9 +137,10 @@ impl ScanBuilder {
         }
         body.set_origin(Arc::default());
         let mut names = Names::default();
-        for (number, id) in next.iter().chain(yields).enumerate() {
+        for (number, id) in results.iter().enumerate() {
             let name = match self.carries.get(number) {
                 Some(carry) => carry.name.clone(),
+                None if number == next.len() + yields.len() => "until".to_owned(),
                 None => format!("yield{}", number - self.carries.len()),
             };
             body.outputs.push(Output { name: names.unique(name), node: inside[id] });
@@ -139,6 +149,7 @@ impl ScanBuilder {
             body: Arc::new(body),
             length: self.length,
             reverse: self.reverse,
+            until: self.until.is_some(),
             carries: self.carries.len(),
             sequences: self.sequences.len(),
         };

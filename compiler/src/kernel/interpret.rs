@@ -68,6 +68,9 @@ fn run_loop(memory: &mut Memory<'_>, the_loop: &Loop, random: RandomNumbers<'_>)
         for &(slot, value) in &body.updates {
             slots[slot as usize].clone_from(&values[&value]);
         }
+        if the_loop.end().is_some_and(|end| values[&end][0] != 0.0) {
+            break;
+        }
     }
     for (slot, operand) in slots.into_iter().zip(operands) {
         if let LoopOperand::Carry { result: Some(result), .. } = operand {

@@ -10,7 +10,7 @@ use super::{KernelGraph, ValueId};
 /// of an output is the element of a stacked tensor outside.
 #[derive(Clone, Debug)]
 pub struct Loop {
-    /// Number of steps.
+    /// Number of steps; the most of them, if the loop may end early.
     pub length: usize,
     /// Whether the last elements of sequences come first.
     pub reverse: bool,
@@ -18,8 +18,12 @@ pub struct Loop {
     pub body: KernelGraph,
     /// What each slot of the body is outside.
     pub operands: Vec<LoopOperand>,
-    /// For each output of the body, the stacked tensor that it is an element of.
+    /// For each output of the body, the stacked tensor that it is an element of. If steps may be
+    /// left out, it begins as zeros.
     pub yields: Vec<ValueId>,
+    /// Whether the loop ends after the first step in which the last output of the body holds, a
+    /// single bool for which there is nothing in `yields`.
+    pub until: bool,
 }
 
 /// What a slot of a loop's body is outside.
@@ -59,6 +63,11 @@ impl LoopOperand {
 }
 
 impl Loop {
+    /// The value of the body that tells whether this was the last step.
+    pub fn end(&self) -> Option<ValueId> {
+        self.body.outputs.last().map(|(_, value)| *value).filter(|_| self.until)
+    }
+
     /// The values that the loop writes.
     pub fn stored(&self) -> impl Iterator<Item = ValueId> {
         let results = self.operands.iter().filter_map(|operand| match operand {

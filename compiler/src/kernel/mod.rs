@@ -278,6 +278,16 @@ impl Body {
         body
     }
 
+    /// The body that writes zeros to a value of this type.
+    pub fn zeros(to: ValueId, ty: &TensorType) -> Body {
+        let parallel = |&extent: &usize| Axis { extent, role: AxisRole::Parallel };
+        let mut body = Body { axes: ty.shape.iter().map(parallel).collect(), ..Body::default() };
+        let zero = InstructionKind::Constant(Scalar::new(ty.dtype, 0.0));
+        let instruction = body.push(zero, ty.dtype);
+        body.stores.push(Store { value: to, map: IndexMap::identity(&ty.shape), instruction });
+        body
+    }
+
     /// The instruction with this number.
     pub fn instruction(&self, id: InstructionId) -> &Instruction {
         &self.instructions[id.0 as usize]
@@ -366,6 +376,18 @@ impl Kernel {
             name: "copy".to_owned(),
             body: KernelBody::Fused(Body::copy(from, to, &source.ty)),
             nodes: vec![source.node],
+            reasons: vec![reason.to_owned()],
+            cost: Cost { nanoseconds: bytes * COPY_NANOSECONDS_PER_BYTE, flops: 0.0, bytes },
+        }
+    }
+
+    /// A kernel that writes zeros to the value `to` of this type.
+    pub fn filling(to: ValueId, ty: &TensorType, reason: &str) -> Kernel {
+        let bytes = ty.bytes() as f64;
+        Kernel {
+            name: "zeros".to_owned(),
+            body: KernelBody::Fused(Body::zeros(to, ty)),
+            nodes: Vec::new(),
             reasons: vec![reason.to_owned()],
             cost: Cost { nanoseconds: bytes * COPY_NANOSECONDS_PER_BYTE, flops: 0.0, bytes },
         }

@@ -108,7 +108,7 @@ fn write_kernel(
 }
 
 fn write_loop(f: &mut fmt::Formatter<'_>, the_loop: &Loop, prefix: &str) -> fmt::Result {
-    let Loop { length, reverse, body, operands, yields } = the_loop;
+    let Loop { length, reverse, body, operands, yields, until } = the_loop;
     write!(f, "\n  loop of {length} steps{}", if *reverse { ", the last first" } else { "" })?;
     for (slot, operand) in body.slots.iter().zip(operands) {
         match operand {
@@ -124,6 +124,9 @@ fn write_loop(f: &mut fmt::Formatter<'_>, the_loop: &Loop, prefix: &str) -> fmt:
     }
     for ((name, _), value) in body.outputs.iter().zip(yields) {
         write!(f, "\n  {name} of each step = {value}")?;
+    }
+    if let (true, Some((_, end))) = (*until, body.outputs.last()) {
+        write!(f, "\n  ends when {end} of the body holds")?;
     }
     let notes = |id: KernelId| vec![body.kernels[id].cost.to_string()];
     let body = Listing { graph: body, notes: &notes, prefix: prefix.to_owned() }.to_string();

@@ -141,8 +141,15 @@ fn verify_loop(graph: &KernelGraph, the_loop: &Loop) -> Result<(), String> {
     if !body.guards.is_empty() {
         return Err("the loop guards a value".to_owned());
     }
-    if operands.len() != body.slots.len() || yields.len() != body.outputs.len() {
+    let results = body.outputs.len().checked_sub(usize::from(the_loop.until));
+    if operands.len() != body.slots.len() || Some(yields.len()) != results {
         return Err("operands or yields are missing".to_owned());
+    }
+    if let Some(end) = the_loop.end() {
+        let ty = &body.values[end.0 as usize].ty;
+        if *ty != TensorType::new(DType::Bool, &[]) {
+            return Err(format!("the loop ends when a {ty} holds"));
+        }
     }
     let outside = |value: ValueId| &graph.values[value.0 as usize].ty;
     let stacked = |ty: &TensorType| TensorType {

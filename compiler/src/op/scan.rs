@@ -5,6 +5,9 @@
 //! `(c', y[t]) = body(c, x[t], k)`. A scan's results are the carries after the last step, and the
 //! `y[t]` of all steps stacked along a new first axis.
 //!
+//! A loop may end early: after the first step whose last output holds. The `y[t]` of steps that
+//! were not done are zero. Such a loop has no gradient.
+//!
 //! A node of a graph has one tensor, a scan has several. So the tensor of a scan is all of its
 //! results, element after element, as one long vector of f64; it exists in reference evaluation
 //! only. Each result is a node of its own, a [`Port`] of the scan.
@@ -14,24 +17,27 @@ use std::sync::Arc;
 use super::{Application, Context, Cotangents, Primitive, operands_of, wrong_count};
 use crate::array::Array;
 use crate::evaluate::{Steps, scan_results};
-use crate::graph::Graph;
+use crate::graph::{Graph, NodeId};
 use crate::types::{DType, TensorType};
 
 /// A loop over a known number of steps.
 ///
 /// The operands are the initial carries, the sequences (the elements of all steps stacked along
 /// a first axis), and the captures, which are the same in all steps. The body has a slot for each
-/// operand, in this order, and the new carries and the yields as outputs. It draws no random
-/// numbers: those come in as a sequence, so that they differ from step to step and can be drawn
-/// again for the gradient.
+/// operand, in this order, and the new carries and the yields as outputs, then the condition to
+/// end, if there is one. It draws no random numbers: those come in as a sequence, so that they
+/// differ from step to step and can be drawn again for the gradient.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Scan {
     /// What a step computes.
     pub body: Arc<Graph>,
-    /// Number of steps.
+    /// Number of steps; the most of them, if the loop may end early.
     pub length: usize,
     /// Whether the last elements of the sequences come first.
     pub reverse: bool,
+    /// Whether the loop ends after the first step in which the last output of the body holds, a
+    /// single bool that is no result.
+    pub until: bool,
     /// Number of carries: the first slots and outputs of the body.
     pub carries: usize,
     /// Number of sequences: the slots of the body after the carries.
@@ -89,12 +95,17 @@ impl Scan {
 
     /// Number of results: carries and yields.
     pub fn result_count(&self) -> usize {
-        self.body.outputs.len()
+        self.body.outputs.len() - usize::from(self.until)
+    }
+
+    /// The node of the body that tells whether this was the last step.
+    pub fn end(&self) -> Option<NodeId> {
+        self.body.outputs.last().map(|output| output.node).filter(|_| self.until)
     }
 
     /// The types of the results: the final carries, then the stacked yields.
     pub fn results(&self) -> Vec<TensorType> {
-        let outputs = self.body.outputs.iter().enumerate();
+        let outputs = self.body.outputs.iter().take(self.result_count()).enumerate();
         outputs
             .map(|(number, output)| {
                 let ty = &self.body.node(output.node).ty;
@@ -140,9 +151,14 @@ impl Scan {
                 ));
             }
         }
-        match self.body.outputs.len() >= self.carries {
-            true => Ok(()),
-            false => Err(format!("{} carries have no new value", self.carries)),
+        if self.body.outputs.len() < self.carries + usize::from(self.until) {
+            return Err(format!("{} carries have no new value", self.carries));
+        }
+        match self.end().map(|end| &self.body.node(end).ty) {
+            Some(ty) if *ty != TensorType::new(DType::Bool, &[]) => {
+                Err(format!("the condition to end is a {ty}, not a {}[]", DType::Bool))
+            }
+            _ => Ok(()),
         }
     }
 }
@@ -158,7 +174,8 @@ impl Primitive for Scan {
 
     fn attributes(&self) -> String {
         let reverse = if self.reverse { " reverse" } else { "" };
-        format!("length={}{reverse}", self.length)
+        let until = if self.until { " until" } else { "" };
+        format!("length={}{reverse}{until}", self.length)
     }
 
     fn infer(&self, operands: &[&TensorType]) -> Result<TensorType, String> {

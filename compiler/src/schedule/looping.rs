@@ -13,6 +13,9 @@ use super::memory::{Block, Memory, Placed, pack};
 use super::order::{self, Order, Replacement};
 use crate::kernel::{KernelBody, KernelGraph, KernelId, Loop, LoopOperand, ValueId};
 
+/// Bytes between the two places of a condition to end.
+const BETWEEN_CONDITIONS: usize = 64;
+
 /// The order of a graph and of the bodies of its loops.
 pub struct Ordered {
     /// The order of the graph itself.
@@ -33,20 +36,27 @@ pub struct OrderedLoop {
     second: Vec<Option<usize>>,
     /// The places of the blocks of loops inside.
     blocks: BTreeMap<KernelId, usize>,
+    /// The place of the condition to end. Odd steps have one of their own behind it: a thread may
+    /// be at the next step already when another one looks at the condition.
+    end: Option<usize>,
 }
 
 impl Ordered {
     /// Orders a graph, which is `depth` loops in, and the bodies of its loops.
     pub fn new(graph: &mut KernelGraph, depth: usize) -> Ordered {
+        // In a loop inside a loop, results may move, and places that take turns would have to
+        // move along.
+        let replacement = if depth == 1 { Replacement::Alternate } else { Replacement::Copy };
+        Ordered::with(graph, depth, replacement)
+    }
+
+    fn with(graph: &mut KernelGraph, depth: usize, replacement: Replacement) -> Ordered {
         let mut loops = BTreeMap::new();
         for id in graph.kernels.node_indices() {
             if let KernelBody::Loop(the_loop) = &mut graph.kernels[id].body {
                 loops.insert(id, OrderedLoop::new(the_loop, depth + 1));
             }
         }
-        // In a loop inside a loop, results may move, and places that take turns would have to
-        // move along.
-        let replacement = if depth == 1 { Replacement::Alternate } else { Replacement::Copy };
         Ordered { order: order::order(graph, replacement), loops }
     }
 
@@ -67,7 +77,11 @@ impl Ordered {
 
 impl OrderedLoop {
     fn new(the_loop: &mut Loop, depth: usize) -> OrderedLoop {
-        let body = Ordered::new(&mut the_loop.body, depth);
+        let body = match the_loop.until {
+            // Whether the number of steps is odd is not known: nothing takes turns.
+            true => Ordered::with(&mut the_loop.body, depth, Replacement::Copy),
+            false => Ordered::new(&mut the_loop.body, depth),
+        };
         let (graph, order) = (&the_loop.body, &body.order);
         let always = 0..=order.phases.len();
         let mut blocks: Vec<Block> = Vec::new();
@@ -98,6 +112,7 @@ impl OrderedLoop {
             let bytes = graph.slots[slot as usize].ty.bytes();
             second[slot as usize] = Some(add(bytes, always.clone()));
         }
+        let end = the_loop.until.then(|| add(2 * BETWEEN_CONDITIONS, always.clone()));
         let inner: Vec<(KernelId, usize)> = (body.blocks().into_iter())
             .map(|(id, block)| (id, add(block.bytes, block.lifetime)))
             .collect();
@@ -108,6 +123,7 @@ impl OrderedLoop {
             values: values.into_iter().map(place).collect(),
             second: second.into_iter().map(place).collect(),
             blocks: inner.into_iter().map(|(id, number)| (id, offsets[number])).collect(),
+            end: place(end),
             body,
         }
     }
@@ -145,6 +161,9 @@ impl OrderedLoop {
             let bytes = graph.values[inside.0 as usize].ty.bytes();
             homes[inside.0 as usize] = Some(element(around.home(*outside), bytes, depth));
         }
+        if let Some((end, home)) = the_loop.end().zip(self.end(block, depth)) {
+            homes[end.0 as usize] = Some(home);
+        }
         for (index, alias) in order.alias.iter().enumerate() {
             if let Some(target) = alias {
                 homes[index] = homes[target.0 as usize];
@@ -157,6 +176,13 @@ impl OrderedLoop {
             lifetime: order.lifetime[index].clone(),
         });
         Memory::new(placed.collect(), around.arena_bytes, around.slot_bytes)
+    }
+
+    /// Where the condition to end lies, if there is one.
+    pub fn end(&self, block: usize, depth: usize) -> Option<Home> {
+        let mut home = Home::fixed(block + self.end?);
+        home.motion.0[Motion::parity(depth)] = BETWEEN_CONDITIONS as isize;
+        Some(home)
     }
 
     /// Where each carry has to lie before the first step: the initial value and the place.

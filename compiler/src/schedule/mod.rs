@@ -18,6 +18,7 @@ use smallvec::SmallVec;
 use crate::graph::NodeId;
 use crate::kernel::loops::Function;
 use crate::kernel::{Kernel, KernelBody, KernelGraph, KernelId, Loop, Value, ValueId};
+use crate::types::TensorType;
 use looping::{Ordered, OrderedLoop};
 use memory::{Memory, Placed};
 use order::PhaseKind;
@@ -66,10 +67,12 @@ pub struct LoopPart {
     pub kernel: u32,
     /// How many loops stand around it.
     pub depth: usize,
-    /// Number of steps.
+    /// Number of steps; the most of them, if the loop may end early.
     pub length: usize,
     /// Whether the last elements of sequences come first.
     pub reverse: bool,
+    /// Where the condition to end lies, a bool.
+    pub until: Option<Home>,
     /// What a step does.
     pub parts: Vec<Part>,
 }
@@ -244,7 +247,8 @@ impl Scheduler {
         parts
     }
 
-    /// A loop: its carries are set, then the body is repeated.
+    /// A loop: its carries are set, and zeros written where steps may be left out, then the body
+    /// is repeated.
     fn looping(
         &mut self,
         the_loop: &Loop,
@@ -264,7 +268,12 @@ impl Scheduler {
                 [place.memory.home(value), home],
             )
         });
-        let copies: Vec<Task> = copies.collect();
+        let mut begin: Vec<Task> = copies.collect();
+        if the_loop.until {
+            let zeros =
+                the_loop.yields.iter().map(|&value| self.zeros(kernel, value, place.memory));
+            begin.extend(zeros.collect::<Vec<Task>>());
+        }
         let memory = ordered.place(the_loop, place.memory, block, depth);
         let first = self.next;
         self.next += the_loop.body.kernels.node_count() as u32;
@@ -275,7 +284,17 @@ impl Scheduler {
         let block_of = |id: KernelId| ordered.block_of(id, block);
         let parts = self.parts(&the_loop.body, &ordered.body, &inside, &block_of);
         let &Loop { length, reverse, .. } = the_loop;
-        [Part::Phase(copies), Part::Loop(LoopPart { kernel, depth, length, reverse, parts })]
+        let until = ordered.end(block, depth);
+        [Part::Phase(begin), Part::Loop(LoopPart { kernel, depth, length, reverse, until, parts })]
+    }
+
+    /// The task that fills a value with zeros, on behalf of a loop.
+    fn zeros(&mut self, kernel: u32, value: ValueId, memory: &Memory) -> Task {
+        let ty = TensorType::new(memory.dtype(value), memory.shape(value));
+        let fill = Kernel::filling(ValueId(0), &ty, "what steps that are left out yield");
+        let home = memory.home(value);
+        let placed = Placed { home, ty, alias: None, lifetime: 0..=0 };
+        self.task(&fill, kernel, &Memory::new(vec![placed], 0, 0))
     }
 
     /// The task that copies a value from one place to another, on behalf of a loop.

@@ -73,7 +73,15 @@ pub struct CostView {
 #[serde(untagged)]
 enum PartView {
     Phase(Vec<TaskView>),
-    Loop { kernel: u32, steps: usize, reverse: bool, phases: Vec<PartView> },
+    Loop {
+        kernel: u32,
+        steps: usize,
+        reverse: bool,
+        /// Whether it may end before all steps are done.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        until: bool,
+        phases: Vec<PartView>,
+    },
 }
 
 #[derive(Serialize)]
@@ -165,8 +173,9 @@ fn write_parts(text: &mut String, schedule: &Schedule, parts: &[Part], indent: &
                 let _ = writeln!(text, "{}", tasks.join(", "));
             }
             Part::Loop(the_loop) => {
-                let LoopPart { kernel, length, parts, .. } = the_loop;
-                let _ = writeln!(text, "kernel {}, {length} times", schedule.label(*kernel));
+                let LoopPart { kernel, length, parts, until, .. } = the_loop;
+                let most = if until.is_some() { "at most " } else { "" };
+                let _ = writeln!(text, "kernel {}, {most}{length} times", schedule.label(*kernel));
                 write_parts(text, schedule, parts, &format!("{indent}    "));
             }
         }
@@ -189,6 +198,7 @@ fn part_views(parts: &[Part]) -> Vec<PartView> {
             kernel: the_loop.kernel,
             steps: the_loop.length,
             reverse: the_loop.reverse,
+            until: the_loop.until.is_some(),
             phases: part_views(&the_loop.parts),
         },
     };

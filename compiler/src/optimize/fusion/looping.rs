@@ -37,6 +37,7 @@ pub(super) fn draft(
         length: scan.length,
         reverse: scan.reverse,
         body: fuse(&step_graph(scan, &yielded), options),
+        until: scan.until,
         operands: operands.collect(),
         yields: yielded.iter().filter_map(|&index| result(index)).collect(),
     }));
@@ -46,7 +47,10 @@ pub(super) fn draft(
         inputs: node.operands.iter().copied().collect(),
         nodes: ports.iter().copied().chain([scan_node]).collect::<BTreeSet<NodeId>>(),
         name: "loop".to_owned(),
-        reasons: vec![format!("a loop of {} steps", scan.length)],
+        reasons: vec![match scan.until {
+            true => format!("a loop of at most {} steps", scan.length),
+            false => format!("a loop of {} steps", scan.length),
+        }],
     }
 }
 
@@ -59,15 +63,16 @@ pub(super) fn port_of(graph: &Graph, node: NodeId) -> &Port {
 }
 
 /// A step of a loop as a graph of its own: new carries are updates of slots, and the results with
-/// the numbers `yielded` are outputs.
+/// the numbers `yielded` are outputs, and so is a condition to end.
 fn step_graph(scan: &Scan, yielded: &[usize]) -> Graph {
     let mut graph = Graph::clone(&scan.body);
     let outputs = std::mem::take(&mut graph.outputs);
     let updates = outputs[..scan.carries].iter().enumerate();
     graph.updates =
         updates.map(|(slot, output)| Update { slot: slot as u32, node: output.node }).collect();
-    graph.outputs = (yielded.iter())
-        .map(|&index| Output { name: outputs[index].name.clone(), node: outputs[index].node })
+    let end = scan.until.then(|| outputs.len() - 1);
+    graph.outputs = (yielded.iter().copied().chain(end))
+        .map(|index| Output { name: outputs[index].name.clone(), node: outputs[index].node })
         .collect();
     graph
 }

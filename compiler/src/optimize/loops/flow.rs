@@ -53,8 +53,13 @@ impl Flow {
             carry_results: BTreeMap::new(),
         };
         for (number, output) in body.outputs.iter().enumerate().skip(scan.carries) {
-            if wanted.contains(&number) {
-                flow.want(body, output.node, is_carry);
+            if !wanted.contains(&number) {
+                continue;
+            }
+            match scan.until {
+                // Which steps are done only the loop knows.
+                true => _ = flow.yields.insert(output.node),
+                false => flow.want(body, output.node, is_carry),
             }
         }
         for (id, node) in body.iter() {
@@ -63,6 +68,7 @@ impl Flow {
             }
         }
         let roots = flow.carries.iter().map(|&carry| body.outputs[carry].node);
+        let roots = roots.chain(scan.end());
         for root in roots.chain(flow.yields.iter().copied()).collect::<Vec<_>>() {
             flow.inside[root.index()] = true;
         }
@@ -106,6 +112,9 @@ fn live(scan: &Scan, wanted: &BTreeSet<usize>) -> (BTreeSet<usize>, Vec<bool>) {
         for (number, output) in body.outputs.iter().enumerate() {
             let needed = if number < scan.carries { &carries } else { wanted };
             live[output.node.index()] |= needed.contains(&number);
+        }
+        if let Some(end) = scan.end() {
+            live[end.index()] = true;
         }
         let mut read = BTreeSet::new();
         for (id, node) in body.iter().rev() {
@@ -170,6 +179,7 @@ fn in_front(scan: &Scan, live: &[bool], carried: &[bool]) -> Vec<bool> {
 }
 
 /// What is computed behind the loop: products that no later step depends on, and what follows.
+/// Nothing, if the loop may end early: what the steps left out yield must stay zero.
 fn behind(scan: &Scan, live: &[bool], carries: &BTreeSet<usize>, in_front: &[bool]) -> Vec<bool> {
     let body = &scan.body;
     // Whether a new carry depends on it, or something that has to stay in the loop.
@@ -185,6 +195,9 @@ fn behind(scan: &Scan, live: &[bool], carries: &BTreeSet<usize>, in_front: &[boo
         }
     }
     let mut behind = vec![false; body.nodes.len()];
+    if scan.until {
+        return behind;
+    }
     for (id, node) in body.iter() {
         let index = id.index();
         let follows = node.operands.iter().any(|operand| behind[operand.index()]);

@@ -22,6 +22,7 @@ use crate::optimize::MathMode;
 use crate::types::Scalar;
 use flow::Flow;
 use gather_terms::gather_terms;
+use same_elements::Stacking;
 use single_steps::inline_single_steps;
 use stack::Outside;
 
@@ -103,12 +104,15 @@ struct Rewrite<'a> {
     flow: Flow,
     /// What nodes of the body are outside, as far as they are known there.
     outside: BTreeMap<NodeId, Outside>,
+    /// What the loop has stacked of nodes of the body.
+    yielded: BTreeMap<NodeId, NodeId>,
 }
 
 impl<'a> Rewrite<'a> {
     fn new(scan: &'a Scan, operands: &'a [NodeId], wanted: &'a BTreeSet<usize>) -> Rewrite<'a> {
         let flow = Flow::of(scan, wanted);
-        Rewrite { scan, operands, wanted, flow, outside: BTreeMap::new() }
+        let (outside, yielded) = (BTreeMap::new(), BTreeMap::new());
+        Rewrite { scan, operands, wanted, flow, outside, yielded }
     }
 
     /// Emits what stands in front of the loop, the loop, and what stands behind it. Returns the
@@ -122,6 +126,9 @@ impl<'a> Rewrite<'a> {
         let results = body.outputs.iter().enumerate().map(|(number, output)| {
             if !self.wanted.contains(&number) || number < self.scan.carries {
                 return None;
+            }
+            if let Some(yielded) = self.yielded.get(&output.node) {
+                return Some(*yielded);
             }
             let outside = self.outside[&output.node];
             Some(stack::stacked(graph, self.scan.length, outside))
@@ -199,10 +206,14 @@ impl<'a> Rewrite<'a> {
         let (scan, flow) = (self.scan, &self.flow);
         let source = &scan.body;
         let carries: Vec<usize> = flow.carries.iter().copied().collect();
-        let yields: Vec<NodeId> =
-            flow.yields.iter().copied().filter(|id| !self.outside.contains_key(id)).collect();
+        // A loop that may end early stacks also what is known outside.
+        let is_yielded = |id: &NodeId| scan.until || !self.outside.contains_key(id);
+        let yields: Vec<NodeId> = flow.yields.iter().copied().filter(is_yielded).collect();
         // Of tensors with the same elements in another order or shape, one is stacked.
-        let stacking = same_elements::stack_once(source, &yields);
+        let stacking = match scan.until {
+            true => Stacking { stacked: yields, moved: Vec::new() },
+            false => same_elements::stack_once(source, &yields),
+        };
         let yields = stacking.stacked;
         if carries.is_empty() && yields.is_empty() {
             return;
@@ -282,10 +293,15 @@ impl<'a> Rewrite<'a> {
             let name = named.map_or_else(|| "yield".to_owned(), |output| output.name.clone());
             body.outputs.push(Output { name: names.unique(name), node: inside[id] });
         }
+        if let Some(end) = scan.end() {
+            let name = names.unique("until".to_owned());
+            body.outputs.push(Output { name, node: inside[&end] });
+        }
         let rewritten = Scan {
             body: Arc::new(body),
             length: scan.length,
             reverse: scan.reverse,
+            until: scan.until,
             carries: carries.len(),
             sequences: count,
         };
@@ -298,7 +314,8 @@ impl<'a> Rewrite<'a> {
         }
         for (index, id) in yields.into_iter().enumerate() {
             let port = graph.port(node, carries.len() + index);
-            self.outside.insert(id, Outside::Stacked(port));
+            self.yielded.insert(id, port);
+            self.outside.entry(id).or_insert(Outside::Stacked(port));
         }
         for (id, from) in stacking.moved {
             let Outside::Stacked(from_all) = self.outside[&from] else {

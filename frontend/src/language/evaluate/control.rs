@@ -119,6 +119,13 @@ impl<'p> Evaluator<'p> {
                     .help("use `scan` to run along an axis of a tensor"),
             ));
         }
+        if let Some(until) = &the_loop.until {
+            return Err(self.report(
+                Diagnostic::error("for-until", "`until` belongs to `scan`")
+                    .primary(until.span, "a `for` has no steps that could be left out")
+                    .help("use `scan`: what `for` repeats is decided when the program is compiled"),
+            ));
+        }
         let sources: Eval<Vec<Vec<Value<'p>>>> =
             the_loop.generators.iter().map(|generator| self.elements(generator, scope)).collect();
         let Ok(sources) = sources else {

@@ -18,7 +18,7 @@ use crate::language::scope::{BindingKind, Scope};
 use crate::language::size::Size;
 use crate::language::value::{Axis, Given, Tensor, Value};
 use crate::source::Span;
-use crate::syntax::ast::{Block, ExprKind, Generator, Loop, Pattern, Statement};
+use crate::syntax::ast::{Block, Expr, ExprKind, Generator, Loop, Pattern, Statement};
 
 /// What one generator of a `scan` runs over.
 struct Source<'p> {
@@ -61,9 +61,6 @@ impl<'p> Evaluator<'p> {
                     .help(format!("at most {MAX_LOOP_DEPTH}; unroll a short one with `for`")),
             ));
         }
-        if let Some(until) = &the_loop.until {
-            return Err(self.unsupported("`until`", until.span));
-        }
         let sources = self.sources(the_loop, scope)?;
         let carries = self.carries(the_loop, scope)?;
         let length = sources[0].length.as_constant().and_then(|n| n.try_into().ok()).unwrap_or(0);
@@ -83,6 +80,12 @@ impl<'p> Evaluator<'p> {
         let body = self.block_in(&the_loop.body, &inner);
         let yielded = self.yields.pop().unwrap_or_default();
         body?;
+        if let Some(until) = &the_loop.until {
+            let end = self.end(until, &inner)?;
+            if let Some((builder, node)) = builder.as_mut().zip(end.node) {
+                builder.until(node);
+            }
+        }
 
         let next: Eval<Vec<Tensor>> = (carries.iter())
             .map(|carry| {
@@ -285,6 +288,24 @@ impl<'p> Evaluator<'p> {
                 ))
             }
         }
+    }
+
+    /// The condition behind `until`, looked at after each step.
+    fn end(&mut self, until: &'p Expr, scope: &Rc<Scope<'p>>) -> Eval<Tensor> {
+        let value = self.expr(until, scope)?;
+        let tensor = match &value {
+            Value::Bool(value) => self.constant_tensor(DType::Bool, f64::from(*value)),
+            value => self.expect_tensor(value, until.span, "the condition of `until`")?,
+        };
+        if tensor.dtype == DType::Bool && tensor.axes.is_empty() {
+            return Ok(tensor);
+        }
+        let shown = self.show(&tensor);
+        Err(self.report(
+            Diagnostic::error("scan-until", "the condition of `until` must be a single `bool`")
+                .primary(until.span, format!("this is {shown}"))
+                .help("all samples take the same steps: `until all(done)`"),
+        ))
     }
 
     /// The tensors that a step yields.

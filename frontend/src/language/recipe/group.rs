@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use cygnet_compiler::differentiate::gradient;
+use cygnet_compiler::differentiate::{DifferentiationError, gradient};
 use cygnet_compiler::graph::{Emit, NodeId, SlotRole};
 
 use super::Run;
@@ -249,10 +249,16 @@ impl<'p> Run<'_, 'p> {
         let mut parts = match gradient(graph, node, &versions) {
             Ok(gradients) => gradients.into_iter(),
             Err(error) => {
-                return Err(self.evaluator.report(
+                let mut diagnostic =
                     Diagnostic::error("no-gradient", format!("no gradient: {error}"))
-                        .primary(span, "this cannot be minimized")
-                        .help("`stop_gradient` keeps an operation out of the gradient"),
+                        .primary(span, "this cannot be minimized");
+                if let DifferentiationError::Operation { node, operation, .. } = &error {
+                    if let Some(place) = graph.node(*node).origin.spans.first() {
+                        diagnostic = diagnostic.secondary(*place, format!("the {operation}"));
+                    }
+                }
+                return Err(self.evaluator.report(
+                    diagnostic.help("`stop_gradient` keeps an operation out of the gradient"),
                 ));
             }
         };

@@ -56,13 +56,13 @@ impl Pattern {
         variables
     }
 
-    /// All ways in which terms of a class match.
+    /// The ways in which terms of a class match: all of them, or the first ones of very many.
     pub fn matches(&self, terms: &Terms, class: Id) -> Vec<Subst> {
-        let mut found = Vec::new();
         let mut goals: SmallVec<[(&Pattern, Id); 8]> = SmallVec::new();
         goals.push((self, class));
-        solve(terms, goals, SmallVec::new(), &mut found);
-        found
+        let mut search = Search { terms, found: Vec::new(), terms_left: MOST_TERMS };
+        search.solve(goals, SmallVec::new());
+        search.found
     }
 
     /// Makes the term that the pattern describes, of the type `result`.
@@ -134,51 +134,67 @@ fn is_number(value: Scalar, number: f64) -> bool {
 
 type Goals<'p> = SmallVec<[(&'p Pattern, Id); 8]>;
 
-fn solve<'p>(
-    terms: &Terms,
-    mut goals: Goals<'p>,
-    mut bound: SmallVec<[(char, Id); 4]>,
-    found: &mut Vec<Subst>,
-) {
-    while let Some((pattern, class)) = goals.pop() {
-        let class = terms.find(class);
-        match pattern {
-            Pattern::Variable { name, constant } => {
-                if *constant && terms[class].data.constant.is_none() {
+/// Matches of a pattern in a class that are looked for at most, and ...
+const MOST_MATCHES: usize = 64;
+
+/// ... terms that are looked at for them. A sum of many terms has very many ways to be put
+/// together, and its class as many members: all pairs of them would take longer than anything else.
+const MOST_TERMS: usize = 4096;
+
+/// A search for the matches of a pattern in a class.
+struct Search<'t> {
+    terms: &'t Terms,
+    found: Vec<Subst>,
+    terms_left: usize,
+}
+
+impl Search<'_> {
+    fn solve<'p>(&mut self, mut goals: Goals<'p>, mut bound: SmallVec<[(char, Id); 4]>) {
+        let terms = self.terms;
+        while let Some((pattern, class)) = goals.pop() {
+            let class = terms.find(class);
+            match pattern {
+                Pattern::Variable { name, constant } => {
+                    if *constant && terms[class].data.constant.is_none() {
+                        return;
+                    }
+                    match bound.iter().find(|(known, _)| known == name) {
+                        Some((_, same)) if *same == class => {}
+                        Some(_) => return,
+                        None => bound.push((*name, class)),
+                    }
+                }
+                Pattern::Number(number) => match terms[class].data.constant {
+                    Some(value) if is_number(value, *number) => {}
+                    _ => return,
+                },
+                Pattern::Apply(function, patterns) => {
+                    let kind = Kind::Function(*function);
+                    for term in terms[class].nodes.iter().filter(|term| term.kind == kind) {
+                        if self.terms_left == 0 || self.found.len() == MOST_MATCHES {
+                            return;
+                        }
+                        self.terms_left -= 1;
+                        let mut further = goals.clone();
+                        further.extend(patterns.iter().zip(term.children.iter().copied()));
+                        if function.entry().commutative && term.children[0] != term.children[1] {
+                            let mut turned = goals.clone();
+                            turned.extend(patterns.iter().zip(term.children.iter().rev().copied()));
+                            self.solve(turned, bound.clone());
+                        }
+                        self.solve(further, bound.clone());
+                    }
                     return;
                 }
-                match bound.iter().find(|(known, _)| known == name) {
-                    Some((_, same)) if *same == class => {}
-                    Some(_) => return,
-                    None => bound.push((*name, class)),
-                }
-            }
-            Pattern::Number(number) => match terms[class].data.constant {
-                Some(value) if is_number(value, *number) => {}
-                _ => return,
-            },
-            Pattern::Apply(function, patterns) => {
-                let kind = Kind::Function(*function);
-                for term in terms[class].nodes.iter().filter(|term| term.kind == kind) {
-                    let mut further = goals.clone();
-                    further.extend(patterns.iter().zip(term.children.iter().copied()));
-                    if function.entry().commutative && term.children[0] != term.children[1] {
-                        let mut turned = goals.clone();
-                        turned.extend(patterns.iter().zip(term.children.iter().rev().copied()));
-                        solve(terms, turned, bound.clone(), found);
-                    }
-                    solve(terms, further, bound.clone(), found);
-                }
-                return;
             }
         }
-    }
-    let mut subst = Subst::with_capacity(bound.len());
-    for (name, class) in bound {
-        subst.insert(variable(name), class);
-    }
-    if !found.contains(&subst) {
-        found.push(subst);
+        let mut subst = Subst::with_capacity(bound.len());
+        for (name, class) in bound {
+            subst.insert(variable(name), class);
+        }
+        if !self.found.contains(&subst) {
+            self.found.push(subst);
+        }
     }
 }
 

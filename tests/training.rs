@@ -254,6 +254,45 @@ train bag() {
     assert!(weight.as_slice::<f32>().iter().all(|value| value.is_finite()));
 }
 
+/// The third element is to blame; the gradient's loop goes the other way.
+#[test]
+fn the_step_of_a_loop_that_spoils_the_loss_is_named() {
+    let text = "
+model roots(x: f32[n, t]) -> f32[n] {
+    param scale: f32[] = ones
+    var total = zeros[n]
+    scan x_t in x along t {
+        total = total + BODY
+    }
+    total
+}
+train roots() {
+    data x: f32[n, 4], y: f32[n] from npy(\"x.npy\", \"y.npy\")
+    minimize mse(roots(x), y) using sgd(lr: 0.1)
+    batch 2
+    epochs 1
+}";
+    let told = |body: &str, others: f32, third: f32| {
+        let folder = tempfile::tempdir().expect("a folder");
+        let x = [others, others, third, others].repeat(4);
+        let path = |name: &str| folder.path().join(name);
+        write_npy(&path("x.npy"), &Tensor::from_slice(&[4, 4], &x)).expect("written");
+        write_npy(&path("y.npy"), &Tensor::from_slice(&[4], &[0.5_f32; 4])).expect("written");
+        let package = package(&text.replace("BODY", body));
+        let mut trainer = trainer(&package, folder.path(), options(&[], None));
+        match trainer.run(|_| {}) {
+            Err(error) => render(&error.diagnostics(), package.sources()),
+            Ok(_) => panic!("no mistake"),
+        }
+    };
+    let found = [
+        told("sqrt(scale * x_t)", 0.25, -1.0),
+        told("scale * abs(x_t) ** 40", 0.25, 1e10),
+        told("sqrt(scale * x_t - 0.25)", 0.5, 0.25),
+    ];
+    insta::assert_snapshot!(found.join("\n"));
+}
+
 fn refused(text: &str, folder: &Path, options: TrainOptions) -> String {
     let package = package(text);
     let error = Trainer::new(&package, None, folder, options).err().expect("a mistake");

@@ -8,7 +8,7 @@ mod non_finite;
 mod scan;
 
 pub use kinks::kink_distance;
-pub use non_finite::{first_non_finite, index_outside};
+pub use non_finite::{Culprit, StepOf, first_non_finite};
 pub use scan::{Steps, scan_results};
 
 use crate::array::Array;

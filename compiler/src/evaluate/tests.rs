@@ -1,5 +1,5 @@
 use super::*;
-use crate::graph::SlotRole;
+use crate::graph::{ScanBuilder, SlotRole};
 use crate::op::{ArgKind, ArgReduce, Conv, Emit, Fold, Gather, Iota, ReduceKind, Sliding, Window};
 use crate::types::{DType, TensorType};
 
@@ -116,12 +116,13 @@ fn an_index_that_leads_nowhere_is_to_blame() {
     let blame = |indices: &[f64]| {
         let slots = [array(DType::F32, &[5, 2], &[1.0; 10]), array(DType::I32, &[3], indices)];
         let values = Evaluator::new(&slots).values(&graph);
-        let node = first_non_finite(&graph, &values)?;
-        Some((node, index_outside(&graph, &values, node)))
+        let culprit = first_non_finite(&graph, &values, Precision::Double)?;
+        assert!(std::ptr::eq(culprit.node, graph.node(rows)));
+        culprit.outside
     };
     assert_eq!(blame(&[0.0, 4.0, 2.0]), None);
-    assert_eq!(blame(&[0.0, 5.0, 9.0]), Some((rows, Some((5, 5)))));
-    assert_eq!(blame(&[0.0, 1.0, -1.0]), Some((rows, Some((-1, 5)))));
+    assert_eq!(blame(&[0.0, 5.0, 9.0]), Some((5, 5)));
+    assert_eq!(blame(&[0.0, 1.0, -1.0]), Some((-1, 5)));
 }
 
 #[test]
@@ -147,11 +148,54 @@ fn the_first_operation_to_blame_for_a_nan() {
         let single = Evaluator { precision: Precision::Single, ..Evaluator::new(&slots) };
         let values = single.values(&graph);
         assert!(unused != loss && values[unused.index()].values.iter().any(|v| v.is_nan()));
-        first_non_finite(&graph, &values)
+        let culprit = first_non_finite(&graph, &values, Precision::Single)?;
+        graph.iter().find(|(_, node)| std::ptr::eq(*node, culprit.node)).map(|(id, _)| id)
     };
     assert_eq!(blame(&[-1.0, 2.0, 3.0]), None);
     assert_eq!(blame(&[-1.0, 200.0, 3.0]), Some(overflow));
     assert_eq!(blame(&[-1.0, f64::NAN, 3.0]), Some(x));
+}
+
+/// In a loop in a loop: an infinity that the program wants and a NaN that nothing comes of are
+/// innocent; the step and the operation that first give what is not finite are named.
+#[test]
+fn the_step_of_a_loop_to_blame() {
+    let mut graph = Graph::new();
+    let ty = |shape: &[usize]| TensorType::new(DType::F32, shape);
+    let rows = graph.declare_slot("rows", SlotRole::Input, ty(&[3, 4]));
+    let rows = graph.read_slot(rows);
+    let least = graph.constant(DType::F32, &[], f64::NEG_INFINITY);
+    let zero = graph.constant(DType::F32, &[], 0.0);
+    let mut outer = ScanBuilder::begin(&graph, 3, false);
+    let sum = outer.carry(&mut graph, "sum", zero);
+    let most = outer.carry(&mut graph, "most", least);
+    let row = outer.element(&mut graph, "row", rows);
+    let mut inner = ScanBuilder::begin(&graph, 4, true);
+    let inside = inner.carry(&mut graph, "inside", sum);
+    let x = inner.element(&mut graph, "x", row);
+    let root = graph.apply("sqrt", &[x]);
+    let next = graph.add(inside, root);
+    let unused = graph.apply("log", &[inside]);
+    let ended = inner.finish(&mut graph, &[next], &[unused]);
+    let most = graph.apply("max", &[most, ended.carries[0]]);
+    let nodes = outer.finish(&mut graph, &[ended.carries[0], most], &[ended.yields[0]]);
+    let loss = graph.add(nodes.carries[0], nodes.carries[1]);
+    graph.guards.push(loss);
+    graph.prune();
+    let blame = |values: &[f64]| {
+        let slots = [array(DType::F32, &[3, 4], values)];
+        let values = Evaluator::new(&slots).values(&graph);
+        let culprit = first_non_finite(&graph, &values, Precision::Double)?;
+        let steps: Vec<(usize, usize)> =
+            culprit.steps.iter().map(|step| (step.number, step.length)).collect();
+        Some((culprit.node.op.to_string(), steps))
+    };
+    let mut values = [0.0; 12];
+    assert_eq!(blame(&values), None);
+    // The second row from its end: the third step.
+    values[5] = -1.0;
+    values[0] = 4.0;
+    assert_eq!(blame(&values), Some(("sqrt".to_owned(), vec![(1, 3), (2, 4)])));
 }
 
 #[test]

@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use cygnet_compiler::array::Array;
-use cygnet_compiler::evaluate::{Evaluator, Precision, first_non_finite, index_outside};
-use cygnet_compiler::graph::NodeId;
+use cygnet_compiler::evaluate::{Culprit, Evaluator, Precision, first_non_finite};
 use cygnet_runtime::program::Outcome;
 use cygnet_runtime::tensor::Tensor;
 
@@ -113,15 +112,15 @@ impl Trainer<'_> {
             step + 1
         );
         let diagnostic = Diagnostic::error("not-finite", message);
-        let cause = first_non_finite(graph, &values);
-        let diagnostic = match cause {
-            Some(node) => self.blame(diagnostic, node, &values),
+        let cause = first_non_finite(graph, &values, evaluator.precision);
+        let diagnostic = match &cause {
+            Some(culprit) => blame(diagnostic, culprit),
             None => diagnostic.note(
                 "in the reference evaluator all values of this step are finite: native \
                  arithmetic overflows where exact arithmetic does not",
             ),
         };
-        diagnostic.help(match cause.and_then(|node| index_outside(graph, &values, node)) {
+        diagnostic.help(match cause.and_then(|culprit| culprit.outside) {
             Some(_) => {
                 "indices count from 0: make the indexed axis longer, or correct the data; the \
                  last good weights are kept"
@@ -132,31 +131,36 @@ impl Trainer<'_> {
             }
         })
     }
+}
 
-    fn blame(&self, diagnostic: Diagnostic, node: NodeId, values: &[Array]) -> Diagnostic {
-        let graph = &self.program().graph;
-        let outside = index_outside(graph, values, node);
-        let values = &values[node.index()].values;
-        let value = values.iter().find(|value| !value.is_finite()).copied().unwrap_or(f64::NAN);
-        let made = graph.node(node);
-        let origin = &made.origin;
-        let part = if origin.gradient { "the gradient of this" } else { "this" };
-        let text = match outside {
-            Some((index, extent)) => {
-                format!("index {index} is out of range for an axis of {extent} ({})", made.op)
-            }
-            None => format!("{part} gives {value}, as the first of all ({})", made.op),
+/// Says where a value that is not finite arose.
+fn blame(mut diagnostic: Diagnostic, culprit: &Culprit<'_>) -> Diagnostic {
+    let Culprit { node, value, outside, steps } = culprit;
+    let value = value.values.iter().find(|value| !value.is_finite()).copied().unwrap_or(f64::NAN);
+    let origin = &node.origin;
+    let part = if origin.gradient { "the gradient of this" } else { "this" };
+    let text = match outside {
+        Some((index, extent)) => {
+            format!("index {index} is out of range for an axis of {extent} ({})", node.op)
+        }
+        None => format!("{part} gives {value}, as the first of all ({})", node.op),
+    };
+    for (depth, span) in origin.spans.iter().enumerate() {
+        diagnostic = match depth {
+            0 => diagnostic.primary(*span, text.clone()),
+            _ => diagnostic.secondary(*span, "called from here"),
         };
-        let mut diagnostic = diagnostic;
-        for (depth, span) in origin.spans.iter().enumerate() {
-            diagnostic = match depth {
-                0 => diagnostic.primary(*span, text.clone()),
-                _ => diagnostic.secondary(*span, "called from here"),
-            };
-        }
-        if origin.spans.is_empty() {
-            diagnostic = diagnostic.note(text);
-        }
-        diagnostic
     }
+    if origin.spans.is_empty() {
+        diagnostic = diagnostic.note(text);
+    }
+    for step in steps {
+        let back = if step.node.origin.gradient { ", on the way back" } else { "" };
+        let text = format!("in step {} of the {} of this loop{back}", step.number + 1, step.length);
+        diagnostic = match step.node.origin.spans.first() {
+            Some(span) if !origin.spans.contains(span) => diagnostic.secondary(*span, text),
+            _ => diagnostic.note(text),
+        };
+    }
+    diagnostic
 }

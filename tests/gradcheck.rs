@@ -257,15 +257,21 @@ model loop(x: f32[n, t, d]) {
 }
 
 #[test]
-fn gradients_of_recurrent_layers_are_right() {
+fn gradients_of_loops_of_the_library_are_right() {
     let package = package(
         "\
 model recurrent(x: f32[n, t, i]) {
     let mask = (arange[t] as [t] -> [n, t]) < 2
     let (a, _) = x |> \"rnn\": rnn(hidden: 3)
     let (b, h, c) = a |> \"lstm\": lstm(mask: mask, hidden: 2)
-    let (d, e) = b |> \"gru\": gru(hidden: 2, back: true)
+    let (d, e) = b |> \"gru\": gru(hidden: 2, layers: 2, bidirectional: true)
     (d, e, h, c)
+}
+
+model spelled(x: f32[n, 5, c]) {
+    let first = arange[n] + 1
+    let target = stack(first, 0 * first, first, at: 1)
+    ctc(x, min(target, c - 1), 0 * first + 5, min(first, 3))
 }
 ",
     );

@@ -178,3 +178,67 @@ train judge() {
     assert_eq!(metrics["top_1"].number(), Some(f64::from(1.0_f32 / 3.0)));
     assert_eq!(metrics["top_k_accuracy"].number(), Some(f64::from(2.0_f32 / 3.0)));
 }
+
+/// BLEU as its definition says it, from counted runs of words.
+fn bleu(found: &[&[i32]], truth: &[&[i32]]) -> f64 {
+    use std::collections::HashMap;
+    let words =
+        |text: &[i32]| text.iter().copied().filter(|&token| token > 2).collect::<Vec<i32>>();
+    let texts: Vec<(Vec<i32>, Vec<i32>)> =
+        found.iter().zip(truth).map(|(a, b)| (words(a), words(b))).collect();
+    let logarithms = (1..=4).map(|order| {
+        let (mut hits, mut runs) = (0, 0);
+        for (found, truth) in &texts {
+            let count = |text: &[i32]| {
+                let mut counts: HashMap<Vec<i32>, usize> = HashMap::new();
+                text.windows(order).for_each(|run| *counts.entry(run.to_vec()).or_default() += 1);
+                counts
+            };
+            let known = count(truth);
+            for (run, times) in count(found) {
+                hits += times.min(known.get(&run).copied().unwrap_or(0));
+                runs += times;
+            }
+        }
+        (f64::from(hits as u32) / f64::from(runs as u32)).ln()
+    });
+    let shares = logarithms.sum::<f64>() / 4.0;
+    let length = |second: bool| -> f64 {
+        texts.iter().map(|(a, b)| if second { b.len() } else { a.len() } as f64).sum()
+    };
+    (shares + (1.0 - length(true) / length(false)).min(0.0)).exp()
+}
+
+#[test]
+fn bleu_counts_runs_of_words() {
+    let found: [&[i32]; 3] =
+        [&[4, 5, 6, 7, 8, 2, 0, 0], &[4, 4, 4, 5, 6, 7, 4, 2], &[9, 4, 5, 9, 4, 5, 2, 0]];
+    let truth: [&[i32]; 3] = [
+        &[1, 4, 5, 6, 7, 9, 8, 2, 0, 0, 0],
+        &[1, 4, 5, 6, 7, 4, 4, 2, 0, 0, 0],
+        &[1, 9, 4, 5, 9, 9, 4, 5, 4, 9, 2],
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let rows = |rows: &[&[i32]]| Tensor::from_slice(&[rows.len(), rows[0].len()], &rows.concat());
+    write_npy(&folder.path().join("found.npy"), &rows(&found)).unwrap();
+    write_npy(&folder.path().join("truth.npy"), &rows(&truth)).unwrap();
+    let package = package(
+        "
+model weight(x: f32[n]) {
+    param scale: f32[] = ones
+    scale * x
+}
+train judge() {
+    data found: i32[n, 8], truth: i32[n, 11] from npy(\"found.npy\", \"truth.npy\")
+    minimize mean(weight(f32(found)[..., 0])) using sgd(lr: 0.0)
+    batch 1
+    epochs 1
+    report bleu(found, truth)
+}",
+    );
+    let mut trainer = Trainer::new(&package, None, folder.path(), TrainOptions::default()).unwrap();
+    let metrics = trainer.run(|_| {}).unwrap().metrics;
+    let value = metrics.train["bleu"].number().unwrap();
+    let expected = bleu(&found, &truth);
+    assert!(expected > 0.3 && (value - expected).abs() < 1e-6, "{value}, not {expected}");
+}

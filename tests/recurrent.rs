@@ -66,7 +66,7 @@ fn parameters_are_called_and_shaped_like_pytorchs() {
     let (a, _) = x |> \"rnn\": rnn(hidden: 5)
     let (b, _, _) = a |> \"lstm\": lstm(hidden: 6)
     let (c, _) = b |> \"gru\": gru(hidden: 7)
-    let (d, _) = b |> \"gru\": gru(hidden: 7, name: \"l0_reverse\", back: true)
+    let (d, _) = b |> \"deep\": gru(hidden: 2, layers: 2, bidirectional: true)
     (c, d)
 }",
     );
@@ -83,10 +83,22 @@ fn parameters_are_called_and_shaped_like_pytorchs() {
         "gru.weight_hh_l0 f32[21, 7]",
         "gru.bias_ih_l0 f32[21]",
         "gru.bias_hh_l0 f32[21]",
-        "gru.weight_ih_l0_reverse f32[21, 6]",
-        "gru.weight_hh_l0_reverse f32[21, 7]",
-        "gru.bias_ih_l0_reverse f32[21]",
-        "gru.bias_hh_l0_reverse f32[21]",
+        "deep.weight_ih_l0 f32[6, 6]",
+        "deep.weight_hh_l0 f32[6, 2]",
+        "deep.bias_ih_l0 f32[6]",
+        "deep.bias_hh_l0 f32[6]",
+        "deep.weight_ih_l0_reverse f32[6, 6]",
+        "deep.weight_hh_l0_reverse f32[6, 2]",
+        "deep.bias_ih_l0_reverse f32[6]",
+        "deep.bias_hh_l0_reverse f32[6]",
+        "deep.weight_ih_l1 f32[6, 4]",
+        "deep.weight_hh_l1 f32[6, 2]",
+        "deep.bias_ih_l1 f32[6]",
+        "deep.bias_hh_l1 f32[6]",
+        "deep.weight_ih_l1_reverse f32[6, 4]",
+        "deep.weight_hh_l1_reverse f32[6, 2]",
+        "deep.bias_ih_l1_reverse f32[6]",
+        "deep.bias_hh_l1_reverse f32[6]",
     ];
     assert_eq!(found, expected);
 }
@@ -101,7 +113,7 @@ fn a_direction_is_that_of_the_reversed_sequence() {
 }}"
         ));
         let back = results(&format!(
-            "model m(x: f32[n: 2, t: 4, i: 3]) = x |> \"net\": {layer}(hidden: 5, back: true)"
+            "model m(x: f32[n: 2, t: 4, i: 3]) = x |> \"net\": {layer}_direction(hidden: 5, back: true)"
         ));
         for (a, b) in forth.iter().zip(&back) {
             assert_close(a, b);

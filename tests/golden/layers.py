@@ -411,4 +411,80 @@ case(
     y=normal(3),
 )
 
+# Recurrence of several layers and both directions, from given states, over padded sequences. States
+# of all layers and directions stand side by side in each sample's row.
+def rows(states):
+    """[k, n, hidden] to [n, k * hidden]."""
+    return states.transpose(0, 1).flatten(1)
+
+
+def from_rows(states, k):
+    return states.unflatten(1, (k, -1)).transpose(0, 1).contiguous()
+
+
+def padded_states(module, x, lengths, *states):
+    """Outputs, with zeros in the padding, and last states of sequences of these lengths."""
+    packed = nn.utils.rnn.pack_padded_sequence(x, lengths.long(), batch_first=True, enforce_sorted=False)
+    output, last = module(packed, *states)
+    output, _ = nn.utils.rnn.pad_packed_sequence(output, batch_first=True, total_length=x.shape[1])
+    return output, last
+
+
+deep = nn.RNN(3, 2, num_layers=3, batch_first=True)
+layer("rnn_deep", deep, pick=0, x=normal(2, 5, 3))
+deep_gru = nn.GRU(3, 4, num_layers=2, bidirectional=True, batch_first=True)
+
+
+def gru_deep(x, h):
+    output, last = deep_gru(x, from_rows(h, 4))
+    return torch.cat([output.flatten(1), rows(last)], 1)
+
+
+case("gru_deep", gru_deep, deep_gru, x=normal(2, 5, 3), h=normal(2, 16))
+deep_lstm = nn.LSTM(3, 2, num_layers=2, bidirectional=True, batch_first=True)
+
+
+def lstm_states(x, h, c):
+    _, (last, cell) = deep_lstm(x, (from_rows(h, 4), from_rows(c, 4)))
+    return torch.cat([rows(last), rows(cell)], 1)
+
+
+case("lstm_states", lstm_states, deep_lstm, x=normal(3, 4, 3), h=normal(3, 8), c=normal(3, 8))
+padded_lstm = nn.LSTM(3, 2, num_layers=2, bidirectional=True, batch_first=True)
+
+
+def lstm_padded(x, lengths):
+    output, (last, _) = padded_states(padded_lstm, x, lengths)
+    return torch.cat([output.flatten(1), rows(last)], 1)
+
+
+case("lstm_deep_padded", lstm_padded, padded_lstm, x=normal(3, 5, 3), lengths=torch.tensor([3, 5, 1], dtype=torch.int32))
+padded_rnn = nn.RNN(3, 2, num_layers=2, bidirectional=True, batch_first=True, nonlinearity="relu")
+
+
+def rnn_padded(x, lengths):
+    output, last = padded_states(padded_rnn, x, lengths)
+    return torch.cat([output.flatten(1), rows(last)], 1)
+
+
+case("rnn_deep_padded", rnn_padded, padded_rnn, x=normal(2, 4, 3), lengths=torch.tensor([4, 2], dtype=torch.int32))
+
+# Connectionist temporal classification: labels that repeat, an empty target, a target that fits
+# exactly; then one that does not fit.
+for name, sizes, options in [
+    ("ctc", ([9, 3, 4, 6], [4, 2, 0, 3]), {}),
+    ("ctc_impossible", ([9, 2, 4, 3], [4, 2, 0, 3]), {"zero_infinity": True}),
+]:
+    lengths, target_lengths = (torch.tensor(size, dtype=torch.int32) for size in sizes)
+    case(
+        name,
+        lambda x, target, lengths, target_lengths, options=options: F.ctc_loss(
+            F.log_softmax(x, -1).transpose(0, 1), target, lengths, target_lengths, **options
+        ),
+        x=normal(4, 9, 5, scale=2.0),
+        target=torch.tensor([[1, 2, 2, 4], [3, 3, 0, 0], [0, 0, 0, 0], [1, 1, 2, 0]], dtype=torch.int32),
+        lengths=lengths,
+        target_lengths=target_lengths,
+    )
+
 save_file(tensors, Path(__file__).parent / "layers.safetensors")

@@ -240,6 +240,9 @@ fn concat<'p>(evaluator: &mut Evaluator<'p>, call: &Call<'p>) -> Eval<Value<'p>>
         }
         size = size.add(&tensor.axes[axis].size);
     }
+    if tensors.len() == 1 {
+        return Ok(Value::Tensor(first));
+    }
     let nodes: Option<Vec<_>> = tensors.iter().map(|tensor| tensor.node).collect();
     let node = nodes.and_then(|nodes| {
         evaluator.emit_nodes([], |graph, []| graph.emit(Concat { axis }.into(), &nodes))

@@ -206,14 +206,15 @@ impl Shape {
 }
 
 impl Expr {
-    /// The names in a sum, product or the like of names and numbers.
+    /// The names in it, inner expressions included.
     pub fn names(&self) -> Vec<&str> {
-        match &self.kind {
-            ExprKind::Name(name) => vec![name],
-            ExprKind::Paren(inner) | ExprKind::Unary { operand: inner, .. } => inner.names(),
-            ExprKind::Binary { left, right, .. } => [left.names(), right.names()].concat(),
-            _ => Vec::new(),
-        }
+        let mut names = Vec::new();
+        self.each(&mut |expr| {
+            if let ExprKind::Name(name) = &expr.kind {
+                names.push(name.as_str());
+            }
+        });
+        names
     }
 
     /// The names that an entry of a shape consists of.

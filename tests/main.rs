@@ -17,6 +17,7 @@ mod metrics;
 mod networks;
 mod normalization;
 mod pretrained;
+mod programs;
 mod readme;
 mod recipes;
 mod recurrent;

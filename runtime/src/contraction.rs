@@ -58,11 +58,36 @@ pub struct Strided {
     pub column_stride: isize,
 }
 
+/// A batch of matrices in the arena whose rows and columns each lie at distances of their own:
+/// element (row, column) is `rows.offset(row) + columns.offset(column)` elements from the first.
+///
+/// Windows over a tensor are such matrices, with taps along one axis and places along the other.
+/// (The "block-scatter matrix" of Matthews, "High-performance tensor contraction without
+/// transposition", 2018, is the same with the distances in tables.)
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scattered {
+    /// The place of element (0, 0) of the first matrix, aligned to the element's size.
+    pub home: Home,
+    /// Elements between neighbouring matrices along each batch axis.
+    pub batch_strides: SmallVec<[isize; 2]>,
+    /// Distances of rows.
+    pub rows: Digits,
+    /// Distances of columns.
+    pub columns: Digits,
+}
+
+/// Distances along an axis: an index is read as a row-major index over some extents, and each of
+/// its digits adds a multiple of a stride.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Digits(SmallVec<[(usize, isize); 4]>);
+
 /// One operand of a contraction.
 #[derive(Clone, Debug)]
 pub enum Operand {
     /// Matrices in the arena.
     Arena(Strided),
+    /// Matrices in the arena, with distances digit by digit.
+    Scattered(Scattered),
     /// Values computed on the fly, region by region, when the operand is packed.
     Generated(RegionFunction),
 }
@@ -128,9 +153,19 @@ impl Contraction {
             return Err("empty pieces".to_owned());
         }
         let places = [
-            ("left operand", self.left.strided(), self.rows, self.depth),
-            ("right operand", self.right.strided(), self.depth, self.columns),
-            ("output", self.output.strided(), self.rows, self.columns),
+            ("left operand", self.left.scattered([self.rows, self.depth]), self.rows, self.depth),
+            (
+                "right operand",
+                self.right.scattered([self.depth, self.columns]),
+                self.depth,
+                self.columns,
+            ),
+            (
+                "output",
+                self.output.strided().map(|place| place.scattered([self.rows, self.columns])),
+                self.rows,
+                self.columns,
+            ),
         ];
         for (name, place, rows, columns) in places {
             if let Some(place) = place {
@@ -152,10 +187,11 @@ impl Contraction {
 }
 
 impl Operand {
-    /// The place in the arena, unless values are generated.
-    pub fn strided(&self) -> Option<&Strided> {
+    /// Where matrices of these extents lie in the arena, unless values are generated.
+    fn scattered(&self, extents: [usize; 2]) -> Option<Scattered> {
         match self {
-            Operand::Arena(strided) => Some(strided),
+            Operand::Arena(strided) => Some(strided.scattered(extents)),
+            Operand::Scattered(scattered) => Some(scattered.clone()),
             Operand::Generated(_) => None,
         }
     }
@@ -177,15 +213,37 @@ impl Strided {
         Strided { row_stride: self.column_stride, column_stride: self.row_stride, ..self.clone() }
     }
 
+    /// The same matrices, of these extents, with distances of one digit.
+    pub fn scattered(&self, [rows, columns]: [usize; 2]) -> Scattered {
+        Scattered {
+            home: self.home,
+            batch_strides: self.batch_strides.clone(),
+            rows: Digits::uniform(rows, self.row_stride),
+            columns: Digits::uniform(columns, self.column_stride),
+        }
+    }
+
     /// Elements from the first matrix to matrix number `batch`, row-major over `extents`.
     pub fn batch_offset(&self, extents: &[usize], batch: usize) -> isize {
-        let mut rest = batch;
-        let mut offset = 0;
-        for (&extent, &stride) in extents.iter().zip(&self.batch_strides).rev() {
-            offset += (rest % extent) as isize * stride;
-            rest /= extent;
-        }
-        offset
+        batch_offset(&self.batch_strides, extents, batch)
+    }
+}
+
+/// Elements from the first of matrices with these strides to number `batch`.
+fn batch_offset(strides: &[isize], extents: &[usize], batch: usize) -> isize {
+    let mut rest = batch;
+    let mut offset = 0;
+    for (&extent, &stride) in extents.iter().zip(strides).rev() {
+        offset += (rest % extent) as isize * stride;
+        rest /= extent;
+    }
+    offset
+}
+
+impl Scattered {
+    /// Elements from the first matrix to matrix number `batch`, row-major over `extents`.
+    pub fn batch_offset(&self, extents: &[usize], batch: usize) -> isize {
+        batch_offset(&self.batch_strides, extents, batch)
     }
 
     fn verify(
@@ -206,15 +264,21 @@ impl Strided {
         if !self.home.is_aligned(size) {
             return Err(format!("offset {} is not aligned to {size} bytes", self.home.offset));
         }
-        let extents = batch.iter().copied().chain([rows, columns]);
-        if extents.clone().any(|extent| extent == 0) {
+        for (axis, digits, extent) in
+            [("rows", &self.rows, rows), ("columns", &self.columns, columns)]
+        {
+            if digits.extent() != extent {
+                return Err(format!("distances of {} {axis} for {extent}", digits.extent()));
+            }
+        }
+        if batch.iter().copied().chain([rows, columns]).any(|extent| extent == 0) {
             return Ok(());
         }
-        let strides =
-            self.batch_strides.iter().copied().chain([self.row_stride, self.column_stride]);
+        let axes = batch.iter().copied().zip(self.batch_strides.iter().copied());
+        let axes = axes.chain(self.rows.iter()).chain(self.columns.iter());
         let (first, last) = self.home.reach(limits);
         let (mut lowest, mut highest) = (first / size as i128, last / size as i128);
-        for (extent, stride) in extents.zip(strides) {
+        for (extent, stride) in axes {
             let reach = (extent - 1) as i128 * stride as i128;
             lowest += reach.min(0);
             highest += reach.max(0);
@@ -225,5 +289,82 @@ impl Strided {
             ));
         }
         Ok(())
+    }
+}
+
+impl Digits {
+    /// Distances of an axis from its digits, (extent, stride) of each, the outermost first. Digits
+    /// that continue each other are joined.
+    pub fn new(digits: impl IntoIterator<Item = (usize, isize)>) -> Digits {
+        let mut joined: SmallVec<[(usize, isize); 4]> = SmallVec::new();
+        for (extent, stride) in digits {
+            match joined.last_mut() {
+                _ if extent == 1 => {}
+                Some(last) if last.1 == extent as isize * stride => {
+                    *last = (last.0 * extent, stride);
+                }
+                _ => joined.push((extent, stride)),
+            }
+        }
+        if joined.is_empty() {
+            joined.push((1, 1));
+        }
+        Digits(joined)
+    }
+
+    /// Elements at equal distances.
+    pub fn uniform(extent: usize, stride: isize) -> Digits {
+        Digits(SmallVec::from_slice(&[(extent, stride)]))
+    }
+
+    /// The digits, (extent, stride) of each, the outermost first.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (usize, isize)> {
+        self.0.iter().copied()
+    }
+
+    /// Number of elements along the axis.
+    pub fn extent(&self) -> usize {
+        self.iter().map(|(extent, _)| extent).product()
+    }
+
+    /// Elements from the first to number `index`.
+    pub fn offset(&self, index: usize) -> isize {
+        let mut rest = index;
+        let mut offset = 0;
+        for (extent, stride) in self.iter().rev() {
+            offset += (rest % extent) as isize * stride;
+            rest /= extent;
+        }
+        offset
+    }
+
+    /// Elements between neighbours, if all lie at the same distance.
+    pub fn stride(&self) -> Option<isize> {
+        match self.0[..] {
+            [(_, stride)] => Some(stride),
+            _ => None,
+        }
+    }
+
+    /// The last digit: how many neighbours follow each other at the same distance, and which.
+    pub fn run(&self) -> (usize, isize) {
+        self.0[self.0.len() - 1]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_that_continue_each_other_are_one() {
+        assert_eq!(Digits::new([(4, 32), (1, 7), (8, 4), (4, 1)]), Digits::uniform(128, 1));
+        let windows = Digits::new([(3, 34), (3, 1)]);
+        assert_eq!(windows.extent(), 9);
+        assert_eq!(windows.stride(), None);
+        assert_eq!(windows.run(), (3, 1));
+        let offsets: Vec<isize> = (0..9).map(|index| windows.offset(index)).collect();
+        assert_eq!(offsets, [0, 1, 2, 34, 35, 36, 68, 69, 70]);
+        assert_eq!(Digits::new([(1, 5)]).extent(), 1);
     }
 }

@@ -15,6 +15,16 @@ pub enum Atom {
     Remainder(Box<Expression>, i64),
 }
 
+impl Atom {
+    /// Whether the value depends on `axis`.
+    pub fn depends_on(&self, axis: usize) -> bool {
+        match self {
+            Atom::Axis(known) => *known == axis,
+            Atom::Quotient(inner, _) | Atom::Remainder(inner, _) => inner.depends_on(axis),
+        }
+    }
+}
+
 /// `constant + sum of coefficient * atom`, in a normal form: atoms sorted and distinct,
 /// coefficients not zero.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
@@ -261,10 +271,7 @@ impl Expression {
 
     /// Whether the value depends on `axis`.
     pub fn depends_on(&self, axis: usize) -> bool {
-        self.terms.iter().any(|(atom, _)| match atom {
-            Atom::Axis(known) => *known == axis,
-            Atom::Quotient(inner, _) | Atom::Remainder(inner, _) => inner.depends_on(axis),
-        })
+        self.terms.iter().any(|(atom, _)| atom.depends_on(axis))
     }
 
     /// Adds the numbers by which the index along `axis`, as it is, is divided.

@@ -245,6 +245,17 @@ impl IndexMap {
             .fold(Expression::constant(0), |sum, (e, &stride)| sum.plus(&e.times(stride as i64)))
     }
 
+    /// Whether elements of an operand with these strides lie like those of a batch of matrices: at
+    /// equal distances along all axes of the domain but the last two, and digit by digit along
+    /// those. There must not be constraints.
+    pub fn is_matrix(&self, strides: &[usize]) -> bool {
+        let offset = self.offset(strides);
+        let Some(batch) = self.domain.len().checked_sub(2) else { return false };
+        self.constraints.is_empty()
+            && (0..batch).all(|axis| offset.stride(axis).is_some())
+            && (batch..batch + 2).all(|axis| offset.distances(axis, self.domain[axis]).is_some())
+    }
+
     /// The same map onto the element offset into an operand with these strides: a map onto one
     /// axis.
     pub fn linearized(&self, strides: &[usize]) -> IndexMap {

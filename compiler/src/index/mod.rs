@@ -4,8 +4,10 @@
 //! them - is an [`IndexMap`] from result indices to operand indices. Kernels read and write
 //! through such maps, so movement costs no pass over memory of its own.
 
+mod digits;
 mod expression;
 mod map;
 
+pub use digits::Digits;
 pub use expression::{Atom, Expression};
 pub use map::{Constraint, IndexMap, row_major_strides};

@@ -242,8 +242,7 @@ pub struct Product {
 /// An operand of a product.
 #[derive(Clone, Debug)]
 pub enum ProductOperand {
-    /// Elements of a materialized value; the map has no constraints, and its offset is affine
-    /// (it has a stride) along every axis of the operand's domain.
+    /// Elements of a materialized value that lie like those of matrices, [`IndexMap::is_matrix`].
     Value(ValueId, IndexMap),
     /// Computed while it is packed (prologue): a body over the operand's domain, all axes
     /// parallel, without stores; its last instruction is the operand.

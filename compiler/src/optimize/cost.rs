@@ -74,6 +74,9 @@ pub const CHEAP: f64 = 0.05;
 /// Nanoseconds per element to pack an operand for a product.
 const PACK: f64 = 0.05;
 
+/// Nanoseconds per element to pack windows over a tensor for a product: vectors of neighbours.
+const PACK_WINDOWS: f64 = 0.03;
+
 /// Nanoseconds per index that a scatter reads and compares with the rows of each piece.
 const INDEX: f64 = 8.0;
 
@@ -392,6 +395,10 @@ fn of_operand<'a>(
             let ty = type_of(*value);
             let mut work = Work::default();
             work.transfer(distinct(map, map.domain()), ty);
+            let offset = offset_of(map, ty);
+            if (0..map.domain().len()).any(|axis| offset.stride(axis).is_none()) {
+                work.computing += times * elements * PACK_WINDOWS;
+            }
             work
         }
         ProductOperand::Computed(body) => {

@@ -1,6 +1,8 @@
 //! Descriptors of matrix products.
 
-use cygnet_runtime::contraction::{Blocking, Contraction, Operand, Output, Strided};
+use cygnet_runtime::contraction::{
+    Blocking, Contraction, Digits, Operand, Output, Scattered, Strided,
+};
 use cygnet_runtime::program::RegionFunction;
 use smallvec::SmallVec;
 
@@ -45,6 +47,8 @@ pub struct Extents {
 pub enum Source {
     /// Strided matrices in the arena.
     Arena(Strided),
+    /// Matrices in the arena with distances digit by digit (operands only).
+    Scattered(Scattered),
     /// A generated region function, by its number in the schedule.
     Function(usize),
 }
@@ -53,7 +57,7 @@ impl Source {
     /// The number of the generated function, if it is one.
     pub fn function(&self) -> Option<usize> {
         match self {
-            Source::Arena(_) => None,
+            Source::Arena(_) | Source::Scattered(_) => None,
             Source::Function(function) => Some(*function),
         }
     }
@@ -70,8 +74,10 @@ pub fn describe(
         |operand: &ProductOperand, side: &str, functions: &mut Vec<Function>| match operand {
             ProductOperand::Value(value, map) => {
                 let offset = map.offset(&memory.strides(*value));
-                strided(&offset, product.batch.len(), *value, memory)
-                    .expect("a verified operand has a stride along every axis")
+                let batch = product.batch.len();
+                strided(&offset, batch, *value, memory)
+                    .or_else(|| scattered(&offset, map.domain(), *value, memory))
+                    .expect("a verified operand lies like a matrix")
             }
             ProductOperand::Computed(body) => {
                 functions.push(lower::prologue(&format!("{name}_{side}"), body, memory));
@@ -132,15 +138,40 @@ fn strided(
     }))
 }
 
+/// The matrix that an offset over `batch..., row, column` describes, of digits along the last two.
+fn scattered(
+    offset: &Expression,
+    domain: &[usize],
+    value: ValueId,
+    memory: &Memory,
+) -> Option<Source> {
+    let batch = domain.len() - 2;
+    let mut home = memory.home(value);
+    home.offset += offset.offset() as usize * memory.dtype(value).size();
+    let digits = |axis: usize| {
+        let digits = offset.distances(axis, domain[axis])?;
+        Some(Digits::new(digits.into_iter().map(|(extent, stride)| (extent, stride as isize))))
+    };
+    let stride = |axis: usize| offset.stride(axis).map(|stride| stride as isize);
+    Some(Source::Scattered(Scattered {
+        home,
+        batch_strides: (0..batch).map(stride).collect::<Option<_>>()?,
+        rows: digits(batch)?,
+        columns: digits(batch + 1)?,
+    }))
+}
+
 impl ProductTask {
     /// The runtime's descriptor, given the address of each function.
     pub fn resolve(&self, address: impl Fn(usize) -> RegionFunction) -> Contraction {
         let operand = |source: &Source| match source {
             Source::Arena(matrices) => Operand::Arena(matrices.clone()),
+            Source::Scattered(matrices) => Operand::Scattered(matrices.clone()),
             Source::Function(function) => Operand::Generated(address(*function)),
         };
         let output = match &self.output {
             Source::Arena(matrices) => Output::Arena(matrices.clone()),
+            Source::Scattered(_) => unreachable!("only operands are scattered"),
             Source::Function(function) => Output::Epilogue(address(*function)),
         };
         Contraction {

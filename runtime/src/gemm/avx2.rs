@@ -1,12 +1,13 @@
 //! Kernels for x86-64 processors with AVX2 and FMA: 16 registers of 8 lanes.
 
 use super::kernel::{self, Kernels, Tile};
+use super::places::{self, Copy};
 use crate::simd::avx2::F32x8;
 
 #[target_feature(enable = "avx2,fma")]
-unsafe fn outer<const ROWS: usize, const VECTORS: usize>(tile: &Tile<f32>) {
+unsafe fn outer<const ROWS: usize, const VECTORS: usize, const TABLES: bool>(tile: &Tile<f32>) {
     // SAFETY: by the caller's promise; this function has the features.
-    unsafe { kernel::outer::<F32x8, ROWS, VECTORS>(tile) }
+    unsafe { kernel::outer::<F32x8, ROWS, VECTORS, TABLES>(tile) }
 }
 
 #[target_feature(enable = "avx2,fma")]
@@ -30,18 +31,41 @@ unsafe fn transpose(
     }
 }
 
+#[target_feature(enable = "avx2,fma")]
+unsafe fn along(copy: &Copy<'_, f32>) {
+    // SAFETY: by the caller's promise; this function has the features.
+    unsafe { places::along::<F32x8>(copy) }
+}
+
+#[target_feature(enable = "avx2,fma")]
+unsafe fn across(copy: &Copy<'_, f32>) {
+    // SAFETY: by the caller's promise; this function has the features.
+    unsafe { places::across::<F32x8>(copy) }
+}
+
+/// Outer kernels for each number of rows and some numbers of vectors, with or without tables.
+macro_rules! outer_tiles {
+    ($tables:literal) => {
+        outer_tiles! { $tables;
+            1: 1 2 4 8;
+            2: 1 2 4;
+            3: 1 2;
+            4: 1 2;
+            5: 1 2;
+            6: 1 2;
+        }
+    };
+    ($tables:literal; $($rows:literal: $($vectors:literal)*;)*) => {
+        &[$(&[$(outer::<$rows, $vectors, $tables>),*]),*]
+    };
+}
+
 /// The largest tile, 6 x 16, keeps 12 of the 16 registers for sums, two for the right operand's
 /// row and one for the left operand's element.
 pub(super) static KERNELS: Kernels<f32> = Kernels {
     lanes: 8,
-    outer: &[
-        &[outer::<1, 1>, outer::<1, 2>, outer::<1, 4>, outer::<1, 8>],
-        &[outer::<2, 1>, outer::<2, 2>, outer::<2, 4>],
-        &[outer::<3, 1>, outer::<3, 2>],
-        &[outer::<4, 1>, outer::<4, 2>],
-        &[outer::<5, 1>, outer::<5, 2>],
-        &[outer::<6, 1>, outer::<6, 2>],
-    ],
+    outer: outer_tiles!(false),
+    scattered: outer_tiles!(true),
     dot: &[
         &[
             dot::<1, 1>,
@@ -57,4 +81,6 @@ pub(super) static KERNELS: Kernels<f32> = Kernels {
         &[dot::<3, 1>, dot::<3, 2>, dot::<3, 3>],
     ],
     transpose,
+    along,
+    across,
 };

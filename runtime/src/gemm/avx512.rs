@@ -1,12 +1,13 @@
 //! Kernels for x86-64 processors with AVX-512: 32 registers of 16 lanes.
 
 use super::kernel::{self, Kernels, Tile};
+use super::places::{self, Copy};
 use crate::simd::avx512::F32x16;
 
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw")]
-unsafe fn outer<const ROWS: usize, const VECTORS: usize>(tile: &Tile<f32>) {
+unsafe fn outer<const ROWS: usize, const VECTORS: usize, const TABLES: bool>(tile: &Tile<f32>) {
     // SAFETY: by the caller's promise; this function has the features.
-    unsafe { kernel::outer::<F32x16, ROWS, VECTORS>(tile) }
+    unsafe { kernel::outer::<F32x16, ROWS, VECTORS, TABLES>(tile) }
 }
 
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw")]
@@ -30,27 +31,50 @@ unsafe fn transpose(
     }
 }
 
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw")]
+unsafe fn along(copy: &Copy<'_, f32>) {
+    // SAFETY: by the caller's promise; this function has the features.
+    unsafe { places::along::<F32x16>(copy) }
+}
+
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw")]
+unsafe fn across(copy: &Copy<'_, f32>) {
+    // SAFETY: by the caller's promise; this function has the features.
+    unsafe { places::across::<F32x16>(copy) }
+}
+
+/// Outer kernels for each number of rows and some numbers of vectors, with or without tables.
+macro_rules! outer_tiles {
+    ($tables:literal) => {
+        outer_tiles! { $tables;
+            1: 1 2 4 8 16;
+            2: 1 2 4 8;
+            3: 1 2 4 8;
+            4: 1 2 4;
+            5: 1 2 4;
+            6: 1 2 4;
+            7: 1 2;
+            8: 1 2;
+            9: 1 2;
+            10: 1 2;
+            11: 1 2;
+            12: 1 2;
+            13: 1 2;
+            14: 1 2;
+        }
+    };
+    ($tables:literal; $($rows:literal: $($vectors:literal)*;)*) => {
+        &[$(&[$(outer::<$rows, $vectors, $tables>),*]),*]
+    };
+}
+
 /// The largest tile, 14 x 32, keeps 28 of the 32 registers for sums, two for the right operand's
 /// row and one for the left operand's element. Few rows need many vectors, to have the eight
 /// independent sums in flight that two multiply-adds a cycle of four cycles' latency ask for.
 pub(super) static KERNELS: Kernels<f32> = Kernels {
     lanes: 16,
-    outer: &[
-        &[outer::<1, 1>, outer::<1, 2>, outer::<1, 4>, outer::<1, 8>, outer::<1, 16>],
-        &[outer::<2, 1>, outer::<2, 2>, outer::<2, 4>, outer::<2, 8>],
-        &[outer::<3, 1>, outer::<3, 2>, outer::<3, 4>, outer::<3, 8>],
-        &[outer::<4, 1>, outer::<4, 2>, outer::<4, 4>],
-        &[outer::<5, 1>, outer::<5, 2>, outer::<5, 4>],
-        &[outer::<6, 1>, outer::<6, 2>, outer::<6, 4>],
-        &[outer::<7, 1>, outer::<7, 2>],
-        &[outer::<8, 1>, outer::<8, 2>],
-        &[outer::<9, 1>, outer::<9, 2>],
-        &[outer::<10, 1>, outer::<10, 2>],
-        &[outer::<11, 1>, outer::<11, 2>],
-        &[outer::<12, 1>, outer::<12, 2>],
-        &[outer::<13, 1>, outer::<13, 2>],
-        &[outer::<14, 1>, outer::<14, 2>],
-    ],
+    outer: outer_tiles!(false),
+    scattered: outer_tiles!(true),
     dot: &[
         &[
             dot::<1, 1>,
@@ -76,4 +100,6 @@ pub(super) static KERNELS: Kernels<f32> = Kernels {
         &[dot::<4, 1>, dot::<4, 2>, dot::<4, 3>, dot::<4, 4>, dot::<4, 5>, dot::<4, 6>],
     ],
     transpose,
+    along,
+    across,
 };

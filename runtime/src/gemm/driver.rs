@@ -1,12 +1,14 @@
 //! Runs the pieces of a contraction: blocks for the caches around the micro-kernels.
 
 use std::ops::Range;
+use std::ptr;
 
 use super::kernel::{Kernels, Tile};
 use super::pack::{self, Matrix};
-use super::plan::{Access, Method, Plan, left_is_by_column};
+use super::places::Copy;
+use super::plan::{Access, Copying, Method, Plan, left_is_by_column};
 use super::vector::Element;
-use crate::contraction::{Contraction, Operand, Output, Strided};
+use crate::contraction::{Contraction, Operand, Output, Scattered, Strided};
 use crate::program::{Frame, Region, RegionFunction};
 
 /// A contraction of elements `T`, ready to run.
@@ -117,26 +119,29 @@ impl<'a, T: Element> Block<'a, T> {
 
     /// Adds the terms of a range of the depth by outer-product kernels.
     unsafe fn outer(&self, depth: Range<usize>) {
-        let Driver { kernels, .. } = self.driver;
+        let Driver { kernels, plan, .. } = self.driver;
         // SAFETY: by the promise to `run_piece`.
         let left = unsafe { self.left(&depth) };
         let tallest = kernels.outer[tallest(self.rows, kernels.outer.len()) - 1];
-        let panel_vectors = match self.driver.plan.right {
+        let panel_vectors = match plan.right {
             Access::InPlace => 1 << (tallest.len() - 1),
             Access::Packed => kernels.panel_columns() / kernels.lanes,
         };
+        let tiles = if plan.tables.is_some() { kernels.scattered } else { kernels.outer };
         let mut start = 0;
         while start < self.columns {
-            let panel = self.driver.plan.panel_columns.min(self.columns - start);
+            let panel = plan.panel_columns.min(self.columns - start);
             // SAFETY: by the promise to `run_piece`.
             let right = unsafe { self.right(&depth, start, panel) };
-            let right_stride = right.row_stride;
             let mut column = 0;
             while column < panel {
                 let rest = (panel - column).div_ceil(kernels.lanes);
                 let width = panel_width(rest, panel_vectors);
                 let columns = (width * kernels.lanes).min(panel - column);
-                let right = right.element(0, column);
+                let [left_steps, right_steps, right_vectors] = self.tables(&depth, start + column);
+                let scattered_columns = plan.tables.as_ref().is_some_and(|t| t.columns.is_some());
+                let right_start =
+                    if scattered_columns { right.start } else { right.element(0, column) };
                 for (row, height) in even_tiles(self.rows, kernels.outer.len()) {
                     let left = left.at(row, 0);
                     let tile = Tile {
@@ -144,15 +149,18 @@ impl<'a, T: Element> Block<'a, T> {
                         left: left.start,
                         left_row_stride: left.row_stride,
                         left_depth_stride: left.column_stride,
-                        right,
-                        right_depth_stride: right_stride,
+                        left_steps,
+                        right: right_start,
+                        right_depth_stride: right.row_stride,
                         right_column_stride: 1,
+                        right_steps,
+                        right_vectors,
                         output: self.result.element(row, start + column),
                         output_stride: self.result.row_stride,
                         columns,
                         accumulate: depth.start > 0,
                     };
-                    let kernel = kernels.outer[height - 1][width.ilog2() as usize];
+                    let kernel = tiles[height - 1][width.ilog2() as usize];
                     // SAFETY: the tile lies within the operands and the result.
                     unsafe { kernel(&tile) };
                 }
@@ -160,6 +168,26 @@ impl<'a, T: Element> Block<'a, T> {
             }
             start += panel;
         }
+    }
+
+    /// The tables that kernels follow for a range of the depth and columns from this one of the
+    /// block on: the left operand's columns, the right operand's rows, vectors of columns.
+    fn tables(&self, depth: &Range<usize>, column: usize) -> [*const isize; 3] {
+        let Driver { kernels, plan, .. } = self.driver;
+        let Some(tables) = &plan.tables else { return [ptr::null(); 3] };
+        let from = |access: Access| if access == Access::InPlace { depth.start } else { 0 };
+        let vectors = match &tables.columns {
+            Some(lanes) => {
+                let block = lanes.block(self.region.column_start as usize);
+                lanes.offsets(block + column / kernels.lanes).as_ptr()
+            }
+            None => tables.neighbours.as_ptr(),
+        };
+        [
+            tables.left[from(plan.left)..].as_ptr(),
+            tables.right[from(plan.right)..].as_ptr(),
+            vectors,
+        ]
     }
 
     /// Adds the terms of a range of the depth by dot-product kernels.
@@ -179,9 +207,12 @@ impl<'a, T: Element> Block<'a, T> {
                     left: left.element(row, 0),
                     left_row_stride: left.row_stride,
                     left_depth_stride: 1,
+                    left_steps: ptr::null(),
                     right: right.element(0, column),
                     right_depth_stride: 1,
                     right_column_stride: right.column_stride,
+                    right_steps: ptr::null(),
+                    right_vectors: ptr::null(),
                     output: self.result.element(row, column),
                     output_stride: self.result.row_stride,
                     columns,
@@ -210,10 +241,38 @@ impl<'a, T: Element> Block<'a, T> {
                 unsafe { self.call(*function, packed, &region) };
                 packed
             }
+            Operand::Scattered(place) => {
+                let (first, base) = (self.region.row_start as usize, self.base(place));
+                let Some(copying) = &plan.left_copy else {
+                    // Kernels have a table of columns.
+                    let start = base.wrapping_offset(place.rows.offset(first));
+                    return Matrix {
+                        start,
+                        row_stride: place.rows.stride().unwrap_or(0),
+                        column_stride: 0,
+                    };
+                };
+                // SAFETY: as above.
+                unsafe {
+                    if left_is_by_column(contraction) {
+                        let rows = (first, self.rows);
+                        self.copy(copying, base, depth.clone(), rows, 0, packed);
+                        packed.transposed()
+                    } else {
+                        let lines = first..first + self.rows;
+                        self.copy(copying, base, lines, (depth.start, depth.len()), 0, packed);
+                        packed
+                    }
+                }
+            }
             Operand::Arena(place) => {
                 let source = self.matrix(place).at(self.region.row_start as usize, depth.start);
                 if plan.left == Access::InPlace {
-                    return source;
+                    return if plan.tables.is_some() {
+                        self.matrix(place).at(self.region.row_start as usize, 0)
+                    } else {
+                        source
+                    };
                 }
                 // SAFETY: as above.
                 unsafe {
@@ -260,16 +319,70 @@ impl<'a, T: Element> Block<'a, T> {
                 unsafe { self.call(*function, packed, &region) };
                 packed
             }
+            Operand::Scattered(place) => {
+                let base = self.base(place);
+                let Some(copying) = &plan.right_copy else {
+                    // Kernels have tables of rows and columns.
+                    return Matrix { start: base, row_stride: 0, column_stride: 1 };
+                };
+                // SAFETY: as above.
+                unsafe {
+                    if copying.across {
+                        let lines = first_column..first_column + columns;
+                        self.copy(copying, base, lines, (depth.start, depth.len()), 0, packed);
+                    } else {
+                        let block = (self.region.column_start as usize, columns);
+                        let skipped = column / kernels.lanes;
+                        self.copy(copying, base, depth.clone(), block, skipped, packed);
+                    }
+                }
+                packed
+            }
             Operand::Arena(place) => {
                 let source = self.matrix(place).at(depth.start, first_column);
                 if plan.right == Access::InPlace {
-                    return source;
+                    return match plan.tables {
+                        Some(_) => self.matrix(place).at(0, first_column),
+                        None => source,
+                    };
                 }
                 // SAFETY: as above.
                 unsafe { pack::copy(source, packed, depth.len(), columns, kernels) };
                 packed
             }
         }
+    }
+
+    /// Copies lines of a scattered operand, from elements along them that start with group
+    /// `skipped` of the block at `start`, as many as `length`.
+    unsafe fn copy(
+        &self,
+        copying: &Copying,
+        source: *const T,
+        lines: Range<usize>,
+        (start, length): (usize, usize),
+        skipped: usize,
+        target: Matrix<T>,
+    ) {
+        let copy = Copy {
+            source,
+            lines: &copying.lines[lines],
+            lanes: &copying.lanes,
+            group: copying.lanes.block(start) + skipped,
+            length,
+            target: target.start,
+            target_stride: target.row_stride,
+        };
+        let Kernels { along, across, .. } = self.driver.kernels;
+        // SAFETY: by the caller's promise.
+        unsafe { if copying.across { across(&copy) } else { along(&copy) } }
+    }
+
+    /// Element (0, 0) of a scattered operand's matrix of this block's batch index.
+    fn base(&self, place: &Scattered) -> *mut T {
+        let batch = &self.driver.contraction.batch;
+        let start = place.home.address(self.frame.arena, &self.frame.counters).cast::<T>();
+        start.wrapping_offset(place.batch_offset(batch, self.region.batch as usize))
     }
 
     /// Calls a region function on a tile with contiguous columns.

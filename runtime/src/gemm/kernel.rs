@@ -5,6 +5,7 @@
 
 use std::array;
 
+use super::places::Copy;
 use super::vector::Vector;
 
 /// One call of a kernel: `output[r, c] (+)= sum over k of left[r, k] * right[k, c]`.
@@ -16,12 +17,18 @@ pub(super) struct Tile<T> {
     pub left: *const T,
     /// Elements between its rows.
     pub left_row_stride: isize,
-    /// Elements between its columns; 1 for dot kernels.
+    /// Elements between its columns; 1 for dot kernels, not used by kernels that follow tables.
     pub left_depth_stride: isize,
+    /// Elements from its first column to each; for kernels that follow tables.
+    pub left_steps: *const isize,
     /// Element (0, 0) of the right operand.
     pub right: *const T,
-    /// Elements between its rows, along the depth; 1 for dot kernels.
+    /// Elements between its rows, along the depth; as for the left operand.
     pub right_depth_stride: isize,
+    /// Elements from its first row to each; for kernels that follow tables.
+    pub right_steps: *const isize,
+    /// Elements from its first column to that of each vector; for kernels that follow tables.
+    pub right_vectors: *const isize,
     /// Elements between its columns; 1 for outer kernels.
     pub right_column_stride: isize,
     /// Element (0, 0) of the result; its columns are contiguous.
@@ -57,12 +64,24 @@ pub(super) struct Kernels<T: 'static> {
     /// Outer-product kernels, which need contiguous columns of the right operand:
     /// `outer[rows - 1][i]` computes `rows` rows and up to `2^i` vectors of columns.
     pub outer: &'static [&'static [Kernel<T>]],
+    /// The same with tables of distances along the depth, and of vectors of columns.
+    pub scattered: &'static [&'static [Kernel<T>]],
     /// Dot-product kernels, which need both operands contiguous along the depth:
     /// `dot[rows - 1][columns - 1]`.
     pub dot: &'static [&'static [Kernel<T>]],
     /// Transposes a block.
     pub transpose: Transpose<T>,
+    /// Copies lines of a scattered matrix to rows, [`super::places::along`].
+    pub along: CopyLines<T>,
+    /// Copies lines of a scattered matrix to columns, [`super::places::across`].
+    pub across: CopyLines<T>,
 }
+
+/// Copies a part of a scattered matrix.
+///
+/// # Safety
+/// As for [`super::places::along`].
+pub(super) type CopyLines<T> = unsafe fn(&Copy<'_, T>);
 
 impl<T> Kernels<T> {
     /// Columns of a packed panel of the right operand: two vectors. A register tile as high as
@@ -75,51 +94,77 @@ impl<T> Kernels<T> {
 /// The outer-product kernel: for each k, a column of the left operand times a row of the right
 /// one, element by element against whole vectors.
 ///
+/// With `TABLES` it finds columns and rows at distances of their own, and each vector of columns as
+/// well ("block-scatter matrix": Matthews, "High-performance tensor contraction without
+/// transposition", 2018): so it reads windows over a tensor where they lie.
+///
 /// # Safety
 /// As for [`Kernel`].
 #[inline(always)]
-pub(super) unsafe fn outer<V: Vector, const ROWS: usize, const VECTORS: usize>(
+pub(super) unsafe fn outer<
+    V: Vector,
+    const ROWS: usize,
+    const VECTORS: usize,
+    const TABLES: bool,
+>(
     tile: &Tile<V::Element>,
 ) {
     // SAFETY: by the caller's promise.
     unsafe {
         if tile.columns == VECTORS * V::LANES {
-            outer_columns::<V, ROWS, VECTORS, true>(tile);
+            outer_columns::<V, ROWS, VECTORS, TABLES, true>(tile);
         } else {
-            outer_columns::<V, ROWS, VECTORS, false>(tile);
+            outer_columns::<V, ROWS, VECTORS, TABLES, false>(tile);
         }
     }
 }
 
 /// The body of [`outer`] for full vectors (`FULL`) or a number of columns known at run time.
 #[inline(always)]
-unsafe fn outer_columns<V: Vector, const ROWS: usize, const VECTORS: usize, const FULL: bool>(
+unsafe fn outer_columns<
+    V: Vector,
+    const ROWS: usize,
+    const VECTORS: usize,
+    const TABLES: bool,
+    const FULL: bool,
+>(
     tile: &Tile<V::Element>,
 ) {
     // SAFETY: only elements of the tile are touched: its columns, of its rows, in its depth.
     unsafe {
         let zero = V::load_first(tile.right, 0);
-        // How many lanes of each vector are columns of the tile.
+        // How many lanes of each vector are columns of the tile, and where the first is.
         let used: [usize; VECTORS] = array::from_fn(|v| {
             if FULL { V::LANES } else { tile.columns.saturating_sub(v * V::LANES).min(V::LANES) }
         });
+        let vectors: [*const V::Element; VECTORS] = array::from_fn(|v| match TABLES {
+            true if used[v] > 0 => tile.right.wrapping_offset(*tile.right_vectors.add(v)),
+            true => tile.right,
+            false => tile.right.wrapping_add(v * V::LANES),
+        });
         let mut sums = [[zero; VECTORS]; ROWS];
-        let mut left = tile.left;
-        let mut right = tile.right;
-        for _ in 0..tile.depth {
+        let (mut left, mut right) = (0, 0);
+        for k in 0..tile.depth {
+            if TABLES {
+                (left, right) = (*tile.left_steps.add(k), *tile.right_steps.add(k));
+            }
             let mut columns = [zero; VECTORS];
-            for (v, (column, &used)) in columns.iter_mut().zip(&used).enumerate() {
-                let from = right.wrapping_add(v * V::LANES);
+            for ((column, &from), &used) in columns.iter_mut().zip(&vectors).zip(&used) {
+                let from = from.wrapping_offset(right);
                 *column = if FULL { V::load(from) } else { V::load_first(from, used) };
             }
-            for (r, sums) in sums.iter_mut().enumerate() {
-                let factor = zero.splat(*left.offset(r as isize * tile.left_row_stride));
+            let mut row = tile.left.wrapping_offset(left);
+            for sums in &mut sums {
+                let factor = zero.splat(*row);
                 for (sum, &column) in sums.iter_mut().zip(&columns) {
                     *sum = factor.mul_add(column, *sum);
                 }
+                row = next(row, tile.left_row_stride);
             }
-            left = left.wrapping_offset(tile.left_depth_stride);
-            right = right.wrapping_offset(tile.right_depth_stride);
+            if !TABLES {
+                left += tile.left_depth_stride;
+                right += tile.right_depth_stride;
+            }
         }
         for (r, sums) in sums.into_iter().enumerate() {
             let output = tile.output.wrapping_offset(r as isize * tile.output_stride);
@@ -136,6 +181,21 @@ unsafe fn outer_columns<V: Vector, const ROWS: usize, const VECTORS: usize, cons
             }
         }
     }
+}
+
+/// `pointer + stride`, as an addition of its own: if the compiler knew that rows are multiples of a
+/// stride apart it would find all their addresses first, read all factors at once, and have no
+/// registers left for the sums.
+#[inline(always)]
+fn next<T>(pointer: *const T, stride: isize) -> *const T {
+    #[cfg_attr(not(target_arch = "x86_64"), expect(unused_mut))]
+    let mut pointer = pointer.wrapping_offset(stride);
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: there are no instructions.
+    unsafe {
+        std::arch::asm!("/* {0} */", inout(reg) pointer, options(pure, nomem, nostack, preserves_flags));
+    }
+    pointer
 }
 
 /// The dot-product kernel: vectors run along the depth, and their lanes are summed at the end.

@@ -17,6 +17,7 @@ mod blocking;
 mod driver;
 mod kernel;
 mod pack;
+mod places;
 mod plan;
 mod portable;
 mod vector;

@@ -3,8 +3,9 @@
 use std::borrow::Cow;
 
 use super::kernel::Kernels;
+use super::places::Lanes;
 use crate::arena::CACHE_LINE;
-use crate::contraction::{Blocking, Contraction, Operand, Output, Strided};
+use crate::contraction::{Blocking, Contraction, Digits, Operand, Output, Scattered, Strided};
 
 /// Terms summed in one chain of registers before the sum is added to the result. A panel of
 /// this depth stays in a first-level cache of 32 KiB and more, and chains stay short, for
@@ -39,6 +40,9 @@ const HOSTILE_STRIDE_BYTES: usize = 4096;
 /// the latency of the second-level cache is hidden: then a copy to avoid conflicts costs more
 /// than it saves. (Measured: AVX-512 loses up to 10 % by it, AVX2 gains 30 %.)
 const HIDING_TILE_ROWS: usize = 12;
+
+/// Most vectors of columns of a register tile.
+const MOST_VECTORS: usize = 16;
 
 /// Which kernels compute the product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +93,36 @@ pub(super) struct Plan {
     pub right_offset: usize,
     /// Bytes of scratch memory, a multiple of [`CACHE_LINE`].
     pub scratch_bytes: usize,
+    /// How the left operand is packed, if it is scattered.
+    pub left_copy: Option<Copying>,
+    /// How the right operand is packed, if it is scattered.
+    pub right_copy: Option<Copying>,
+    /// What kernels follow, if one of the operands is read where its elements lie scattered.
+    pub tables: Option<Tables>,
+}
+
+/// How a scattered operand is packed.
+#[derive(Clone, Debug)]
+pub(super) struct Copying {
+    /// Distances along the axis across lines.
+    pub lines: Vec<isize>,
+    /// The axis along lines.
+    pub lanes: Lanes,
+    /// Whether lines become columns of the copy.
+    pub across: bool,
+}
+
+/// Distances for kernels that follow tables.
+#[derive(Clone, Debug)]
+pub(super) struct Tables {
+    /// Those of the left operand's columns.
+    pub left: Vec<isize>,
+    /// Those of the right operand's rows.
+    pub right: Vec<isize>,
+    /// Vectors of columns of the right operand, if they are scattered; else they are neighbours.
+    pub columns: Option<Lanes>,
+    /// Distances of neighbouring vectors.
+    pub neighbours: Vec<isize>,
 }
 
 /// The contraction, or the transposed one, (A B)^T = B^T A^T, where that has contiguous columns
@@ -124,15 +158,19 @@ impl Plan {
             Method::Dot => (Access::InPlace, Access::InPlace, MAX_DOT_DEPTH_BLOCK),
             Method::Outer => {
                 let tile_rows = kernels.outer.len();
-                (left_access(c, tile_rows), right_access(c, tile_rows), MAX_DEPTH_BLOCK)
+                (
+                    left_access(c, tile_rows),
+                    right_access(c, tile_rows, kernels.lanes),
+                    MAX_DEPTH_BLOCK,
+                )
             }
         };
-        let depth_block = even_block(c.depth, most_depth);
-
+        // Whole vectors of the depth, where that is what is packed.
+        let depth_block = even_block(c.depth, most_depth).next_multiple_of(2 * kernels.lanes);
         let narrow = kernels.panel_columns();
         let (panel_columns, panel_stride) = match (right, &c.right) {
             (Access::InPlace, _) => (columns.max(1), 0),
-            (Access::Packed, Operand::Arena(_)) => (narrow, narrow),
+            (Access::Packed, Operand::Arena(_) | Operand::Scattered(_)) => (narrow, narrow),
             (Access::Packed, Operand::Generated(_)) => {
                 let most = GENERATED_PANEL_BYTES / (depth_block * size) / narrow * narrow;
                 let wide = columns.next_multiple_of(narrow).min(most).max(narrow);
@@ -152,9 +190,9 @@ impl Plan {
         } else {
             even_block(rows, (TILE_BYTES / (tile_stride * size)).max(kernels.outer.len()))
         };
-        let left_stride =
-            friendly_stride(if left_is_by_column(c) { row_block } else { depth_block }, size);
-        let left_length = if left_is_by_column(c) { depth_block } else { row_block };
+        let by_column = left_is_by_column(c);
+        let left_stride = friendly_stride(if by_column { row_block } else { depth_block }, size);
+        let left_length = if by_column { depth_block } else { row_block };
 
         let mut scratch_bytes = 0;
         let mut place = |needed: bool, bytes: usize| {
@@ -180,14 +218,131 @@ impl Plan {
             left_offset,
             right_offset,
             scratch_bytes,
+            left_copy: (left == Access::Packed)
+                .then(|| left_copy(c, kernels.lanes, depth_block, row_block))
+                .flatten(),
+            right_copy: (right == Access::Packed)
+                .then(|| right_copy(c, kernels.lanes, depth_block))
+                .flatten(),
+            tables: tables(c, [left, right], kernels.lanes, [left_stride, panel_stride]),
         }
     }
+}
+
+/// How the left operand is packed: along the axis that has the longer runs of neighbours.
+fn left_copy(
+    c: &Contraction,
+    lanes: usize,
+    depth_block: usize,
+    row_block: usize,
+) -> Option<Copying> {
+    let Operand::Scattered(place) = &c.left else { return None };
+    let copying = if left_is_by_column(c) {
+        let pieces = blocks(c.rows, c.blocking.rows);
+        let rows = pieces.flat_map(|(start, length)| {
+            blocks(length, row_block).map(move |(first, length)| (start + first, length))
+        });
+        Copying {
+            lines: distances(&place.columns),
+            lanes: Lanes::new(&place.rows, lanes, rows),
+            across: false,
+        }
+    } else {
+        Copying {
+            lines: distances(&place.rows),
+            lanes: Lanes::new(&place.columns, lanes, blocks(c.depth, depth_block)),
+            across: false,
+        }
+    };
+    Some(copying)
+}
+
+/// How the right operand is packed: along columns, or across if the depth has the longer runs of
+/// neighbours.
+fn right_copy(c: &Contraction, lanes: usize, depth_block: usize) -> Option<Copying> {
+    let Operand::Scattered(place) = &c.right else { return None };
+    Some(if neighbours(&place.rows) > neighbours(&place.columns) {
+        Copying {
+            lines: distances(&place.columns),
+            lanes: Lanes::new(&place.rows, lanes, blocks(c.depth, depth_block)),
+            across: true,
+        }
+    } else {
+        Copying {
+            lines: distances(&place.rows),
+            lanes: Lanes::new(&place.columns, lanes, blocks(c.columns, c.blocking.columns)),
+            across: false,
+        }
+    })
+}
+
+/// The tables that kernels follow, if they read one of the operands where it lies scattered.
+fn tables(
+    c: &Contraction,
+    access: [Access; 2],
+    lanes: usize,
+    packed_strides: [usize; 2],
+) -> Option<Tables> {
+    let [left_access, right_access] = access;
+    let scattered = |operand: &Operand, access: Access| {
+        access == Access::InPlace && matches!(operand, Operand::Scattered(_))
+    };
+    if !scattered(&c.left, left_access) && !scattered(&c.right, right_access) {
+        return None;
+    }
+    let [left_stride, panel_stride] = packed_strides;
+    let uniform = |stride: isize| distances(&Digits::uniform(c.depth, stride));
+    let left = match (&c.left, left_access) {
+        (Operand::Arena(place), Access::InPlace) => uniform(place.column_stride),
+        (Operand::Scattered(place), Access::InPlace) => distances(&place.columns),
+        _ if left_is_by_column(c) => uniform(left_stride as isize),
+        _ => uniform(1),
+    };
+    let (right, columns) = match (&c.right, right_access) {
+        (Operand::Arena(place), Access::InPlace) => (uniform(place.row_stride), None),
+        (Operand::Scattered(place), Access::InPlace) => {
+            let columns = Lanes::new(&place.columns, lanes, blocks(c.columns, c.blocking.columns));
+            (distances(&place.rows), Some(columns))
+        }
+        _ => (uniform(panel_stride as isize), None),
+    };
+    let neighbours = (0..MOST_VECTORS).map(|vector| (vector * lanes) as isize).collect();
+    Some(Tables { left, right, columns, neighbours })
+}
+
+/// The distance of each element along an axis.
+fn distances(digits: &Digits) -> Vec<isize> {
+    let mut distances = vec![0];
+    for (extent, stride) in digits.iter() {
+        distances = distances
+            .into_iter()
+            .flat_map(|start| (0..extent as isize).map(move |index| start + index * stride))
+            .collect();
+    }
+    distances
+}
+
+/// How many elements along an axis follow each other in memory.
+fn neighbours(digits: &Digits) -> usize {
+    match digits.run() {
+        (extent, 1) => extent,
+        _ => 1,
+    }
+}
+
+/// Blocks of at most this many indices along an axis: (start, length) of each.
+fn blocks(extent: usize, block: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..extent).step_by(block).map(move |start| (start, block.min(extent - start)))
 }
 
 /// Whether the left operand's rows are contiguous rather than its columns; it is then packed
 /// column by column.
 pub(super) fn left_is_by_column(c: &Contraction) -> bool {
-    matches!(c.left, Operand::Arena(Strided { row_stride: 1, column_stride, .. }) if column_stride != 1)
+    match &c.left {
+        Operand::Arena(place) => place.row_stride == 1 && place.column_stride != 1,
+        Operand::Scattered(place) => neighbours(&place.rows) > neighbours(&place.columns),
+        Operand::Generated(_) => false,
+    }
 }
 
 /// Dot kernels where both operands are contiguous along the depth, unless it is too short for
@@ -210,7 +365,11 @@ fn method(c: &Contraction, lanes: usize) -> Method {
 /// Elements of the left operand are read one by one, in place unless rows compete for the same
 /// cache sets and several panels would read a copy.
 fn left_access(c: &Contraction, tile_rows: usize) -> Access {
-    let Operand::Arena(left) = &c.left else { return Access::Packed };
+    let left = match &c.left {
+        Operand::Arena(left) => left,
+        Operand::Scattered(left) => return scattered_left_access(left, c.dtype.size()),
+        Operand::Generated(_) => return Access::Packed,
+    };
     let Blocking { rows, columns } = c.piece_extents();
     let size = c.dtype.size();
     let conflicts = match (left.row_stride, left.column_stride) {
@@ -222,9 +381,26 @@ fn left_access(c: &Contraction, tile_rows: usize) -> Access {
     if conflicts && pays { Access::Packed } else { Access::InPlace }
 }
 
-/// Outer kernels need contiguous columns; beyond that, as for the left operand.
-fn right_access(c: &Contraction, tile_rows: usize) -> Access {
-    let Operand::Arena(right) = &c.right else { return Access::Packed };
+/// A scattered left operand is read in place if its rows lie at equal distances that do not compete
+/// for cache sets: kernels have a table of its columns.
+fn scattered_left_access(left: &Scattered, size: usize) -> Access {
+    match left.rows.stride() {
+        Some(stride) if !is_hostile(stride, size) => Access::InPlace,
+        _ => Access::Packed,
+    }
+}
+
+/// Outer kernels need contiguous columns, or at least whole vectors of them; beyond that, as for
+/// the left operand.
+fn right_access(c: &Contraction, tile_rows: usize, lanes: usize) -> Access {
+    let right = match &c.right {
+        Operand::Arena(right) => right,
+        Operand::Scattered(right) => {
+            let columns = Lanes::new(&right.columns, lanes, blocks(c.columns, c.blocking.columns));
+            return if columns.are_runs() { Access::InPlace } else { Access::Packed };
+        }
+        Operand::Generated(_) => return Access::Packed,
+    };
     let contiguous = right.column_stride == 1 || c.columns == 1;
     let conflicts = c.depth > 16 && is_hostile(right.row_stride, c.dtype.size());
     let pays = tile_rows < HIDING_TILE_ROWS && c.piece_extents().rows >= 16;

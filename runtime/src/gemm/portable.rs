@@ -1,6 +1,7 @@
 //! Kernels in plain Rust, for any processor, and for f64.
 
 use super::kernel::{self, Kernels, Tile};
+use super::places::{self, Copy};
 use super::vector::Vector;
 use crate::simd::portable::Lanes;
 
@@ -36,9 +37,11 @@ impl<const N: usize> Vector for Lanes<N, f64> {
     }
 }
 
-unsafe fn outer<V: Vector, const ROWS: usize, const VECTORS: usize>(tile: &Tile<V::Element>) {
+unsafe fn outer<V: Vector, const ROWS: usize, const VECTORS: usize, const TABLES: bool>(
+    tile: &Tile<V::Element>,
+) {
     // SAFETY: by the caller's promise.
-    unsafe { kernel::outer::<V, ROWS, VECTORS>(tile) }
+    unsafe { kernel::outer::<V, ROWS, VECTORS, TABLES>(tile) }
 }
 
 unsafe fn dot<V: Vector, const ROWS: usize, const COLUMNS: usize>(tile: &Tile<V::Element>) {
@@ -58,22 +61,40 @@ unsafe fn transpose<V: Vector>(
     unsafe { kernel::transpose::<V>(source, source_stride, target, target_stride, rows, columns) }
 }
 
+unsafe fn along<V: Vector>(copy: &Copy<'_, V::Element>) {
+    // SAFETY: by the caller's promise.
+    unsafe { places::along::<V>(copy) }
+}
+
+unsafe fn across<V: Vector>(copy: &Copy<'_, V::Element>) {
+    // SAFETY: by the caller's promise.
+    unsafe { places::across::<V>(copy) }
+}
+
+/// Outer kernels for each number of rows and some numbers of vectors, with or without tables.
+macro_rules! outer_tiles {
+    ($V:ident, $tables:literal) => {
+        &[
+            &[outer::<$V, 1, 1, $tables>, outer::<$V, 1, 2, $tables>, outer::<$V, 1, 4, $tables>],
+            &[outer::<$V, 2, 1, $tables>, outer::<$V, 2, 2, $tables>],
+            &[outer::<$V, 3, 1, $tables>, outer::<$V, 3, 2, $tables>],
+            &[outer::<$V, 4, 1, $tables>, outer::<$V, 4, 2, $tables>],
+        ]
+    };
+}
+
 /// Tiles for sixteen 128-bit registers, what x86-64 guarantees.
 const fn kernels<V: Vector>() -> Kernels<V::Element> {
     Kernels {
         lanes: V::LANES,
-        outer: const {
-            &[
-                &[outer::<V, 1, 1>, outer::<V, 1, 2>, outer::<V, 1, 4>],
-                &[outer::<V, 2, 1>, outer::<V, 2, 2>],
-                &[outer::<V, 3, 1>, outer::<V, 3, 2>],
-                &[outer::<V, 4, 1>, outer::<V, 4, 2>],
-            ]
-        },
+        outer: const { outer_tiles!(V, false) },
+        scattered: const { outer_tiles!(V, true) },
         dot: const {
             &[&[dot::<V, 1, 1>, dot::<V, 1, 2>, dot::<V, 1, 3>], &[dot::<V, 2, 1>, dot::<V, 2, 2>]]
         },
         transpose: transpose::<V>,
+        along: along::<V>,
+        across: across::<V>,
     }
 }
 

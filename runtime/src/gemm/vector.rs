@@ -1,11 +1,11 @@
 //! What kernels need of a vector register.
 
-use crate::simd::{self, AcrossLanes, Arithmetic};
+use crate::simd::{self, AcrossLanes, Arithmetic, FromPlaces};
 
 /// A vector of any element type that products have. Kernels are written once over this trait
 /// and compiled for each instruction set.
 pub(super) trait Vector:
-    Arithmetic<Self::Element> + AcrossLanes<Lane = Self::Element>
+    Arithmetic<Self::Element> + AcrossLanes<Lane = Self::Element> + FromPlaces<Lane = Self::Element>
 {
     /// The type of a lane.
     type Element: Element;
@@ -43,7 +43,7 @@ pub(super) trait Element: Copy + std::ops::Add<Output = Self> + 'static {}
 impl Element for f32 {}
 impl Element for f64 {}
 
-impl<V: simd::Vector + AcrossLanes<Lane = f32>> Vector for V {
+impl<V: simd::Vector + AcrossLanes<Lane = f32> + FromPlaces<Lane = f32>> Vector for V {
     type Element = f32;
     const LANES: usize = <V as simd::Vector>::LANES;
 

@@ -19,11 +19,13 @@ pub(crate) mod avx2;
 pub(crate) mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod operators;
+mod places;
 pub(crate) mod portable;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use across::AcrossLanes;
+pub(crate) use places::FromPlaces;
 
 use std::ops::{Add, BitAnd, BitOr, BitXor, Div, Mul, Neg, Not, Sub};
 

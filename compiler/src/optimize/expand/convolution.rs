@@ -2,8 +2,8 @@
 //!
 //! The windows over an input are a movement, and a convolution is the contraction of windows and
 //! kernel ("implicit GEMM": Chetlur et al., "cuDNN: efficient primitives for deep learning",
-//! 2014): while a product packs its operand, it reads through the windows' index map, so they are
-//! never in memory. Which operand is on which side, and what runs as a batch, depends on the
+//! 2014): windows are matrices whose rows and columns lie at distances of their own, which a product
+//! reads where they lie, so they are never in memory. Which operand is on which side, and what runs as a batch, depends on the
 //! shapes; see [`Form`].
 //!
 //! An input that is dilated, as in gradients of strided convolutions and in transposed
@@ -13,7 +13,7 @@
 use smallvec::{SmallVec, smallvec};
 
 use super::Expander;
-use crate::graph::{Emit, NodeId};
+use crate::graph::{Emit, Graph, NodeId};
 use crate::index::{Expression, IndexMap};
 use crate::op::convolution::{LEADING, exact_high, swapped};
 use crate::op::{Conv, Op, Primitive, Sliding, View, Windows};
@@ -30,8 +30,14 @@ const LEAST_CHANNELS: usize = 3;
 /// samples share one.
 const ENOUGH_WINDOWS: usize = 64;
 
-/// Terms from one sample that are worth a product of their own, whose results are then added.
-const ENOUGH_TAPS: usize = 256;
+/// Terms that are worth a sum of their own where parts of a sum are computed on their own.
+const ENOUGH_TERMS: usize = 512;
+
+/// Most bytes of partial sums.
+const PART_BYTES: usize = 4 << 20;
+
+/// Parts that are enough for a team.
+const ENOUGH_PARTS: usize = 16;
 
 /// How a convolution without input dilation is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,29 +48,32 @@ enum Form {
     BySample,
     /// The kernel times the windows of all samples.
     Jointly,
-    /// For each channel (which are samples, where this is the gradient of a kernel) windows times
-    /// the kernel, summed afterwards.
-    ByChannel,
-    /// Windows times the kernel, over all channels.
-    WindowsFirst,
+    /// The same for this many parts of the channels (which are samples, where this is the gradient
+    /// of a kernel), whose results are then added: each reads its part of both operands once.
+    InParts(usize),
 }
 
 impl Form {
-    /// The form for an input of this shape, this kernel and these windows. Windows are packed
-    /// along the longer of the axes that run along memory: that of the windows or of the taps.
+    /// The form for an input of this shape, this kernel and these windows.
     fn of(input: &[usize], kernel: &[usize], counts: &[usize]) -> Form {
         let (samples, channels) = (input[1], input[2]);
         let taps: usize = kernel[LEADING..].iter().product();
         let windows: usize = counts.iter().product();
-        let along_taps = kernel[LEADING..].last() > counts.last();
         if kernel[1] < LEAST_CHANNELS {
             Form::Sums
-        } else if along_taps {
-            if taps >= ENOUGH_TAPS && channels > 1 { Form::ByChannel } else { Form::WindowsFirst }
-        } else if windows >= ENOUGH_WINDOWS || samples == 1 {
+        } else if windows >= ENOUGH_WINDOWS || (samples == 1 && windows > 1) {
             Form::BySample
         } else {
-            Form::Jointly
+            let result = 4 * kernel[0] * kernel[1] * samples * windows;
+            let fits = |parts: &usize| {
+                channels.is_multiple_of(*parts)
+                    && parts * result <= PART_BYTES
+                    && channels / parts * taps >= ENOUGH_TERMS
+            };
+            match (2..=ENOUGH_PARTS).rev().find(fits) {
+                Some(parts) => Form::InParts(parts),
+                None => Form::Jointly,
+            }
         }
     }
 }
@@ -180,7 +189,6 @@ impl Expander {
         let taps_of_windows = LEADING + spatial..LEADING + 2 * spatial;
         let shared: Vec<(usize, usize)> =
             (LEADING..LEADING + spatial).zip(taps_of_windows.clone()).collect();
-        let flipped = || shared.iter().map(|&(kernel, windows)| (windows, kernel));
         let g = &mut self.graph;
         match form {
             Form::Sums => {
@@ -212,17 +220,21 @@ impl Expander {
                 let product = g.contract(kernel, windows, &[(0, 0)], &over);
                 swapped(g, product)
             }
-            Form::ByChannel => {
-                // [g, ci, n, windows..., co], summed over ci.
-                let over: Vec<_> = flipped().collect();
-                let product = g.contract(windows, kernel, &[(0, 0), (2, 2)], &over);
+            Form::InParts(parts) => {
+                // [g, part, co, n, windows...], summed over parts.
+                let split = |g: &mut Graph, node: NodeId| {
+                    let mut shape = g.type_of(node).shape.clone();
+                    shape[2] /= parts;
+                    shape.insert(2, parts);
+                    g.reshape(node, &shape)
+                };
+                let [kernel, windows] = [kernel, windows].map(|node| split(g, node));
+                let over: Vec<_> = std::iter::once((3, 3))
+                    .chain(shared.iter().map(|&(kernel, windows)| (kernel + 1, windows + 1)))
+                    .collect();
+                let product = g.contract(kernel, windows, &[(0, 0), (2, 2)], &over);
                 let sum = g.sum(product, &[1]);
-                channels_third(g, sum)
-            }
-            Form::WindowsFirst => {
-                let over: Vec<_> = std::iter::once((2, 2)).chain(flipped()).collect();
-                let product = g.contract(windows, kernel, &[(0, 0)], &over);
-                channels_third(g, product)
+                swapped(g, sum)
             }
         }
     }
@@ -294,13 +306,6 @@ impl Expander {
 /// The type of a convolution that is known to fit.
 fn infer(conv: &Conv, input: &TensorType, kernel: &TensorType) -> TensorType {
     conv.infer(&[input, kernel]).expect("the convolution was verified")
-}
-
-/// `[g, n, windows..., co]` as `[g, n, co, windows...]`.
-fn channels_third(g: &mut dyn Emit, node: NodeId) -> NodeId {
-    let rank = g.type_of(node).rank();
-    let order: Axes = [0, 1, rank - 1].into_iter().chain(2..rank - 1).collect();
-    g.permute(node, &order)
 }
 
 fn gcd(a: usize, b: usize) -> usize {

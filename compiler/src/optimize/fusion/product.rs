@@ -145,8 +145,8 @@ pub(super) fn parallel_axes(extents: &[usize]) -> Vec<Axis> {
     extents.iter().map(|&extent| Axis { extent, role: AxisRole::Parallel }).collect()
 }
 
-/// An operand of a product, read from memory where it lies if it has a stride along each axis,
-/// else computed while it is packed. Adds what is read and computed to the sets.
+/// An operand of a product, read from memory where it lies if its elements lie there like those of
+/// matrices, else computed while it is packed. Adds what is read and computed to the sets.
 fn operand(
     graph: &Graph,
     (node, map): &(NodeId, IndexMap),
@@ -161,23 +161,15 @@ fn operand(
     inside.extend(computed);
     if let ([instruction], [source]) = (&body.instructions[..], &Vec::from_iter(read)[..])
         && let InstructionKind::Load { map, .. } = &instruction.kind
-        && is_affine(map, &graph.type_of(*source).shape)
+        && map.is_matrix(&row_major_strides(&graph.type_of(*source).shape))
     {
         return ProductOperand::Value(tensor_of(*source), map.clone());
     }
     ProductOperand::Computed(body)
 }
 
-/// Whether neighbours along each axis lie at a fixed distance in memory.
-fn is_affine(map: &IndexMap, shape: &[usize]) -> bool {
-    let offset = map.offset(&row_major_strides(shape));
-    map.constraints().is_empty()
-        && (0..map.domain().len()).all(|axis| offset.stride(axis).is_some())
-}
-
 impl Layout {
-    /// Whether the left and the right operand have a stride along each axis where they lie, moved
-    /// or not.
+    /// Whether the left and the right operand lie in memory like matrices, moved or not.
     pub fn reads_in_place(&self, graph: &Graph) -> [bool; 2] {
         [&self.left, &self.right].map(|place| {
             let computes = |node: NodeId| !graph.node(node).op.is_movement();

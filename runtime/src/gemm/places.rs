@@ -1,0 +1,266 @@
+//! Where the elements along an axis of a scattered matrix lie, vector by vector; and copies of
+//! such matrices in scratch memory.
+
+use super::vector::Vector;
+use crate::contraction::Digits;
+use crate::simd::MAX_LANES;
+
+/// Most runs of neighbours that a vector is put together from; with more, its lanes are gathered
+/// one by one.
+const MOST_PIECES: usize = 4;
+
+/// The elements along an axis, in groups of a vector's lanes. Groups start anew at the start of
+/// each block of the axis.
+#[derive(Clone, Debug)]
+pub(super) struct Lanes {
+    /// First index of each block, and the number of its first group.
+    blocks: Vec<(usize, usize)>,
+    /// Where the elements of each group lie.
+    groups: Vec<From>,
+    /// Distance of each group's first element.
+    offsets: Vec<isize>,
+    /// Pieces of groups.
+    pieces: Vec<Piece>,
+    /// Distances of gathered elements.
+    gathered: Vec<[i32; MAX_LANES]>,
+}
+
+/// Where a group's elements lie, seen from the first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum From {
+    /// They are neighbours.
+    Run,
+    /// In some runs of neighbours: numbers of the first piece and of that behind the last one.
+    Pieces(usize, usize),
+    /// At gathered distances, by number.
+    Apart(usize),
+}
+
+/// Lanes `first..end` from `offset` on.
+#[derive(Clone, Copy, Debug)]
+struct Piece {
+    offset: isize,
+    first: usize,
+    end: usize,
+}
+
+impl Lanes {
+    /// Groups of at most `lanes` elements of the axis, cut into blocks of (start, length).
+    pub fn new(
+        digits: &Digits,
+        lanes: usize,
+        blocks: impl IntoIterator<Item = (usize, usize)>,
+    ) -> Lanes {
+        let mut all = Lanes {
+            blocks: Vec::new(),
+            groups: Vec::new(),
+            offsets: Vec::new(),
+            pieces: Vec::new(),
+            gathered: Vec::new(),
+        };
+        for (start, length) in blocks {
+            all.blocks.push((start, all.groups.len()));
+            for first in (start..start + length).step_by(lanes) {
+                all.push(digits, first, lanes.min(start + length - first));
+            }
+        }
+        all
+    }
+
+    fn push(&mut self, digits: &Digits, first: usize, count: usize) {
+        let base = digits.offset(first);
+        let relative = |lane: usize| digits.offset(first + lane) - base;
+        let kept = self.pieces.len();
+        let mut lane = 0;
+        while lane < count {
+            let offset = relative(lane);
+            let mut end = lane + 1;
+            while end < count && relative(end) == offset + (end - lane) as isize {
+                end += 1;
+            }
+            self.pieces.push(Piece { offset, first: lane, end });
+            lane = end;
+        }
+        let from = match self.pieces.len() - kept {
+            1 => From::Run,
+            pieces if pieces <= MOST_PIECES => From::Pieces(kept, self.pieces.len()),
+            _ => From::Apart(self.gathered.len()),
+        };
+        if !matches!(from, From::Pieces(..)) {
+            self.pieces.truncate(kept);
+        }
+        if matches!(from, From::Apart(_)) {
+            let mut offsets = [0; MAX_LANES];
+            for (lane, offset) in offsets.iter_mut().enumerate().take(count) {
+                *offset = i32::try_from(relative(lane)).expect("neighbours lie within 8 GiB");
+            }
+            self.gathered.push(offsets);
+        }
+        self.groups.push(from);
+        self.offsets.push(base);
+    }
+
+    /// Whether each group is a run of neighbours.
+    pub fn are_runs(&self) -> bool {
+        self.groups.iter().all(|group| *group == From::Run)
+    }
+
+    /// The number of the first group of the block that starts at `start`.
+    pub fn block(&self, start: usize) -> usize {
+        let place = self.blocks.binary_search_by_key(&start, |block| block.0);
+        self.blocks[place.expect("the start of a block")].1
+    }
+
+    /// Distances of the first elements of groups, from this one on.
+    pub fn offsets(&self, group: usize) -> &[isize] {
+        &self.offsets[group..]
+    }
+}
+
+/// A part of a scattered matrix to copy: lines, each with the elements of the same groups.
+pub(super) struct Copy<'a, T> {
+    /// Where distances are counted from.
+    pub source: *const T,
+    /// Distance of each line.
+    pub lines: &'a [isize],
+    /// The axis along lines.
+    pub lanes: &'a Lanes,
+    /// The first group to copy.
+    pub group: usize,
+    /// Elements of a line to copy: whole groups, but for the last.
+    pub length: usize,
+    /// Element (0, 0) of the copy.
+    pub target: *mut T,
+    /// Elements between the rows of the copy, which are contiguous.
+    pub target_stride: isize,
+}
+
+impl<T> Copy<'_, T> {
+    /// Numbers of the groups, and the elements of each to copy.
+    fn groups<V: Vector<Element = T>>(&self) -> impl Iterator<Item = (usize, usize)> {
+        (0..self.length.div_ceil(V::LANES))
+            .map(|number| (self.group + number, (self.length - number * V::LANES).min(V::LANES)))
+    }
+}
+
+/// Copies lines to rows, which have room for whole vectors.
+///
+/// # Safety
+/// All elements are valid, source and target do not overlap, and the processor has the vectors'
+/// instructions.
+#[inline(always)]
+pub(super) unsafe fn along<V: Vector>(copy: &Copy<'_, V::Element>) {
+    // SAFETY: by the caller's promise; the number of lanes is that of the group.
+    unsafe {
+        let zero = V::load_first(copy.source, 0);
+        for (number, (group, count)) in copy.groups::<V>().enumerate() {
+            let source = copy.source.wrapping_offset(copy.lanes.offsets[group]);
+            let target = copy.target.wrapping_add(number * V::LANES);
+            match copy.lanes.groups[group] {
+                From::Run if count == V::LANES => {
+                    rows(copy, target, |line| V::load(source.wrapping_offset(line)));
+                }
+                From::Run => {
+                    rows(copy, target, |line| V::load_first(source.wrapping_offset(line), count));
+                }
+                From::Pieces(first, end) => {
+                    let pieces = &copy.lanes.pieces[first..end];
+                    match *pieces {
+                        [a, b] => rows(copy, target, |line| {
+                            let source = source.wrapping_offset(line);
+                            piece(piece(zero, source, a), source, b)
+                        }),
+                        [a, b, c, d] => rows(copy, target, |line| {
+                            let source = source.wrapping_offset(line);
+                            let half = piece(piece(zero, source, a), source, b);
+                            piece(piece(half, source, c), source, d)
+                        }),
+                        _ => rows(copy, target, |line| {
+                            let source = source.wrapping_offset(line);
+                            pieces.iter().fold(zero, |vector, &p| piece(vector, source, p))
+                        }),
+                    }
+                }
+                From::Apart(number) => {
+                    let offsets = copy.lanes.gathered[number].as_ptr();
+                    rows(copy, target, |line| {
+                        zero.gather(source.wrapping_offset(line), offsets, count)
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// Stores a vector for each line, at `target` in the first row and below.
+#[inline(always)]
+unsafe fn rows<V: Vector>(
+    copy: &Copy<'_, V::Element>,
+    target: *mut V::Element,
+    vector: impl Fn(isize) -> V,
+) {
+    let mut target = target;
+    for &line in copy.lines {
+        // SAFETY: by the caller's promise.
+        unsafe { vector(line).store(target) };
+        target = target.wrapping_offset(copy.target_stride);
+    }
+}
+
+#[inline(always)]
+unsafe fn piece<V: Vector>(vector: V, source: *const V::Element, piece: Piece) -> V {
+    // SAFETY: by the caller's promise.
+    unsafe { vector.with(source.wrapping_offset(piece.offset), piece.first, piece.end) }
+}
+
+/// Copies lines to columns. Rows have room for whole vectors.
+///
+/// # Safety
+/// As for [`along`].
+#[inline(always)]
+pub(super) unsafe fn across<V: Vector>(copy: &Copy<'_, V::Element>) {
+    // SAFETY: by the caller's promise; the number of lanes is that of the group.
+    unsafe {
+        let zero = V::load_first(copy.source, 0);
+        for (number, (group, count)) in copy.groups::<V>().enumerate() {
+            let source = copy.source.wrapping_offset(copy.lanes.offsets[group]);
+            let row = (number * V::LANES) as isize * copy.target_stride;
+            let target = copy.target.wrapping_offset(row);
+            for (block, lines) in copy.lines.chunks(V::LANES).enumerate() {
+                // Vectors by hand: a closure for all of these cases is not inlined.
+                let mut loaded = [zero; MAX_LANES];
+                let from = lines.iter().map(|&line| source.wrapping_offset(line));
+                let loaded_lines = loaded.iter_mut().zip(from);
+                match copy.lanes.groups[group] {
+                    From::Run if count == V::LANES => {
+                        loaded_lines.for_each(|(vector, from)| *vector = V::load(from));
+                    }
+                    From::Run => {
+                        loaded_lines
+                            .for_each(|(vector, from)| *vector = V::load_first(from, count));
+                    }
+                    From::Pieces(first, end) => {
+                        let pieces = &copy.lanes.pieces[first..end];
+                        for (vector, from) in loaded_lines {
+                            for &part in pieces {
+                                *vector = piece(*vector, from, part);
+                            }
+                        }
+                    }
+                    From::Apart(number) => {
+                        let offsets = copy.lanes.gathered[number].as_ptr();
+                        for (vector, from) in loaded_lines {
+                            *vector = zero.gather(from, offsets, count);
+                        }
+                    }
+                }
+                let square = V::transpose(V::square(|line| loaded[line]));
+                let mut target = target.wrapping_add(block * V::LANES);
+                for vector in &square.as_ref()[..count] {
+                    vector.store(target);
+                    target = target.wrapping_offset(copy.target_stride);
+                }
+            }
+        }
+    }
+}

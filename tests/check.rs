@@ -111,7 +111,7 @@ train t() {
 model m(x: f32[a], y: f32[b]) = both(x, y)";
     kind_of_argument: "model m(x: f32[n, 4]) = x |> linear(\"ten\") |> linear(2.5)";
     result_type: "model m(x: f32[n, 4]) -> f32[n, 3] = x |> linear(2)";
-    mistake_in_the_library: "model m(x: i32[n, 4]) = gelu(x)";
+    mistake_in_the_library: "model m(x: i32[n, 4]) = gelu_tanh(x)";
     mistake_in_a_layer: "layer inner(x: f32[n, d]) = x + zeros[3]
 layer outer(x: f32[n, d]) = x |> inner
 model m(x: f32[n, 4]) = x |> outer";

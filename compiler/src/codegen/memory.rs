@@ -117,18 +117,32 @@ impl Translator<'_> {
     }
 
     /// The element at index 0 of an axis that does not run yet, and the distance to the next;
-    /// irregular ones have terms of the axis left over.
+    /// irregular ones have terms of the axis left over. `piece` tells that the axis will run from
+    /// this index, a multiple of this number, to the next multiple at most.
     pub(super) fn row(
         &mut self,
         buffer: BufferId,
         address: &Address,
         axis: AxisId,
+        piece: Option<(usize, ir::Value)>,
     ) -> (Element, Stride) {
         match address {
             Address::Offset(expression) => {
-                let stride = expression.stride(axis).map_or(Stride::Irregular, Stride::Fixed);
                 let fixed = without_axis(expression, axis);
-                (self.offset(buffer, &fixed), stride)
+                let first = self.offset(buffer, &fixed);
+                if let Some(stride) = expression.stride(axis) {
+                    return (first, Stride::Fixed(stride));
+                }
+                let within = piece.and_then(|(chunk, start)| {
+                    Some((place_in_piece(expression, axis, chunk)?, start))
+                });
+                let Some((stride, start)) = within else { return (first, Stride::Irregular) };
+                // The piece's first index has place 0.
+                let size = self.function.buffers[buffer].dtype.size() as i64;
+                let builder = &mut self.lanes.builder;
+                let before = multiply(builder, start, stride * size);
+                let pointer = builder.ins().isub(first.pointer, before);
+                (Element { pointer, ..first }, Stride::Fixed(stride))
             }
             Address::Tile => {
                 let (rows, columns) = self.tile_axes();
@@ -224,6 +238,15 @@ impl Translator<'_> {
 pub(super) fn without_axis(expression: &Expression, axis: AxisId) -> Expression {
     let fixed = expression.part(|atom| !depends(atom, axis));
     fixed.plus(&Expression::constant(expression.offset()))
+}
+
+/// The distance between neighbours in an expression that depends on an axis by its place in pieces
+/// of so many indices only.
+fn place_in_piece(expression: &Expression, axis: AxisId, chunk: usize) -> Option<i64> {
+    let mut terms = expression.terms().iter().filter(|(atom, _)| depends(atom, axis));
+    let (Atom::Remainder(index, divisor), stride) = terms.next()? else { return None };
+    let places = **index == Expression::axis(axis) && *divisor == chunk as i64;
+    (places && terms.next().is_none()).then_some(*stride)
 }
 
 fn depends(atom: &Atom, axis: AxisId) -> bool {

@@ -11,8 +11,9 @@ use cygnet_runtime::library::Routine;
 use crate::graph::{Graph, Node};
 use crate::index::{Expression, IndexMap};
 use crate::kernel::{
-    Body, Cost, InstructionKind, KernelBody, Library, Loop, Product, ProductOperand, ValueId,
+    Body, Cost, Instruction, InstructionKind, KernelBody, Library, Loop, Product, ProductOperand, ValueId,
 };
+use crate::op::lowering::Lowering;
 use crate::op::{ArgKind, Op, ReduceKind};
 use crate::types::{DType, TensorType};
 
@@ -79,6 +80,17 @@ const PACK_WINDOWS: f64 = 0.03;
 
 /// Nanoseconds per index that a scatter reads and compares with the rows of each piece.
 const INDEX: f64 = 8.0;
+
+/// Nanoseconds lost at the start of a row's part, some kilobytes away from the last one, of a
+/// tensor that lies beyond the second-level cache: an update of optimizer state in an epilogue
+/// took 11 ns an element in parts of 32, six tensors side by side.
+const FAR_ROW: f64 = 40.0;
+
+/// The same for a tensor in the second-level cache.
+const NEAR_ROW: f64 = 5.0;
+
+/// Nanoseconds of a call of a tile function with its loop beside the work (measured).
+const TILE_CALL: f64 = 12.0;
 
 /// Nanoseconds per element of a running sum, each waiting for the one before.
 const CHAIN: f64 = 1.0;
@@ -260,6 +272,32 @@ fn of_body<'a>(body: &Body, type_of: &dyn Fn(ValueId) -> &'a TensorType) -> Work
         work.computing += elements * of_access(&store.map, ty);
     }
     work
+}
+
+/// Nanoseconds that the epilogue of a product takes to start on a row of a piece: for each tensor
+/// whose rows it goes along, and each tile function. `elements` tells those of a tensor.
+pub fn of_row_start(epilogue: &Body, elements: &dyn Fn(ValueId) -> usize) -> f64 {
+    let [row, column] = [2, 1].map(|back| epilogue.axes.len() - back);
+    let stream = |value: ValueId, map: &IndexMap| {
+        let along = |axis: usize| map.indices().iter().any(|index| index.depends_on(axis));
+        match along(row) && along(column) {
+            true if 4.0 * elements(value) as f64 > L2_BYTES => FAR_ROW,
+            true => NEAR_ROW,
+            false => 0.0,
+        }
+    };
+    let of = |instruction: &Instruction| match &instruction.kind {
+        InstructionKind::Load { value, map } => stream(*value, map),
+        InstructionKind::Apply(function, _) => match function.entry().lowering {
+            Lowering::Tile(_) => TILE_CALL,
+            Lowering::Inline(_) => 0.0,
+        },
+        InstructionKind::Random { .. } => TILE_CALL,
+        _ => 0.0,
+    };
+    let instructions: f64 = epilogue.instructions.iter().map(of).sum();
+    let stores: f64 = epilogue.stores.iter().map(|store| stream(store.value, &store.map)).sum();
+    instructions + stores
 }
 
 fn of_library<'a>(library: &Library, type_of: &dyn Fn(ValueId) -> &'a TensorType) -> Work {

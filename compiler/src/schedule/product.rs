@@ -3,13 +3,14 @@
 use cygnet_runtime::contraction::{
     Blocking, Contraction, Digits, Operand, Output, Scattered, Strided,
 };
+use cygnet_runtime::gemm::Habits;
 use cygnet_runtime::program::RegionFunction;
 use smallvec::SmallVec;
 
 use crate::index::Expression;
 use crate::kernel::loops::Function;
 use crate::kernel::{Body, InstructionId, InstructionKind, Product, ProductOperand, ValueId};
-
+use crate::optimize::cost;
 use crate::types::DType;
 
 use super::lower;
@@ -91,12 +92,23 @@ pub fn describe(
         Source::Function(functions.len() - 1)
     });
     let batch: usize = product.batch.iter().product();
-    let blocking = cygnet_runtime::gemm::blocking(
+    let in_place = |matrices: &Strided| matrices.column_stride == 1 || product.columns == 1;
+    let habits = Habits {
+        packs_right: !matches!(&right, Source::Arena(matrices) if in_place(matrices)),
+        row_start_ns: match output {
+            Source::Arena(_) => 0.0,
+            Source::Function(_) => {
+                cost::of_row_start(&product.epilogue, &|value| memory.elements(value))
+            }
+        },
+    };
+    let blocking = cygnet_runtime::gemm::blocking_for(
         product.rows,
         product.columns,
         product.depth,
         batch,
         product.dtype,
+        habits,
     );
     let extents = Extents {
         dtype: product.dtype,

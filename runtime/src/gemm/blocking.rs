@@ -86,10 +86,40 @@ impl Rates {
     }
 }
 
+/// What else than the shape of a product decides on how it is cut.
+#[derive(Clone, Copy, Debug)]
+pub struct Habits {
+    /// Whether the right operand has to be packed, once for each block of rows.
+    pub packs_right: bool,
+    /// Nanoseconds that a region function takes to start on a row of a piece, in calls and in
+    /// waiting for memory that nobody could fetch ahead: rows of a piece that it reads and writes
+    /// lie apart, so long ones are worth something.
+    pub row_start_ns: f64,
+}
+
+impl Default for Habits {
+    /// The right operand may lie either way; nothing follows on the result.
+    fn default() -> Habits {
+        Habits { packs_right: true, row_start_ns: 0.0 }
+    }
+}
+
 /// How to cut a product (or each of a batch) into pieces; a function of the shape only, since
 /// results may depend on it. It serves teams of 1 to 16 threads: enough pieces of even size for
 /// each, but none so small that it is not worth handing over.
 pub fn blocking(rows: usize, columns: usize, depth: usize, batch: usize, dtype: DType) -> Blocking {
+    blocking_for(rows, columns, depth, batch, dtype, Habits::default())
+}
+
+/// As [`blocking`], knowing more about the product.
+pub fn blocking_for(
+    rows: usize,
+    columns: usize,
+    depth: usize,
+    batch: usize,
+    dtype: DType,
+    habits: Habits,
+) -> Blocking {
     let rates = Rates::of(Cpu::Avx512, dtype);
     let mut best = Blocking { rows: rows.max(1), columns: columns.max(1) };
     let mut best_cost = f64::INFINITY;
@@ -105,11 +135,11 @@ pub fn blocking(rows: usize, columns: usize, depth: usize, batch: usize, dtype: 
                 _ => columns.div_ceil(column_cut).next_multiple_of(COLUMN_UNIT),
             };
             let pieces = batch * rows.div_ceil(piece_rows) * columns.div_ceil(piece_columns);
-            // The right operand may lie either way; assume that it has to be transposed.
-            let packed = if piece_rows > 1 { depth * piece_columns } else { 0 };
+            let packed =
+                if habits.packs_right && piece_rows > 1 { depth * piece_columns } else { 0 };
             let size = dtype.size();
             let work = Work { rows: piece_rows, columns: piece_columns, depth, packed, size };
-            let piece = rates.piece_ns(&work);
+            let piece = rates.piece_ns(&work) + habits.row_start_ns * piece_rows as f64;
             // Processor time until the last thread is done, waiting included.
             let cost: f64 = TEAMS
                 .iter()
@@ -195,6 +225,22 @@ mod tests {
                 let imbalance = imbalance(pieces, threads);
                 assert!(imbalance < 1.34, "{rows}x{depth}x{columns}: {pieces} / {threads}");
             }
+        }
+    }
+
+    /// Where something is to be done on each row of each piece, rows are longer.
+    #[test]
+    fn what_follows_on_rows_makes_pieces_wide() {
+        for (rows, columns, depth) in [(1024, 256, 1024), (256, 1024, 1024), (512, 512, 512)] {
+            let cut = |row_start_ns| {
+                let habits = Habits { packs_right: false, row_start_ns };
+                blocking_for(rows, columns, depth, 1, DType::F32, habits)
+            };
+            let (plain, followed) = (cut(0.0), cut(150.0));
+            assert!(followed.columns >= 128, "{followed:?}");
+            assert!(followed.columns > plain.columns, "{plain:?}, {followed:?}");
+            let pieces = rows.div_ceil(followed.rows) * columns.div_ceil(followed.columns);
+            assert!(pieces >= 8, "{followed:?}");
         }
     }
 

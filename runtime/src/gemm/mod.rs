@@ -27,7 +27,7 @@ use crate::cpu::Cpu;
 use crate::dtype::DType;
 use crate::program::Frame;
 
-pub use blocking::{blocking, predicted_ns};
+pub use blocking::{Habits, blocking, blocking_for, predicted_ns};
 use driver::Driver;
 use kernel::Kernels;
 

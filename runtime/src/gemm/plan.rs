@@ -363,7 +363,9 @@ fn method(c: &Contraction, lanes: usize) -> Method {
 }
 
 /// Elements of the left operand are read one by one, in place unless rows compete for the same
-/// cache sets and several panels would read a copy.
+/// cache sets and several panels would read a copy. Of an operand by column each step along the
+/// depth reads another line, and no prefetching helps if these lie pages apart: then a copy pays
+/// for tall tiles, too.
 fn left_access(c: &Contraction, tile_rows: usize) -> Access {
     let left = match &c.left {
         Operand::Arena(left) => left,
@@ -372,12 +374,12 @@ fn left_access(c: &Contraction, tile_rows: usize) -> Access {
     };
     let Blocking { rows, columns } = c.piece_extents();
     let size = c.dtype.size();
-    let conflicts = match (left.row_stride, left.column_stride) {
-        (row_stride, 1) => rows > 1 && is_hostile(row_stride, size),
-        (1, column_stride) => c.depth > 1 && is_hostile(column_stride, size),
+    let (conflicts, by_column) = match (left.row_stride, left.column_stride) {
+        (row_stride, 1) => (rows > 1 && is_hostile(row_stride, size), false),
+        (1, column_stride) => (c.depth > 1 && is_hostile(column_stride, size), true),
         _ => return Access::Packed,
     };
-    let pays = tile_rows < HIDING_TILE_ROWS && columns >= 64;
+    let pays = (by_column || tile_rows < HIDING_TILE_ROWS) && columns >= 64;
     if conflicts && pays { Access::Packed } else { Access::InPlace }
 }
 

@@ -279,6 +279,18 @@ impl Vector for F32x16 {
         F32x16(intrinsic!(_mm512_sqrt_ps(self.0)))
     }
 
+    /// An estimate of the reciprocal with 14 bits, one Newton step, and one for the quotient:
+    /// Intel's processors divide 16 numbers in as many cycles, but do this in four.
+    #[inline(always)]
+    fn near_quotient(self, divisor: Self) -> Self {
+        let estimate = F32x16(intrinsic!(_mm512_rcp14_ps(divisor.0)));
+        let error = (-divisor).mul_add(estimate, self.splat(1.0));
+        let reciprocal = estimate.mul_add(error, estimate);
+        let quotient = self * reciprocal;
+        let rest = (-divisor).mul_add(quotient, self);
+        rest.mul_add(reciprocal, quotient)
+    }
+
     #[inline(always)]
     fn less(self, other: Self) -> Mask16 {
         Mask16(intrinsic!(_mm512_cmp_ps_mask::<_CMP_LT_OQ>(self.0, other.0)))

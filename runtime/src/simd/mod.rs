@@ -194,6 +194,14 @@ pub(crate) trait Vector: Arithmetic<f32> {
     /// The square root, correctly rounded.
     fn sqrt(self) -> Self;
 
+    /// `self / divisor` up to an error of one unit in the last place, where `divisor` is between
+    /// 2^-60 and 2^60 and the quotient is a normal number or zero. A NaN in the divisor is one in
+    /// the quotient.
+    #[inline(always)]
+    fn near_quotient(self, divisor: Self) -> Self {
+        self / divisor
+    }
+
     /// `self < other`; false if either is NaN.
     fn less(self, other: Self) -> Self::Mask;
 

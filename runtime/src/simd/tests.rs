@@ -194,6 +194,20 @@ fn check_scale<V: Vector>() {
     }
 }
 
+fn check_quotients<V: Vector>() {
+    for n in 1..2_000 {
+        let (x, y) = ((n as f32 * 0.37).sin() * 9.0, 1.0 + (n as f32 * 0.113).cos().abs() * 1e4);
+        let quotient = vector::<V>([x; MAX_LANES]).near_quotient(vector([y; MAX_LANES]));
+        let exact = x / y;
+        for found in lanes(quotient) {
+            let apart = f32::from_bits(found) - exact;
+            assert!(apart.abs() <= exact.abs() * f32::EPSILON, "{x} / {y}");
+        }
+    }
+    let nothing = vector::<V>([1.0; MAX_LANES]).near_quotient(vector([f32::NAN; MAX_LANES]));
+    assert!(lanes(nothing).iter().all(|&bits| f32::from_bits(bits).is_nan()));
+}
+
 fn check_memory<V: Vector>() {
     for count in 0..=V::LANES {
         // SAFETY: the arrays are long enough; `for_each_vector` looked for the instructions.
@@ -219,6 +233,11 @@ fn comparisons_and_selection() {
 #[test]
 fn integers_and_conversions() {
     for_each_vector!(check_integers);
+}
+
+#[test]
+fn quotients_that_are_nearly_rounded() {
+    for_each_vector!(check_quotients);
 }
 
 #[test]

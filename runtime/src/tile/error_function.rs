@@ -120,5 +120,5 @@ fn normal_tail<V: Vector>(x: V) -> (V, V) {
         0.138_788_86,
         0.014_098_814,
     ]);
-    (density, numerator / denominator)
+    (density, numerator.near_quotient(denominator))
 }

@@ -139,6 +139,37 @@ fn positions_of_extremes_are_the_first_and_nan_comes_before_all() {
     }
 }
 
+/// Sums in a buffer as long as a piece, at places that count from the piece's first column.
+#[test]
+fn columns_accumulate_in_pieces() {
+    for (rows, columns, chunk) in [(3, 10, 4), (5, 100, 32), (2, 1300, 640)] {
+        let mut draft = Draft::new(&[rows, columns]);
+        let x = draft.buffer(DType::F32, rows * columns);
+        let result = draft.buffer(DType::F32, columns);
+        let sums = draft.scratch(DType::F32, chunk);
+        let place = Expression::axis(1).remainder(chunk as i64, &[rows, columns]);
+        let count = columns.div_ceil(chunk);
+        let range = Range::Piece { count, inner: 1, chunk, extent: columns };
+        let tiles = |body| Statement::Tiles { axis: 1, range, body };
+        let mut start = Vec::new();
+        let zero = draft.constant(&mut start, DType::F32, 0.0);
+        draft.store(&mut start, sums, place.clone(), zero);
+        let mut body = Vec::new();
+        let value = draft.load(&mut body, x, affine(0, &[(0, columns as i64), (1, 1)]));
+        let (buffer, address, kind) = (sums, Address::Offset(place.clone()), ReduceKind::Sum);
+        let accumulate = LoopInstructionKind::Accumulate { buffer, address, kind, value };
+        draft.effect(&mut body, DType::F32, accumulate);
+        let mut end = Vec::new();
+        let sum = draft.load(&mut end, sums, place);
+        draft.store(&mut end, result, affine(0, &[(1, 1)]), sum);
+        let down = Range::Fixed { start: 0, end: rows };
+        let down = Statement::Loop { axis: 0, range: down, body: vec![tiles(body)] };
+        draft.function.body = vec![tiles(start), down, tiles(end)];
+        let memory = Memory::for_function(&draft.function);
+        compare_exactly(&draft.function, memory, count, |_| 0.0);
+    }
+}
+
 #[test]
 fn columns_accumulate_over_rows() {
     for (rows, columns) in [(1, 1), (5, 3), (7, 10), (4, 64), (3, 129)] {

@@ -84,13 +84,24 @@ impl Translator<'_> {
             }
             _ => {
                 self.indices.enter(None);
-                self.many(axis, bounds, body, first_mark);
+                let chunk = match range {
+                    Range::Piece { count, chunk, .. } if count > 1 => Some(chunk),
+                    _ => None,
+                };
+                self.many((axis, chunk), bounds, body, first_mark);
                 self.indices.leave();
             }
         }
     }
 
-    fn many(&mut self, axis: AxisId, bounds: Bounds, body: &[LoopInstruction], first_mark: usize) {
+    /// The tiles of an axis; with `chunk`, those of a piece that starts at a multiple of it.
+    fn many(
+        &mut self,
+        (axis, chunk): (AxisId, Option<usize>),
+        bounds: Bounds,
+        body: &[LoopInstruction],
+        first_mark: usize,
+    ) {
         let plan = Plan::new(self.function, axis, body);
         for &n in &plan.uniform {
             self.mark(first_mark + n);
@@ -102,7 +113,8 @@ impl Translator<'_> {
             if let Some((buffer, address)) = instruction.kind.access()
                 && !plan.uniform.contains(&n)
             {
-                rows.insert(n, self.row(buffer, address, axis));
+                let piece = chunk.map(|chunk| (chunk, bounds.start));
+                rows.insert(n, self.row(buffer, address, axis, piece));
             }
         }
         let guards = self.guards(axis, &plan, body);

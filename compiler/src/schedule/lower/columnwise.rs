@@ -18,6 +18,10 @@ use super::emitter::{Emitter, nest};
 /// Elements of a cache line of f32: pieces do not share one.
 const LINE: usize = 16;
 
+/// Indices of the tile axis per piece are a multiple of this where rows are read one after another:
+/// shorter parts of rows, far from each other, come slowly from memory.
+const PART_OF_ROW: usize = 4 * LINE;
+
 /// Most indices of the tile axis per piece when accumulators are kept per index: a few kilobytes.
 const MOST_ACCUMULATORS: usize = 1024;
 
@@ -51,7 +55,7 @@ pub fn lower(
         .map(|&axis| Cuttable { extent: body.axes[axis].extent, granularity: 1, most: None })
         .chain([Cuttable {
             extent: body.axes[tile_axis].extent,
-            granularity: LINE,
+            granularity: if has_reductions { PART_OF_ROW } else { LINE },
             most: has_reductions.then_some(MOST_ACCUMULATORS),
         }])
         .collect();

@@ -152,27 +152,51 @@ impl Sweeps<'_> {
         self.finish(&running);
     }
 
-    /// Keeps the dear per-point results of this sweep that later sweeps use.
+    /// Keeps the dear per-point results of this sweep that later sweeps use; instead of one that is
+    /// used for a single other result, that one.
     fn keep(&mut self, sweep: usize, list: &mut Vec<LoopInstruction>, local: &Lanes) {
         let (body, analysis) = (self.emitter.body, self.emitter.analysis);
         let points: usize = self.reduced.iter().map(|&axis| body.axes[axis].extent).product();
         for (index, instruction) in body.instructions.iter().enumerate() {
-            let Some(value) = local[index] else { continue };
-            let id = InstructionId(index as u32);
-            let fits = points * instruction.dtype.size() <= MOST_KEPT_BYTES;
-            let fresh = self.emitter.kept[index].is_none();
-            let dear = is_expensive(&instruction.kind) && analysis.is_per_point(id);
-            if !(fits && fresh && dear && self.is_used_after(id, sweep)) {
+            let dear = is_expensive(&instruction.kind)
+                && analysis.is_per_point(InstructionId(index as u32));
+            if !dear || local[index].is_none() {
                 continue;
             }
-            let buffer = self.emitter.scratch(instruction.dtype, points, format!("kept{index}"));
+            let index = self.last_of_chain(index, local);
+            let (id, dtype) = (InstructionId(index as u32), body.instructions[index].dtype);
+            let Some(value) = local[index] else { continue };
+            let fits = points * dtype.size() <= MOST_KEPT_BYTES;
+            let fresh = self.emitter.kept[index].is_none();
+            if !(fits && fresh && self.is_used_after(id, sweep)) {
+                continue;
+            }
+            let buffer = self.emitter.scratch(dtype, points, format!("kept{index}"));
             let place = self.reduced.iter().fold(Expression::constant(0), |sum, &axis| {
                 sum.times(body.axes[axis].extent as i64).plus(&Expression::axis(axis))
             });
             let address = Address::Offset(place);
             let kind = LoopInstructionKind::Store { buffer, address: address.clone(), value };
-            list.push(LoopInstruction { result: None, dtype: instruction.dtype, kind });
+            list.push(LoopInstruction { result: None, dtype, kind });
             self.emitter.kept[index] = Some((buffer, address));
+        }
+    }
+
+    /// From an instruction on to the one that its result is used for, as long as that is a single
+    /// elementwise function computed in the same sweep.
+    fn last_of_chain(&self, mut index: usize, local: &Lanes) -> usize {
+        let body = self.emitter.body;
+        loop {
+            let id = InstructionId(index as u32);
+            let stored = body.stores.iter().any(|store| store.instruction == id);
+            let mut users = (index + 1..body.instructions.len())
+                .filter(|&user| body.instructions[user].kind.operands().contains(&id));
+            let (Some(user), None) = (users.next(), users.next()) else { return index };
+            let function = matches!(body.instructions[user].kind, InstructionKind::Apply(..));
+            if stored || !function || local[user].is_none() {
+                return index;
+            }
+            index = user;
         }
     }
 

@@ -41,6 +41,16 @@ const SHAPES: &[(usize, usize, usize, usize, &str)] = &[
     (1, 32, 256, 1024, "nn"),
     (1, 2048, 256, 1024, "nt"),
     (1, 1024, 2048, 256, "tn"),
+    // A transformer's layers: forward, the gradients of inputs and of weights.
+    (1, 1024, 256, 1024, "nt"),
+    (1, 1024, 1024, 256, "nt"),
+    (1, 1024, 256, 1024, "nn"),
+    (1, 1024, 1024, 256, "nn"),
+    (1, 1024, 1024, 256, "tn"),
+    (1, 256, 1024, 1024, "tn"),
+    (1, 256, 1024, 256, "tn"),
+    (1, 128, 768, 3072, "nt"),
+    (1, 128, 3072, 768, "nt"),
     (32, 128, 64, 128, "nt"),
     (32, 128, 128, 64, "nn"),
     // One row: the mlp_b1 workload's layers.

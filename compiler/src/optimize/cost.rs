@@ -11,7 +11,8 @@ use cygnet_runtime::library::Routine;
 use crate::graph::{Graph, Node};
 use crate::index::{Expression, IndexMap};
 use crate::kernel::{
-    Body, Cost, Instruction, InstructionKind, KernelBody, Library, Loop, Product, ProductOperand, ValueId,
+    Body, Cost, Instruction, InstructionKind, KernelBody, Library, Loop, Product, ProductOperand,
+    ValueId,
 };
 use crate::op::lowering::Lowering;
 use crate::op::{ArgKind, Op, ReduceKind};

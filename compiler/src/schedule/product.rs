@@ -93,13 +93,15 @@ pub fn describe(
     });
     let batch: usize = product.batch.iter().product();
     let in_place = |matrices: &Strided| matrices.column_stride == 1 || product.columns == 1;
+    let scattered = [&left, &right].iter().any(|side| matches!(side, Source::Scattered(_)));
     let habits = Habits {
         packs_right: !matches!(&right, Source::Arena(matrices) if in_place(matrices)),
-        row_start_ns: match output {
-            Source::Arena(_) => 0.0,
-            Source::Function(_) => {
+        row_start_ns: match &output {
+            // Columns that are windows of an image have cuts of their own to keep to.
+            Source::Function(_) if !scattered => {
                 cost::of_row_start(&product.epilogue, &|value| memory.elements(value))
             }
+            _ => 0.0,
         },
     };
     let blocking = cygnet_runtime::gemm::blocking_for(

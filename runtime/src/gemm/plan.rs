@@ -44,6 +44,9 @@ const HIDING_TILE_ROWS: usize = 12;
 /// Most vectors of columns of a register tile.
 const MOST_VECTORS: usize = 16;
 
+/// Columns of a left operand this far apart are copied next to each other.
+const FAR_COLUMN_BYTES: usize = 512;
+
 /// Which kernels compute the product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Method {
@@ -362,10 +365,10 @@ fn method(c: &Contraction, lanes: usize) -> Method {
     if packing + waste > DOT_SUM_TERMS { Method::Dot } else { Method::Outer }
 }
 
-/// Elements of the left operand are read one by one, in place unless rows compete for the same
+/// Elements of the left operand are read one by one: in place, unless rows compete for the same
 /// cache sets and several panels would read a copy. Of an operand by column each step along the
-/// depth reads another line, and no prefetching helps if these lie pages apart: then a copy pays
-/// for tall tiles, too.
+/// depth reads lines far from the last ones, which no prefetcher follows; then several panels pay
+/// for a copy.
 fn left_access(c: &Contraction, tile_rows: usize) -> Access {
     let left = match &c.left {
         Operand::Arena(left) => left,
@@ -374,13 +377,14 @@ fn left_access(c: &Contraction, tile_rows: usize) -> Access {
     };
     let Blocking { rows, columns } = c.piece_extents();
     let size = c.dtype.size();
-    let (conflicts, by_column) = match (left.row_stride, left.column_stride) {
-        (row_stride, 1) => (rows > 1 && is_hostile(row_stride, size), false),
-        (1, column_stride) => (c.depth > 1 && is_hostile(column_stride, size), true),
+    let pays = match (left.row_stride, left.column_stride) {
+        (row_stride, 1) => rows > 1 && is_hostile(row_stride, size) && tile_rows < HIDING_TILE_ROWS,
+        (1, column_stride) => {
+            c.depth > 1 && column_stride.unsigned_abs() * size >= FAR_COLUMN_BYTES
+        }
         _ => return Access::Packed,
     };
-    let pays = (by_column || tile_rows < HIDING_TILE_ROWS) && columns >= 64;
-    if conflicts && pays { Access::Packed } else { Access::InPlace }
+    if pays && columns >= 64 { Access::Packed } else { Access::InPlace }
 }
 
 /// A scattered left operand is read in place if its rows lie at equal distances that do not compete

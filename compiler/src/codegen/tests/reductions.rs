@@ -1,6 +1,7 @@
 //! Folds into variables and accumulation into buffers.
 
 use super::harness::{Draft, Memory, affine, compare, compare_exactly, sample};
+use crate::index::Expression;
 use crate::kernel::loops::{Address, LoopInstructionKind, Range, Statement};
 use crate::op::{ArgKind, ReduceKind};
 use crate::types::DType;

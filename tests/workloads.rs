@@ -1,5 +1,6 @@
 //! The workloads in `examples/bench`, which other systems are compared with.
 
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use cygnet::language::bindings::Bindings;
@@ -8,6 +9,9 @@ use cygnet::language::elaborate::elaborate_model;
 use cygnet::language::package::Package;
 use cygnet::language::program::{Mode, Program};
 use cygnet::language::recipe::elaborate_recipe;
+use cygnet_compiler::optimize::fusion::fuse;
+use cygnet_compiler::optimize::{OptimizeOptions, optimize};
+use cygnet_compiler::schedule::schedule;
 
 use crate::language::render;
 
@@ -83,4 +87,27 @@ fn workloads_have_the_parameters_of_their_specification() {
             .collect();
         assert_eq!((sizes.len(), sizes.iter().sum::<usize>()), (tensors, elements), "{name}");
     }
+}
+
+/// Kernels, phases and planned memory of each workload. A change here is a change of what runs:
+/// fewer is better, and more has to be paid for by something.
+#[test]
+fn kernels_and_memory() {
+    let mut table = String::new();
+    for (name, ..) in WORKLOADS {
+        let program = program(&workload(name));
+        let options = OptimizeOptions::default();
+        let (optimized, _) = optimize(&program.graph, &options);
+        let schedule = schedule(fuse(&optimized, &options));
+        let outer = schedule.kernels.kernels.node_count();
+        let all = schedule.kernel_numbers().count();
+        let kibibytes = schedule.memory.arena_bytes.div_ceil(1024);
+        let _ = writeln!(
+            table,
+            "{name:20} {outer:4} kernels, {:3} in loops, {:3} parts, {kibibytes:7} KiB",
+            all - outer,
+            schedule.parts.len(),
+        );
+    }
+    insta::assert_snapshot!(table);
 }

@@ -33,7 +33,7 @@ pub fn export(terms: &Terms, graph: &Graph, classes: &[Id]) -> Graph {
         choices.classes.push(list.collect());
     }
     choices.roots = graph.roots().map(|root| number(classes[root.index()])).collect();
-    let (chosen, _) = extract(&choices, &[]);
+    let chosen = extract(&choices, &[]).chosen;
 
     let mut result = Graph::new();
     result.slots.clone_from(&graph.slots);

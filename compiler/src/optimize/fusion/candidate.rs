@@ -8,6 +8,7 @@ use super::draft::{Draft, kept_indices, reduction_axes};
 use super::inline::{Inlined, Inliner};
 use super::looping;
 use super::product::{Layout, parallel_axes};
+use super::replay::{Known, Replay};
 use super::survey::Survey;
 use crate::graph::NodeId;
 use crate::index::IndexMap;
@@ -146,34 +147,12 @@ impl Candidate {
         plan: Plan,
         targets: &Places,
         reason: &'static str,
+        replay: &mut Replay,
     ) -> Candidate {
-        let reads = |node: NodeId| !plan.inside.contains(&node);
-        let mut inliner = plan.inliner(survey, &reads);
-        for (&node, place) in targets {
-            inliner.value(node, place);
-        }
-        for &joined in &plan.joined {
-            inliner.parts(joined);
-        }
-        let own_places = plan.frame.own_places();
-        let mut exports = targets.clone();
-        for (node, place) in inliner.computed() {
-            let whole = |(own, elements): &(IndexMap, usize)| {
-                own == place && *elements == survey.elements(node)
-            };
-            if !survey.is_free(node) && own_places.iter().any(whole) {
-                exports.entry(node).or_insert_with(|| place.clone());
-            }
-        }
-        inliner.retain_storable(&mut exports);
-        for &joined in &plan.joined {
-            exports.insert(joined, IndexMap::identity(&survey.graph.type_of(joined).shape));
-        }
-        let draft = plan.draft(survey, inliner.finish(), Vec::new());
-        // What is indexed is read from memory even if it is computed, too.
-        exports.retain(|node, _| !draft.inputs.contains(node));
-        let price = price(survey, &draft);
-        Candidate { making: Making::Plan(plan), exports, inputs: draft.inputs, price, reason }
+        let piece = replay.piece(survey, &plan, targets);
+        let Known { exports, inputs, price } =
+            replay.tell(piece, || find_out(survey, &plan, targets));
+        Candidate { making: Making::Plan(plan), exports, inputs, price, reason }
     }
 
     /// A candidate that computes a node by a routine of the runtime.
@@ -226,6 +205,37 @@ impl Candidate {
         }
         plan.draft(survey, inliner.finish(), outputs).because(self.reason.to_owned())
     }
+}
+
+/// What a plan that computes `targets` reads, can write and costs.
+fn find_out(survey: &Survey<'_>, plan: &Plan, targets: &Places) -> Known {
+    let reads = |node: NodeId| !plan.inside.contains(&node);
+    let mut inliner = plan.inliner(survey, &reads);
+    for (&node, place) in targets {
+        inliner.value(node, place);
+    }
+    for &joined in &plan.joined {
+        inliner.parts(joined);
+    }
+    let own_places = plan.frame.own_places();
+    let mut exports = targets.clone();
+    for (node, place) in inliner.computed() {
+        let whole = |(own, elements): &(IndexMap, usize)| {
+            own == place && *elements == survey.elements(node)
+        };
+        if !survey.is_free(node) && own_places.iter().any(whole) {
+            exports.entry(node).or_insert_with(|| place.clone());
+        }
+    }
+    inliner.retain_storable(&mut exports);
+    for &joined in &plan.joined {
+        exports.insert(joined, IndexMap::identity(&survey.graph.type_of(joined).shape));
+    }
+    let draft = plan.draft(survey, inliner.finish(), Vec::new());
+    // What is indexed is read from memory even if it is computed, too.
+    exports.retain(|node, _| !draft.inputs.contains(node));
+    let price = price(survey, &draft);
+    Known { exports, inputs: draft.inputs, price }
 }
 
 /// Predicted nanoseconds of a draft.

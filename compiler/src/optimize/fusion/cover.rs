@@ -16,7 +16,7 @@ use super::survey::Survey;
 use crate::graph::NodeId;
 use crate::op::{Emit, Op};
 use crate::optimize::cost;
-use crate::optimize::extract::{Choice, Choices, Move, extract};
+use crate::optimize::extract::{Choice, Choices, Extraction, Move, extract};
 
 /// An e-node of the graph of kernels.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -65,8 +65,9 @@ impl Language for Cover {
 /// The price of what is there already; prices are positive.
 const AT_HAND: f64 = 1e-3;
 
-/// Chooses candidates that together compute all roots, and builds their kernels.
-pub(super) fn choose(survey: &Survey<'_>, proposal: &Proposal) -> Vec<Draft> {
+/// Chooses candidates that together compute all roots, and builds their kernels. Adds to `trials`
+/// how many changes of the cover were tried.
+pub(super) fn choose(survey: &Survey<'_>, proposal: &Proposal, trials: &mut usize) -> Vec<Draft> {
     let mut egraph: EGraph<Cover, ()> = EGraph::default();
     let tensors: BTreeMap<NodeId, Id> =
         (proposal.demanded.iter()).map(|&node| (node, egraph.add(Cover::Tensor(node)))).collect();
@@ -100,7 +101,8 @@ pub(super) fn choose(survey: &Survey<'_>, proposal: &Proposal) -> Vec<Draft> {
         choices.classes.push(list);
     }
     choices.roots = survey.roots.iter().map(|node| class_of(tensors[node])).collect();
-    let (chosen, _) = extract(&choices, &moves(proposal, &nodes));
+    let Extraction { chosen, trials: tried, .. } = extract(&choices, &moves(proposal, &nodes));
+    *trials += tried;
 
     // The candidate that writes a demanded node.
     let maker = |node: NodeId| {

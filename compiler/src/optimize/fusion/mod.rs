@@ -9,6 +9,7 @@ mod inline;
 mod looping;
 mod product;
 mod propose;
+mod replay;
 mod survey;
 #[cfg(test)]
 mod tests;
@@ -21,19 +22,39 @@ use crate::optimize::OptimizeOptions;
 use draft::Draft;
 use survey::Survey;
 
+/// How much was done to find a cover; a measure of time that does not depend on the machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Effort {
+    /// Kernels that were proposed.
+    pub candidates: usize,
+    /// Plans that were priced: equal ones are priced once.
+    pub priced: usize,
+    /// Changes of the cover that were tried.
+    pub trials: usize,
+}
+
 /// Covers a graph with kernels: with [`OptimizeOptions::fusion`] by the cheapest cover found, else
 /// with a kernel for each node.
 pub fn fuse(graph: &Graph, options: &OptimizeOptions) -> KernelGraph {
+    fuse_with_effort(graph, options).0
+}
+
+/// As [`fuse`], and how much was done for it. The bodies of loops do not count.
+pub fn fuse_with_effort(graph: &Graph, options: &OptimizeOptions) -> (KernelGraph, Effort) {
     let survey = Survey::new(graph, options);
+    let mut effort = Effort::default();
     let mut drafts = if options.fusion {
-        cover::choose(&survey, &propose::propose(&survey))
+        let proposal = propose::propose(&survey);
+        effort.candidates = proposal.candidates.len();
+        effort.priced = proposal.priced;
+        cover::choose(&survey, &proposal, &mut effort.trials)
     } else {
         separate(&survey)
     };
     drafts.extend(survey.copied.iter().map(|&slot| Draft::of_node(graph, slot)));
     let kernels = assemble::assemble(graph, drafts);
     debug_assert_eq!(crate::kernel::verify::verify(&kernels), Ok(()), "{kernels}");
-    kernels
+    (kernels, effort)
 }
 
 /// A kernel for each node but slots and constants.

@@ -16,6 +16,8 @@ use crate::types::Shape;
 pub(super) struct Layout {
     /// The contraction.
     pub node: NodeId,
+    /// Whether the right operand of the contraction is on the left.
+    pub swapped: bool,
     /// Batch extents.
     pub batch: SmallVec<[usize; 2]>,
     /// Rows of the result.
@@ -84,6 +86,7 @@ impl Layout {
         let result = (0..rank).map(Expression::axis).chain(sides.into_iter().flatten());
         Layout {
             node,
+            swapped,
             rows,
             columns,
             depth,

@@ -9,6 +9,7 @@ use super::candidate::{Candidate, Frame, Plan, PlanKey};
 use super::downstream::{self, Places};
 use super::draft::{kept_indices, reduced_axes};
 use super::product::Layout;
+use super::replay::Replay;
 use super::survey::Survey;
 use super::upstream::{self, Growth, Reach};
 use crate::graph::NodeId;
@@ -25,6 +26,8 @@ pub(super) struct Proposal {
     pub candidates: Vec<Candidate>,
     /// Demanded nodes, slots among them.
     pub demanded: BTreeSet<NodeId>,
+    /// How many plans were priced: equal ones are priced once.
+    pub priced: usize,
 }
 
 /// Proposes kernels for a graph.
@@ -33,6 +36,7 @@ pub(super) fn propose(survey: &Survey<'_>) -> Proposal {
         survey,
         known: FxHashSet::default(),
         loops: BTreeSet::new(),
+        replay: Replay::new(survey),
         candidates: Vec::new(),
         largest: vec![None; survey.graph.nodes.len()],
         demanded: BTreeSet::new(),
@@ -45,13 +49,15 @@ pub(super) fn propose(survey: &Survey<'_>) -> Proposal {
     proposer.run();
     proposer.join_siblings();
     proposer.run();
-    Proposal { candidates: proposer.candidates, demanded: proposer.demanded }
+    let Proposer { candidates, demanded, replay, .. } = proposer;
+    Proposal { candidates, demanded, priced: replay.priced }
 }
 
 struct Proposer<'a, 'g> {
     survey: &'a Survey<'g>,
     known: FxHashSet<PlanKey>,
     loops: BTreeSet<NodeId>,
+    replay: Replay,
     candidates: Vec<Candidate>,
     /// For each node, the number of the candidate that computes the most for it.
     largest: Vec<Option<usize>>,
@@ -85,7 +91,8 @@ impl Proposer<'_, '_> {
         if !self.known.insert(plan.key()) {
             return;
         }
-        self.offer(Candidate::new(self.survey, plan, targets, reason));
+        let candidate = Candidate::new(self.survey, plan, targets, reason, &mut self.replay);
+        self.offer(candidate);
     }
 
     /// Adds the loop of a scan, once.

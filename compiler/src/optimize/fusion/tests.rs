@@ -194,3 +194,22 @@ fn each_level_shows_in_the_figures() {
     both       25 nodes    1 kernels    37.769 MFLOP   50339.8 kB   2113.6 us
     ");
 }
+
+#[test]
+fn effort_grows_no_faster_than_the_network() {
+    let options = OptimizeOptions::default();
+    let effort = |layers: usize| {
+        let (optimized, _) = optimize(&mlp_step(16, &vec![32; layers + 1]), &options);
+        fuse_with_effort(&optimized, &options).1
+    };
+    let (small, large) = (effort(12), effort(96));
+    let grown = [
+        (small.candidates, large.candidates),
+        (small.priced, large.priced),
+        (small.trials, large.trials),
+    ];
+    let within = grown.iter().all(|(small, large)| *large <= 9 * small);
+    assert!(within, "{small:?} for 12 layers, {large:?} for 96");
+    // Equal layers are priced once.
+    assert!(large.priced < 2 * small.priced, "{small:?} for 12 layers, {large:?} for 96");
+}

@@ -1,0 +1,249 @@
+//! The hill climb: changes that make the whole cheaper, until there are none.
+//!
+//! Nearly all changes that are tried do not pay, and most of these are tried again and again, after
+//! other changes that have nothing to do with them. So what a change that did not pay did to the
+//! classes that it concerns is kept: as long as it would do the same again, it is not tried.
+
+use super::selection::{Selection, Trial};
+use super::{Choices, Extraction, Move};
+
+/// Most rounds of the hill climb.
+const ROUNDS: usize = 12;
+
+/// Improves a selection.
+pub(super) struct Climb<'a> {
+    choices: &'a Choices,
+    selection: Selection<'a>,
+    moves: &'a [Move],
+    /// For each move, those that are tried after it.
+    followers: Vec<Vec<usize>>,
+    /// For each move, what it did when it was tried last.
+    effects: Vec<Effect>,
+    /// For each move, how it was tried with its followers.
+    tried: Vec<Option<Tried>>,
+    /// How many changes have been kept.
+    kept: u32,
+    /// For each class, the number of the change that was kept and changed it last.
+    changed: Vec<u32>,
+    /// How many changes were tried.
+    trials: usize,
+}
+
+/// What a move does.
+#[derive(Default)]
+struct Effect {
+    /// Whether it was tried.
+    known: bool,
+    /// Whether the whole gets cheaper.
+    pays: bool,
+    /// The classes on which that depends.
+    concerned: Vec<Concerned>,
+}
+
+/// A move that was tried with its followers.
+struct Tried {
+    /// How many changes had been kept before.
+    kept: u32,
+    /// Whether the whole got cheaper by it alone.
+    pays: bool,
+    /// The classes that it concerned.
+    concerned: Vec<u32>,
+}
+
+/// What a move does to a class.
+struct Concerned {
+    class: u32,
+    /// How many users it gets.
+    more: i32,
+    /// The choice on which the effect depends, if it does.
+    choice: Option<u32>,
+    /// Whether it was used before and whether it is after.
+    used: [bool; 2],
+}
+
+impl<'a> Climb<'a> {
+    /// A climb from the selection of the cheapest trees.
+    pub fn new(choices: &'a Choices, moves: &'a [Move]) -> Climb<'a> {
+        Climb {
+            choices,
+            selection: Selection::from_trees(choices),
+            moves,
+            followers: followers(choices, moves),
+            effects: moves.iter().map(|_| Effect::default()).collect(),
+            tried: moves.iter().map(|_| None).collect(),
+            kept: 0,
+            changed: vec![0; choices.classes.len()],
+            trials: 0,
+        }
+    }
+
+    /// Climbs as far as it goes.
+    pub fn run(mut self) -> Extraction {
+        for _ in 0..ROUNDS {
+            let before = self.selection.total;
+            for number in 0..self.moves.len() {
+                if !self.is_tried(number) {
+                    self.try_with_followers(number);
+                }
+            }
+            self.try_single_classes();
+            if self.selection.total >= before {
+                break;
+            }
+        }
+        let Selection { chosen, total: price, .. } = self.selection;
+        Extraction { chosen, price, trials: self.trials }
+    }
+
+    fn try_single_classes(&mut self) {
+        for position in (0..self.selection.order.len()).rev() {
+            let class = self.selection.order[position];
+            for choice in 0..self.choices.classes[class].len() {
+                let change = [(class, choice)];
+                if !self.selection.may_pay(&change) {
+                    continue;
+                }
+                let Some(trial) = self.selection.attempt(&change) else { continue };
+                self.trials += 1;
+                let kept = self.selection.pays(&trial) && self.selection.accept(&trial);
+                self.end(&trial, kept);
+            }
+        }
+    }
+
+    /// Makes a move, and then those that follow it and make the whole cheaper again; takes all of
+    /// it back if the whole is not cheaper in the end.
+    ///
+    /// Most moves do not pay. So prices are compared first, and only changes that are about to be
+    /// kept are searched for circles, which takes far longer.
+    fn try_with_followers(&mut self, number: usize) {
+        let Some(first) = self.selection.attempt(&self.moves[number]) else { return };
+        self.trials += 1;
+        self.remember(number, &first);
+        let Effect { pays, concerned, .. } = &self.effects[number];
+        let concerned = concerned.iter().map(|concerned| concerned.class).collect();
+        self.tried[number] = Some(Tried { kept: self.kept, pays: *pays, concerned });
+        let mut searched = false;
+        for position in 0..self.followers[number].len() {
+            let follower = self.followers[number][position];
+            if !self.selection.may_pay(&self.moves[follower]) || self.is_known_not_to_pay(follower)
+            {
+                continue;
+            }
+            let change = &self.moves[follower];
+            let Some(mut trial) = self.selection.attempt(change) else { continue };
+            self.trials += 1;
+            self.remember(follower, &trial);
+            let pays = self.selection.pays(&trial);
+            if pays && !searched {
+                self.selection.take_back(&trial);
+                if !self.selection.accept(&first) {
+                    return self.end(&first, false);
+                }
+                searched = true;
+                trial = self.selection.attempt(change).expect("it was possible a moment ago");
+            }
+            if !pays || !self.selection.accept(&trial) {
+                self.selection.take_back(&trial);
+            }
+        }
+        let pays = self.selection.pays(&first);
+        let kept = pays && (searched || self.selection.accept(&first));
+        self.end(&first, kept);
+    }
+
+    fn end(&mut self, trial: &Trial, kept: bool) {
+        if kept {
+            self.kept += 1;
+            for class in self.selection.touched() {
+                self.changed[class] = self.kept;
+            }
+        } else {
+            self.selection.take_back(trial);
+        }
+        self.selection.end(kept);
+    }
+
+    /// Keeps what a move does.
+    fn remember(&mut self, number: usize, trial: &Trial) {
+        let selection = &self.selection;
+        let (counted, replaced) = (selection.counted(trial), selection.replaced(trial));
+        let skipped = &selection.skipped;
+        let effect = &mut self.effects[number];
+        effect.known = true;
+        effect.pays = selection.pays(trial);
+        let concerned = &mut effect.concerned;
+        concerned.clear();
+        concerned.reserve(counted.len() + replaced.len() + skipped.len());
+        concerned.extend(counted.iter().map(|&(class, before)| {
+            let after = selection.users[class];
+            let used = [before > 0, after > 0];
+            // What a class that comes into use or goes out of use needs is concerned, too.
+            let choice = (used[0] != used[1]).then(|| selection.chosen[class] as u32);
+            let more = after as i32 - before as i32;
+            Concerned { class: class as u32, more, choice, used }
+        }));
+        concerned.extend(replaced.iter().map(|&(class, before)| {
+            let choice = Some(before as u32);
+            Concerned { class: class as u32, more: 0, choice, used: [true; 2] }
+        }));
+        concerned.extend(skipped.iter().map(|&(class, used)| {
+            // A class in use is skipped if it has the choice already.
+            let choice = used.then(|| selection.chosen[class] as u32);
+            Concerned { class: class as u32, more: 0, choice, used: [used; 2] }
+        }));
+    }
+
+    /// Whether a move would do what it did before, when it did not pay.
+    fn is_known_not_to_pay(&self, number: usize) -> bool {
+        let selection = &self.selection;
+        let as_before = |concerned: &Concerned| {
+            let class = concerned.class as usize;
+            let users = selection.users[class];
+            let used = [users > 0, users as i32 + concerned.more > 0];
+            let choice = concerned.choice;
+            used == concerned.used
+                && choice.is_none_or(|choice| selection.chosen[class] == choice as usize)
+        };
+        let effect = &self.effects[number];
+        effect.known && !effect.pays && effect.concerned.iter().all(as_before)
+    }
+
+    /// Whether a move was tried with its followers already and concerns nothing that has changed
+    /// since. What concerns its followers alone is found when these are tried themselves.
+    fn is_tried(&self, number: usize) -> bool {
+        let Some(tried) = &self.tried[number] else { return false };
+        let unchanged = |&class: &u32| self.changed[class as usize] <= tried.kept;
+        tried.kept == self.kept || (!tried.pays && tried.concerned.iter().all(unchanged))
+    }
+}
+
+/// For each move, the moves whose choices depend on a class that it changes, directly or through
+/// a class that has no other choice.
+fn followers(choices: &Choices, moves: &[Move]) -> Vec<Vec<usize>> {
+    let mut readers: Vec<Vec<usize>> = vec![Vec::new(); choices.classes.len()];
+    for (number, change) in moves.iter().enumerate() {
+        for &(class, choice) in change {
+            for &child in &choices.classes[class][choice].children {
+                let direct = std::slice::from_ref(&child);
+                let read = match &choices.classes[child][..] {
+                    [only] => &only.children[..],
+                    _ => direct,
+                };
+                for &class in read {
+                    if readers[class].last() != Some(&number) {
+                        readers[class].push(number);
+                    }
+                }
+            }
+        }
+    }
+    let following = |change: &Move| {
+        let mut following: Vec<usize> =
+            change.iter().flat_map(|(class, _)| &readers[*class]).copied().collect();
+        following.sort_unstable();
+        following.dedup();
+        following
+    };
+    moves.iter().map(following).collect()
+}

@@ -12,6 +12,7 @@ use crate::codegen::{self, CodegenError, CodegenOptions, CompiledCode};
 use crate::graph::Graph;
 use crate::kernel::{KernelBody, ValueId};
 use crate::op::Op;
+use crate::optimize::prepare::{self, Preparation};
 use crate::optimize::{self, OptimizeOptions, OptimizeReport};
 use crate::schedule::{self, Part, Schedule, Task, Work};
 
@@ -53,6 +54,8 @@ pub struct Compiled {
     pub optimized: Graph,
     /// What algebra did.
     pub report: OptimizeReport,
+    /// What is computed when weights are set; only with [`OptimizeOptions::fixed_weights`].
+    pub preparations: Vec<Preparation>,
     /// Kernels, memory plan, loops.
     pub schedule: Schedule,
     /// Native code.
@@ -96,7 +99,7 @@ impl Compiled {
 }
 
 /// Compiles a verified graph; `finished` is told when each stage is done. The program's slots are
-/// the graph's slots, in order, then the outputs.
+/// the graph's slots, in order, then those of the preparations, then the outputs.
 ///
 /// # Errors
 /// If code generation fails, which is a defect of the compiler and not of the graph.
@@ -105,7 +108,11 @@ pub fn compile(
     options: &CompileOptions,
     mut finished: impl FnMut(Stage),
 ) -> Result<(Program, Compiled), CodegenError> {
-    let (optimized, report) = optimize::optimize(graph, &options.optimize);
+    let (mut optimized, report) = optimize::optimize(graph, &options.optimize);
+    let mut preparations = Vec::new();
+    if options.optimize.fixed_weights {
+        (optimized, preparations) = prepare::split(&optimized);
+    }
     finished(Stage::Optimize);
     let kernels = optimize::fusion::fuse(&optimized, &options.optimize);
     finished(Stage::Fuse);
@@ -113,7 +120,7 @@ pub fn compile(
     finished(Stage::Schedule);
     let codegen = CodegenOptions { cpu: options.cpu, threads: options.threads };
     let code = Arc::new(codegen::compile_functions(&schedule.functions, &codegen)?);
-    let compiled = Compiled { optimized, report, schedule, code };
+    let compiled = Compiled { optimized, report, preparations, schedule, code };
     let program = compiled.program(options.cpu);
     finished(Stage::Generate);
     Ok((program, compiled))

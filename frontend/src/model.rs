@@ -62,7 +62,8 @@ impl Model {
         options: &SessionOptions,
     ) -> Result<Model, Error> {
         let elaborated = elaborate_model(package, name, bindings, Mode::Inference)?;
-        let mut session = Session::new(&elaborated.program.graph, options)?;
+        let options = options.clone().with_fixed_weights();
+        let mut session = Session::new(&elaborated.program.graph, &options)?;
         session.initialize(&elaborated.program, 0)?;
         Ok(Model { elaborated, session })
     }

@@ -195,6 +195,44 @@ impl IndexMap {
         }
     }
 
+    /// The map from operand to result indices, if the movement of a `shape`-shaped operand that this
+    /// is only renames indices: if the operand's offset, as a function of the result's indices, has
+    /// the strides of a mixed radix.
+    pub fn inverse(&self, shape: &[usize]) -> Option<IndexMap> {
+        let domain = self.domain();
+        let elements: usize = shape.iter().product();
+        if !self.constraints().is_empty() || domain.iter().product::<usize>() != elements {
+            return None;
+        }
+        let offset = self.offset(&row_major_strides(shape));
+        let mut digits: Vec<(i64, usize)> = Vec::new();
+        for (axis, &extent) in domain.iter().enumerate() {
+            if extent > 1 {
+                digits.push((offset.stride(axis)?, axis));
+            }
+        }
+        digits.sort_unstable();
+        let mut radix = 1;
+        for &(stride, axis) in &digits {
+            if stride != radix {
+                return None;
+            }
+            radix *= domain[axis] as i64;
+        }
+        let from: Shape = shape.into();
+        let strides = row_major_strides(shape);
+        let linear = (0..shape.len()).fold(Expression::constant(0), |sum, axis| {
+            sum.plus(&Expression::axis(axis).times(strides[axis] as i64))
+        });
+        let index = |axis: usize| match digits.iter().find(|(_, digit)| *digit == axis) {
+            Some(&(stride, _)) => {
+                linear.divided(stride, &from).remainder(domain[axis] as i64, &from)
+            }
+            None => Expression::constant(0),
+        };
+        (offset.offset() == 0).then(|| IndexMap::new(&from, (0..domain.len()).map(index)))
+    }
+
     /// Extents of the domain.
     pub fn domain(&self) -> &[usize] {
         &self.domain
@@ -403,6 +441,18 @@ mod tests {
         let there = IndexMap::reshape(&[4, 6, 5], &[8, 15]);
         let back = IndexMap::reshape(&[8, 15], &[4, 6, 5]);
         assert!(back.compose(&there).unwrap().is_identity(&[4, 6, 5]));
+    }
+
+    #[test]
+    fn renaming_indices_can_be_undone() {
+        let there = IndexMap::permute(&[4, 1, 6], &[2, 0, 1]);
+        let back = there.inverse(&[4, 1, 6]).unwrap();
+        assert!(back.compose(&there).unwrap().is_identity(&[4, 1, 6]));
+        let split = IndexMap::reshape(&[24, 5], &[4, 6, 5]);
+        let joined = split.inverse(&[24, 5]).unwrap();
+        assert!(joined.compose(&split).unwrap().is_identity(&[24, 5]));
+        assert!(IndexMap::broadcast(&[4, 3], &[0]).inverse(&[4]).is_none());
+        assert!(IndexMap::slice(&[4], &[1], &[1]).inverse(&[5]).is_none());
     }
 
     #[test]

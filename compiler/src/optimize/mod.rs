@@ -1,7 +1,8 @@
 //! The optimizer: from a graph to fused kernels, in two levels.
 //!
 //! Level one ([`algebra`]) rewrites the graph; level two ([`fusion`]) covers it with kernels.
-//! Between them, [`expand`] replaces what kernels are not made of. Both levels build an e-graph, extract from it with [`extract`], and price by the predicted time of
+//! Between them, [`expand`] replaces what kernels are not made of, and [`prepare`] takes out what
+//! depends on fixed weights alone. Both levels build an e-graph, extract from it with [`extract`], and price by the predicted time of
 //! [`cost`].
 
 pub mod algebra;
@@ -11,6 +12,7 @@ pub mod extract;
 pub mod fusion;
 mod joins;
 pub mod loops;
+pub mod prepare;
 #[cfg(test)]
 mod samples;
 #[cfg(test)]
@@ -46,11 +48,19 @@ pub struct OptimizeOptions {
     pub fusion: bool,
     /// What may change about results.
     pub math: MathMode,
+    /// Whether parameters and buffers that the graph does not update keep their values over many
+    /// steps, so that what depends on them alone is computed once ([`prepare`]).
+    pub fixed_weights: bool,
 }
 
 impl Default for OptimizeOptions {
     fn default() -> OptimizeOptions {
-        OptimizeOptions { algebra: true, fusion: true, math: MathMode::Default }
+        OptimizeOptions {
+            algebra: true,
+            fusion: true,
+            math: MathMode::Default,
+            fixed_weights: false,
+        }
     }
 }
 
@@ -73,7 +83,9 @@ pub struct OptimizeReport {
 fn optimize_bodies(graph: &mut Graph, options: &OptimizeOptions) {
     for node in &mut graph.nodes {
         if let Op::Scan(scan) = &mut node.op {
-            scan.body = Arc::new(optimize(&scan.body, options).0);
+            // What is fixed outside is a capture inside, like any other.
+            let options = OptimizeOptions { fixed_weights: false, ..*options };
+            scan.body = Arc::new(optimize(&scan.body, &options).0);
         }
     }
 }
@@ -88,7 +100,7 @@ pub fn optimize(graph: &Graph, options: &OptimizeOptions) -> (Graph, OptimizeRep
     }
     optimize_bodies(&mut needed, options);
     let (result, algebra) = if options.algebra {
-        algebra::simplify(&needed, options.math)
+        algebra::simplify(&needed, options)
     } else {
         (needed, AlgebraReport::default())
     };

@@ -23,7 +23,7 @@ fn stages(graph: &Graph) -> [String; 4] {
 
 /// The graph after level one.
 fn simplified(graph: &Graph, math: MathMode) -> Graph {
-    algebra::simplify(graph, math).0
+    algebra::simplify(graph, &OptimizeOptions { math, ..OptimizeOptions::default() }).0
 }
 
 proptest! {

@@ -16,7 +16,7 @@ use crate::language::elaborate::elaborate_model;
 use crate::language::package::Package;
 use crate::language::program::{self, Program};
 use crate::language::recipe::{elaborate_recipe, plan_recipe};
-use crate::session::Session;
+use crate::session::{Session, SessionOptions};
 use crate::train::load_weights;
 
 use super::common::{Execution, Settings, load_package, pair, read_inputs};
@@ -113,6 +113,10 @@ pub fn run(arguments: &Arguments, console: &Console) -> Result<(), Failure> {
         Mode::Infer => model(&package, name, settings, &inputs),
     };
     let subject = subject.map_err(fail)?;
+    let options = match mode {
+        Mode::Train => options,
+        Mode::Infer => SessionOptions { release_weights: true, ..options }.with_fixed_weights(),
+    };
     let mut session =
         Session::new(&subject.program.graph, &options).map_err(|error| fail(error.into()))?;
     let compile_time = start.elapsed();

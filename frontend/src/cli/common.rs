@@ -72,7 +72,7 @@ impl Execution {
     /// The options, if this machine has the instructions asked for.
     pub fn options(&self) -> Result<SessionOptions, Failure> {
         let compile = self.instructions.options()?;
-        Ok(SessionOptions { compile, threads: self.threads, shared: None })
+        Ok(SessionOptions { compile, threads: self.threads, ..SessionOptions::default() })
     }
 }
 

@@ -84,7 +84,8 @@ fn step(
     let scales = weights.as_ref().map_or(&[][..], |weights| weights.scales.as_slice());
     let inputs = &feed::scaled(inputs, scales);
     let program = elaborate_model(package, name, &bindings, Mode::Inference)?.program;
-    let mut session = Session::new(&program.graph, options)?;
+    let options = SessionOptions { release_weights: true, ..options.clone() };
+    let mut session = Session::new(&program.graph, &options.with_fixed_weights())?;
     session.initialize(&program, arguments.seed)?;
     if let Some((weights, path)) = stored {
         weights.load(&mut session, &program, path)?;

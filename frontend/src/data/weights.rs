@@ -4,46 +4,96 @@
 //! type, shape and range of bytes; texts under `__metadata__`), then the bytes of all tensors
 //! without gaps, little-endian and row-major.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use cygnet_runtime::dtype::DType;
 use cygnet_runtime::tensor::Tensor;
-use safetensors::SafeTensors;
+use safetensors::SafeTensorError;
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 
 use super::atomic::write_atomically;
 use super::error::{DataError, Fault};
 use super::raw::element_count;
 
-/// A safetensors file in memory. Tensors are decoded one by one, when asked for, so that a model
-/// can be filled without a second copy of all weights.
-#[derive(Debug)]
+/// A safetensors file whose header was read. Tensors are read one by one, when asked for, so that a
+/// model can be filled without a second copy of all weights.
 pub struct Weights {
     path: PathBuf,
     metadata: Metadata,
-    /// The file from the end of the header.
-    data: Vec<u8>,
+    /// Where the tensors' bytes begin.
+    start: u64,
+    source: RefCell<Box<dyn Source>>,
+}
+
+/// What a file's bytes are read from.
+trait Source: Read + Seek {}
+
+impl<T: Read + Seek> Source for T {}
+
+/// Bytes of the length of the header, which stands in front of it.
+const LENGTH_BYTES: u64 = size_of::<u64>() as u64;
+
+/// Longest header, as in the format's own library.
+const LONGEST_HEADER: u64 = 100_000_000;
+
+impl fmt::Debug for Weights {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Weights").field("path", &self.path).finish_non_exhaustive()
+    }
 }
 
 impl Weights {
-    /// Reads a safetensors file.
+    /// Opens a safetensors file and reads its header.
     ///
     /// # Errors
     /// If it cannot be read or its header is not valid or does not account for every byte.
     pub fn read(path: &Path) -> Result<Weights, DataError> {
         let refused = |error| DataError::in_file(path, Fault::Io { action: "read", error });
-        if !std::fs::metadata(path).map_err(refused)?.is_file() {
+        let about = std::fs::metadata(path).map_err(refused)?;
+        if !about.is_file() {
             return Err(DataError::in_file(path, Fault::NotAFile));
         }
-        Weights::from_bytes(path, std::fs::read(path).map_err(refused)?)
+        let file = File::open(path).map_err(refused)?;
+        Weights::from_source(path, Box::new(file), about.len())
     }
 
-    fn from_bytes(path: &Path, mut bytes: Vec<u8>) -> Result<Weights, DataError> {
-        let (header, metadata) = SafeTensors::read_metadata(&bytes).map_err(|error| {
+    /// Reads the header of a file of `length` bytes.
+    fn from_source(
+        path: &Path,
+        mut source: Box<dyn Source>,
+        length: u64,
+    ) -> Result<Weights, DataError> {
+        let refused = |error| DataError::in_file(path, Fault::Io { action: "read", error });
+        let malformed = |error: SafeTensorError| {
             let reason = error.to_string();
             DataError::in_file(path, Fault::Malformed { format: "safetensors", reason })
-        })?;
+        };
+        let Some(rest) = length.checked_sub(LENGTH_BYTES) else {
+            return Err(malformed(SafeTensorError::HeaderTooSmall));
+        };
+        let mut header_length = [0; LENGTH_BYTES as usize];
+        source.read_exact(&mut header_length).map_err(refused)?;
+        let header_length = u64::from_le_bytes(header_length);
+        if header_length > LONGEST_HEADER {
+            return Err(malformed(SafeTensorError::HeaderTooLarge));
+        }
+        if header_length > rest {
+            return Err(malformed(SafeTensorError::InvalidHeaderLength));
+        }
+        let mut header = vec![0; header_length as usize];
+        source.read_exact(&mut header).map_err(refused)?;
+        let header = std::str::from_utf8(&header)
+            .map_err(|error| malformed(SafeTensorError::InvalidHeader(error)))?;
+        let metadata: Metadata = serde_json::from_str(header)
+            .map_err(|error| malformed(SafeTensorError::InvalidHeaderDeserialization(error)))?;
+        if metadata.data_len() as u64 != rest - header_length {
+            return Err(malformed(SafeTensorError::MetadataIncompleteBuffer));
+        }
         for name in metadata.offset_keys() {
             let info = metadata.info(&name);
             if info.is_some_and(|info| element_count(&info.shape).is_none()) {
@@ -52,8 +102,8 @@ impl Weights {
                 return Err(DataError::in_file(path, fault));
             }
         }
-        bytes.drain(..header + size_of::<u64>());
-        Ok(Weights { path: path.to_path_buf(), metadata, data: bytes })
+        let (path, start) = (path.to_path_buf(), LENGTH_BYTES + header_length);
+        Ok(Weights { path, metadata, start, source: RefCell::new(source) })
     }
 
     /// The names of all tensors, in the order of their bytes.
@@ -78,23 +128,11 @@ impl Weights {
     /// bits.
     pub fn tensor(&self, name: &str) -> Result<Tensor, DataError> {
         let info = self.info(name)?;
-        let (start, end) = info.data_offsets;
-        let bytes = &self.data[start..end];
-        let dtype = match info.dtype {
-            Dtype::F32 => DType::F32,
-            Dtype::F64 => DType::F64,
-            Dtype::I32 | Dtype::I64 => DType::I32,
-            Dtype::U8 => DType::U8,
-            Dtype::BOOL => DType::Bool,
-            other => {
-                return Err(self.error(Fault::Unsupported {
-                    what: format!("the element type {other:?} of tensor `{name}`"),
-                    instead: "convert the tensor to F32 before saving it",
-                }));
-            }
-        };
+        let dtype = self.element_type(name, info)?;
         let mut tensor = Tensor::zeros(dtype, &info.shape);
         if info.dtype == Dtype::I64 {
+            let mut bytes = vec![0; info.data_offsets.1 - info.data_offsets.0];
+            self.read_bytes(info, &mut bytes)?;
             let elements = bytes.as_chunks().0;
             for (value, &element) in tensor.as_mut_slice::<i32>().iter_mut().zip(elements) {
                 let wide = i64::from_le_bytes(element);
@@ -104,13 +142,71 @@ impl Weights {
             }
             return Ok(tensor);
         }
-        if dtype == DType::Bool && bytes.iter().any(|&byte| byte > 1) {
+        self.read_bytes(info, tensor.bytes_mut())?;
+        if dtype == DType::Bool && tensor.bytes().iter().any(|&byte| byte > 1) {
             let reason = format!("tensor `{name}` holds booleans other than 0 and 1");
             return Err(self.error(Fault::Malformed { format: "safetensors", reason }));
         }
-        tensor.bytes_mut().copy_from_slice(bytes);
         swap_little_endian(tensor.bytes_mut(), dtype.size());
         Ok(tensor)
+    }
+
+    /// Fills `bytes` with the elements of tensor `name`, row-major, if it is stored as `dtype` and
+    /// these bytes can hold anything: floats and bytes. Otherwise nothing is read.
+    ///
+    /// # Errors
+    /// If there is no such tensor, it has another size, or the file cannot be read.
+    pub fn read_into(&self, name: &str, dtype: DType, bytes: &mut [u8]) -> Result<bool, DataError> {
+        let info = self.info(name)?;
+        let same = match dtype {
+            DType::F32 => info.dtype == Dtype::F32,
+            DType::F64 => info.dtype == Dtype::F64,
+            DType::U8 => info.dtype == Dtype::U8,
+            DType::I32 | DType::Bool => false,
+        };
+        if !same || info.data_offsets.1 - info.data_offsets.0 != bytes.len() {
+            return Ok(false);
+        }
+        self.read_bytes(info, bytes)?;
+        swap_little_endian(bytes, dtype.size());
+        Ok(true)
+    }
+
+    /// Checks that a tensor `name` can become a parameter of this type, by what the header says.
+    ///
+    /// # Errors
+    /// As [`Weights::parameter`], except for integers that need more than 32 bits.
+    pub fn check(&self, name: &str, dtype: DType, shape: &[usize]) -> Result<(), DataError> {
+        let info = self.info(name)?;
+        let stored = self.element_type(name, info)?;
+        let converts = stored == dtype || (stored.is_float() && dtype.is_float());
+        match info.shape == shape && converts {
+            true => Ok(()),
+            false => Err(self.mismatch(name, dtype, shape)),
+        }
+    }
+
+    /// The element type that a stored tensor is read as.
+    fn element_type(&self, name: &str, info: &TensorInfo) -> Result<DType, DataError> {
+        match info.dtype {
+            Dtype::F32 => Ok(DType::F32),
+            Dtype::F64 => Ok(DType::F64),
+            Dtype::I32 | Dtype::I64 => Ok(DType::I32),
+            Dtype::U8 => Ok(DType::U8),
+            Dtype::BOOL => Ok(DType::Bool),
+            other => Err(self.error(Fault::Unsupported {
+                what: format!("the element type {other:?} of tensor `{name}`"),
+                instead: "convert the tensor to F32 before saving it",
+            })),
+        }
+    }
+
+    /// Reads the bytes of a tensor as they are stored.
+    fn read_bytes(&self, info: &TensorInfo, bytes: &mut [u8]) -> Result<(), DataError> {
+        let mut source = self.source.borrow_mut();
+        let start = self.start + info.data_offsets.0 as u64;
+        let done = source.seek(SeekFrom::Start(start)).and_then(|_| source.read_exact(bytes));
+        done.map_err(|error| self.error(Fault::Io { action: "read", error }))
     }
 
     /// The tensor `name`, which must have this shape; floats are converted to `dtype`.
@@ -251,7 +347,8 @@ mod tests {
     use crate::data::testing;
 
     fn parse(bytes: &[u8]) -> Result<Weights, DataError> {
-        Weights::from_bytes(Path::new("test"), bytes.to_vec())
+        let source = std::io::Cursor::new(bytes.to_vec());
+        Weights::from_source(Path::new("test"), Box::new(source), bytes.len() as u64)
     }
 
     /// A file with this header and these bytes behind it.

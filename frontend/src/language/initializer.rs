@@ -52,6 +52,19 @@ impl fmt::Display for Initializer {
 /// Random numbers come from the stream named by the path, so that they depend on neither the other
 /// parameters nor their order.
 pub fn initialize(initializer: &Initializer, seed: u64, path: &str, ty: &TensorType) -> Tensor {
+    let mut tensor = Tensor::zeros(ty.dtype, &ty.shape);
+    initialize_into(initializer, seed, path, ty.dtype, tensor.bytes_mut());
+    tensor
+}
+
+/// As [`initialize`], into the bytes of a row-major tensor.
+pub fn initialize_into(
+    initializer: &Initializer,
+    seed: u64,
+    path: &str,
+    dtype: DType,
+    bytes: &mut [u8],
+) {
     let stream = stream_number(&format!("{path}#initial"));
     let value = |index: usize| {
         let index = index as u64;
@@ -65,30 +78,20 @@ pub fn initialize(initializer: &Initializer, seed: u64, path: &str, ty: &TensorT
             }
         }
     };
-    let mut tensor = Tensor::zeros(ty.dtype, &ty.shape);
-    match ty.dtype {
-        DType::F32 => {
-            let elements = tensor.as_mut_slice::<f32>().iter_mut().enumerate();
-            elements.for_each(|(index, element)| *element = value(index) as f32);
-        }
-        DType::F64 => {
-            let elements = tensor.as_mut_slice::<f64>().iter_mut().enumerate();
-            elements.for_each(|(index, element)| *element = value(index));
-        }
-        DType::I32 => {
-            let elements = tensor.as_mut_slice::<i32>().iter_mut().enumerate();
-            elements.for_each(|(index, element)| *element = value(index) as i32);
-        }
-        DType::U8 => {
-            let elements = tensor.as_mut_slice::<u8>().iter_mut().enumerate();
-            elements.for_each(|(index, element)| *element = value(index) as u8);
-        }
-        DType::Bool => {
-            let elements = tensor.bytes_mut().iter_mut().enumerate();
-            elements.for_each(|(index, element)| *element = u8::from(value(index) != 0.0));
-        }
+    match dtype {
+        DType::F32 => fill(bytes, |index| (value(index) as f32).to_ne_bytes()),
+        DType::F64 => fill(bytes, |index| value(index).to_ne_bytes()),
+        DType::I32 => fill(bytes, |index| (value(index) as i32).to_ne_bytes()),
+        DType::U8 => fill(bytes, |index| [value(index) as u8]),
+        DType::Bool => fill(bytes, |index| [u8::from(value(index) != 0.0)]),
     }
-    tensor
+}
+
+/// Sets each element of a tensor's bytes.
+fn fill<const SIZE: usize>(bytes: &mut [u8], element: impl Fn(usize) -> [u8; SIZE]) {
+    for (index, bytes) in bytes.as_chunks_mut().0.iter_mut().enumerate() {
+        *bytes = element(index);
+    }
 }
 
 /// The number of the random stream with this name: 64-bit FNV-1a, the same in every build.

@@ -202,7 +202,6 @@ impl StoredWeights {
         let saved: Vec<&GraphParameter> =
             program.parameters.iter().filter(|parameter| parameter.saved()).collect();
         let mut problems = self.contradictions(program, prefix);
-        let mut tensors = Vec::new();
         let names = self.weights.names();
         for GraphParameter { path, ty, .. } in &saved {
             let name = join_path(prefix, path);
@@ -210,9 +209,8 @@ impl StoredWeights {
                 problems.push(format!("`{name}` {ty} is missing"));
                 continue;
             }
-            match self.weights.parameter(&name, ty.dtype, &ty.shape) {
-                Ok(tensor) => tensors.push((path, tensor)),
-                Err(error) => problems.push(error.fault.to_string()),
+            if let Err(error) = self.weights.check(&name, ty.dtype, &ty.shape) {
+                problems.push(error.fault.to_string());
             }
         }
         if !program.partial {
@@ -228,8 +226,17 @@ impl StoredWeights {
                 "use the weights of this model, saved with the same sizes",
             ));
         }
-        for (name, tensor) in tensors {
-            session.set(name, &tensor)?;
+        // One by one, so that no second copy of all weights is in memory.
+        for GraphParameter { path, ty, .. } in saved {
+            let name = join_path(prefix, path);
+            let in_place = match session.bytes_mut(path) {
+                Ok(bytes) => self.weights.read_into(&name, ty.dtype, bytes).map_err(Error::data)?,
+                Err(_) => false,
+            };
+            if !in_place {
+                let tensor = self.weights.parameter(&name, ty.dtype, &ty.shape);
+                session.set(path, &tensor.map_err(Error::data)?)?;
+            }
         }
         Ok(())
     }

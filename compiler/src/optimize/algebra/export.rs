@@ -92,8 +92,15 @@ const PER_TERM: f64 = 0.5;
 /// computed again.
 const KEEPING: f64 = 0.004;
 
+/// Share of [`PER_TERM`] for each element that is computed once for all steps: of two ways, the
+/// one with smaller tensors wins.
+const PREPARING: f64 = 1e-9;
+
 fn price(terms: &Terms, term: &Term, ty: &TensorType, kept: &FxHashSet<Id>) -> f64 {
     let op = terms.analysis.operations.get(term.operation);
+    if is_prepared(terms, term) {
+        return PER_TERM * ty.elements() as f64 * PREPARING;
+    }
     let operands: SmallVec<[&TensorType; 3]> =
         term.children.iter().map(|&child| &terms[child].data.ty).collect();
     let passing = |child: &&Id| {
@@ -105,6 +112,14 @@ fn price(terms: &Terms, term: &Term, ty: &TensorType, kept: &FxHashSet<Id>) -> f
         _ => 0.0,
     };
     PER_TERM + cost::of_operation(op, &operands, ty) + keeping * ty.elements() as f64 * KEEPING
+}
+
+/// Whether a term is computed once, for fixed weights.
+fn is_prepared(terms: &Terms, term: &Term) -> bool {
+    let facts = term.children.iter().map(|&child| &terms[child].data);
+    facts.clone().all(|facts| facts.fixed || facts.constant.is_some())
+        && facts.into_iter().any(|facts| facts.fixed)
+        && !matches!(term.kind, Kind::Scan | Kind::Port)
 }
 
 /// Classes that are in memory in any case: slots, and operands of contractions and convolutions.

@@ -76,6 +76,8 @@ pub struct Algebra {
     pub provenance: Provenance,
     /// How often each rule made two classes one.
     pub applied: Vec<usize>,
+    /// For each slot of the graph, whether it keeps its value over many steps; may be empty.
+    pub fixed_slots: Vec<bool>,
 }
 
 /// Facts about a class.
@@ -87,6 +89,8 @@ pub struct Facts {
     pub constant: Option<Scalar>,
     /// Whether no element is below zero; NaN may occur.
     pub nonnegative: bool,
+    /// Whether it can be computed from fixed weights alone.
+    pub fixed: bool,
     /// Where the class comes from.
     pub source: SourceId,
     /// Nodes of the graph that it stands for, in ascending order.
@@ -108,18 +112,32 @@ impl Analysis<Term> for Algebra {
         let constant = constant(op, &operands, &ty);
         let nonnegative = constant.is_some_and(|value| value.value() >= 0.0)
             || nonnegative(op, &operands, &term.children);
-        Facts { ty, constant, nonnegative, source: term.source, nodes: SmallVec::new() }
+        let fixed = match op {
+            Op::Slot(slot) => {
+                terms.analysis.fixed_slots.get(slot.index as usize).is_some_and(|&fixed| fixed)
+            }
+            Op::Scan(_) | Op::Port(_) => false,
+            _ => {
+                let stays = |facts: &&Facts| facts.fixed || facts.constant.is_some();
+                operands.iter().all(stays) && operands.iter().any(|facts| facts.fixed)
+            }
+        };
+        let nodes = SmallVec::new();
+        Facts { ty, constant, nonnegative, fixed, source: term.source, nodes }
     }
 
     fn merge(&mut self, facts: &mut Facts, other: Facts) -> DidMerge {
         debug_assert_eq!(facts.ty, other.ty, "classes of different types were merged");
         let (constant, nonnegative) =
             (facts.constant.or(other.constant), facts.nonnegative || other.nonnegative);
-        let learned = DidMerge(
-            constant.is_some() != facts.constant.is_some() || nonnegative != facts.nonnegative,
-            constant.is_some() != other.constant.is_some() || nonnegative != other.nonnegative,
-        );
-        (facts.constant, facts.nonnegative) = (constant, nonnegative);
+        let fixed = facts.fixed || other.fixed;
+        let news = |of: &Facts| {
+            constant.is_some() != of.constant.is_some()
+                || nonnegative != of.nonnegative
+                || fixed != of.fixed
+        };
+        let learned = DidMerge(news(facts), news(&other));
+        (facts.constant, facts.nonnegative, facts.fixed) = (constant, nonnegative, fixed);
         facts.source = facts.source.min(other.source);
         facts.nodes.extend(other.nodes);
         facts.nodes.sort_unstable();

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use egg::{Id, Runner, SimpleScheduler, StopReason};
 
-use super::MathMode;
+use super::{MathMode, OptimizeOptions};
 use crate::graph::Graph;
 use facts::Terms;
 use rule::{Exactness, Phase};
@@ -54,14 +54,14 @@ const LEAST_TERMS: usize = 2_000;
 const GROWTH: usize = 6;
 
 /// A graph that computes the same in less time.
-pub fn simplify(graph: &Graph, math: MathMode) -> (Graph, AlgebraReport) {
-    let (mut terms, classes) = import::import(graph);
+pub fn simplify(graph: &Graph, options: &OptimizeOptions) -> (Graph, AlgebraReport) {
+    let (mut terms, classes) = import::import(graph, options.fixed_weights);
     let most_terms = LEAST_TERMS.max(GROWTH * terms.total_size());
     let mut report = AlgebraReport::default();
     for (phase, iterations) in
         [(Phase::Simplify, SIMPLIFY_ITERATIONS), (Phase::Rearrange, REARRANGE_ITERATIONS)]
     {
-        let allowed = math.allows();
+        let allowed = options.math.allows();
         let numbers = (0..RULES.rules.len()).filter(|&number| {
             let rule = &RULES.rules[number];
             rule.phase <= phase && rule.exactness <= allowed

@@ -66,6 +66,11 @@ impl Match<'_> {
         facts.constant.map_or(f64::NAN, crate::types::Scalar::value)
     }
 
+    /// Whether a variable can be computed from fixed weights alone.
+    pub fn fixed(&self, name: char) -> bool {
+        self.terms[self.subst[variable(name)]].data.fixed
+    }
+
     /// Whether no element of a variable is below zero.
     pub fn nonnegative(&self, name: char) -> bool {
         self.terms[self.subst[variable(name)]].data.nonnegative

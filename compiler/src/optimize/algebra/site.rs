@@ -46,6 +46,11 @@ impl<'a> Site<'a> {
         self.terms[class].data.constant.map(Scalar::value)
     }
 
+    /// Whether a class can be computed from fixed weights alone.
+    pub fn is_fixed(&self, class: Id) -> bool {
+        self.terms[class].data.fixed
+    }
+
     /// The operation of a term.
     pub fn op(&self, term: &Term) -> &Op {
         self.terms.analysis.operations.get(term.operation)

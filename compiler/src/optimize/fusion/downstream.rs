@@ -5,9 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::draft::{kept_indices, reduced_axes};
 use super::survey::Survey;
 use crate::graph::NodeId;
-use crate::index::{Expression, IndexMap, row_major_strides};
+use crate::index::IndexMap;
 use crate::op::{Emit, Op};
-use crate::types::Shape;
 
 /// Most nodes that a kernel takes on behind its anchor.
 const MOST_NODES: usize = 64;
@@ -81,64 +80,11 @@ fn moved_place(
     place: &IndexMap,
     reducing: Option<(&[usize], &[usize])>,
 ) -> Option<IndexMap> {
-    if let Some(inverse) = inverse(movement, shape) {
+    if let Some(inverse) = movement.inverse(shape) {
         let result = place.compose(&inverse)?;
         return (result.compose(movement)? == *place).then_some(result);
     }
     let (points, _) = reducing?;
     let repeated = movement.domain() == points && *movement == *place;
     repeated.then(|| IndexMap::identity(points))
-}
-
-/// The map from operand to result indices, if a movement of a `shape`-shaped operand only renames
-/// indices: if the operand's offset, as a function of the result's indices, has the strides of a
-/// mixed radix.
-fn inverse(movement: &IndexMap, shape: &[usize]) -> Option<IndexMap> {
-    let domain = movement.domain();
-    let elements: usize = shape.iter().product();
-    if !movement.constraints().is_empty() || domain.iter().product::<usize>() != elements {
-        return None;
-    }
-    let offset = movement.offset(&row_major_strides(shape));
-    let mut digits: Vec<(i64, usize)> = Vec::new();
-    for (axis, &extent) in domain.iter().enumerate() {
-        if extent > 1 {
-            digits.push((offset.stride(axis)?, axis));
-        }
-    }
-    digits.sort_unstable();
-    let mut radix = 1;
-    for &(stride, axis) in &digits {
-        if stride != radix {
-            return None;
-        }
-        radix *= domain[axis] as i64;
-    }
-    let from: Shape = shape.into();
-    let strides = row_major_strides(shape);
-    let linear = (0..shape.len()).fold(Expression::constant(0), |sum, axis| {
-        sum.plus(&Expression::axis(axis).times(strides[axis] as i64))
-    });
-    let index = |axis: usize| match digits.iter().find(|(_, digit)| *digit == axis) {
-        Some(&(stride, _)) => linear.divided(stride, &from).remainder(domain[axis] as i64, &from),
-        None => Expression::constant(0),
-    };
-    (offset.offset() == 0).then(|| IndexMap::new(&from, (0..domain.len()).map(index)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn renaming_indices_can_be_undone() {
-        let there = IndexMap::permute(&[4, 1, 6], &[2, 0, 1]);
-        let back = inverse(&there, &[4, 1, 6]).unwrap();
-        assert!(back.compose(&there).unwrap().is_identity(&[4, 1, 6]));
-        let split = IndexMap::reshape(&[24, 5], &[4, 6, 5]);
-        let joined = inverse(&split, &[24, 5]).unwrap();
-        assert!(joined.compose(&split).unwrap().is_identity(&[24, 5]));
-        assert!(inverse(&IndexMap::broadcast(&[4, 3], &[0]), &[4]).is_none());
-        assert!(inverse(&IndexMap::slice(&[4], &[1], &[1]), &[5]).is_none());
-    }
 }

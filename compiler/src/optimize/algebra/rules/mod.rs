@@ -7,6 +7,7 @@
 mod arithmetic;
 mod casts;
 mod contraction;
+mod fixed;
 mod movement;
 mod reduction;
 mod selection;
@@ -38,6 +39,7 @@ pub static RULES: LazyLock<RuleBook> = LazyLock::new(|| {
         movement::rules(),
         reduction::rules(),
         contraction::rules(),
+        fixed::rules(),
     ]
     .into_iter()
     .flatten()

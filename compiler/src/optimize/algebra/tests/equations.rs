@@ -34,7 +34,9 @@ impl Instance<'_> {
                     self.graph.constant(dtype, &shape, value)
                 } else {
                     let ty = TensorType::new(dtype, &shape);
-                    let slot = self.graph.declare_slot(&name.to_string(), SlotRole::Input, ty);
+                    // Some rules want fixed weights.
+                    let role = self.draw.choose(&[SlotRole::Input, SlotRole::Parameter]);
+                    let slot = self.graph.declare_slot(&name.to_string(), role, ty);
                     let node = self.graph.read_slot(slot);
                     // Some rules want values that are not negative.
                     match dtype.is_float() && self.draw.below(2) == 0 {

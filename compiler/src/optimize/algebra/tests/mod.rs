@@ -122,7 +122,7 @@ pub fn assert_classes_agree(terms: &Terms, context: &Context<'_>, tolerance: f64
 /// returns how often the rule was applied.
 pub fn check_rule(number: usize, graph: &Graph, draw: &mut Draw) -> usize {
     let rule = &RULES.rules[number];
-    let (mut terms, _) = import(graph);
+    let (mut terms, _) = import(graph, true);
     let meeting = RULES.rules.iter().position(|rule| rule.sentence.starts_with("negating twice"));
     saturate(&mut terms, &[number, meeting.expect("such a rule")], 3, 500, &mut 0);
     for special in [false, true] {

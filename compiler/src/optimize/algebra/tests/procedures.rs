@@ -2,7 +2,7 @@
 
 use super::{Draw, check_rule};
 use crate::graph::{Emit, Graph, NodeId, SlotRole};
-use crate::op::{Iota, ReduceKind};
+use crate::op::{Conv, Iota, ReduceKind, Sliding};
 use crate::optimize::algebra::rules::RULES;
 use crate::types::{DType, TensorType};
 
@@ -194,6 +194,40 @@ const SAMPLES: &[(&str, Sample)] = &[
         let (x, y) = draw.choose(&operands);
         g.contract(x, y, &[], &[(1, 0)]);
     }),
+    ("a fixed factor of a convolution or a contraction multiplies its fixed operand", |g, draw| {
+        let [a, b] = extents(draw);
+        let role = SlotRole::Parameter;
+        let fixed = |g: &mut Graph, name: &str, shape: &[usize]| {
+            let slot = g.declare_slot(name, role, TensorType::new(DType::F64, shape));
+            g.read_slot(slot)
+        };
+        let factors = fixed(g, "factors", &[b + 1]);
+        match draw.below(3) {
+            0 => {
+                let (x, weight) = (input(g, &[a + 1, 3]), fixed(g, "weight", &[b + 1, 3]));
+                let product = g.contract(x, weight, &[], &[(1, 1)]);
+                let factors = g.broadcast(factors, &[a + 1, b + 1], &[1]);
+                g.mul(product, factors);
+            }
+            1 => {
+                // The product is seen transposed.
+                let (x, weight) = (input(g, &[3, a + 1]), fixed(g, "weight", &[3, b + 1]));
+                let product = g.contract(x, weight, &[], &[(0, 0)]);
+                let product = g.permute(product, &[1, 0]);
+                let factors = g.broadcast(factors, &[b + 1, a + 1], &[0]);
+                g.mul(product, factors);
+            }
+            _ => {
+                let (x, weight) = (input(g, &[1, a, 2, 4]), fixed(g, "weight", &[1, b + 1, 2, 3]));
+                let axis = Sliding { stride: 1, dilation: 1, input_dilation: 1, low: 1, high: 1 };
+                let conv = Conv { axes: [axis].into_iter().collect(), reversed: false };
+                let conv = g.emit(conv.into(), &[x, weight]);
+                let conv = g.reshape(conv, &[a, b + 1, 4]);
+                let factors = g.broadcast(factors, &[a, b + 1, 4], &[1]);
+                g.mul(conv, factors);
+            }
+        }
+    }),
     ("a factor common to all terms of a contraction multiplies the result", |g, draw| {
         let [a, b, c] = extents(draw);
         let (x, y) = (input(g, &[a, b, 3]), input(g, &[a, c, 3]));
@@ -250,7 +284,7 @@ fn positions_seen_through_a_view_are_positions() {
     let iota = graph.emit(iota.into(), &[]);
     let repeated = graph.broadcast(iota, &[2, 3], &[1]);
     graph.outputs.push(crate::graph::Output { name: "positions".to_owned(), node: repeated });
-    let (simple, _) = crate::optimize::algebra::simplify(&graph, Default::default());
+    let (simple, _) = crate::optimize::algebra::simplify(&graph, &Default::default());
     assert_eq!(simple.nodes.len(), 1);
     assert_eq!(simple.nodes[0].op.to_string(), "iota{axis=1}");
 }

@@ -1,5 +1,7 @@
 //! A compiled graph, loaded and ready to run.
 
+mod prepare;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,8 +14,9 @@ use cygnet_runtime::tensor::Tensor;
 use thiserror::Error;
 
 use crate::compilations::Compilations;
-use crate::language::initializer::initialize;
+use crate::language::initializer::{initialize, initialize_into};
 use crate::language::program::{GraphParameter, Program};
+use prepare::Preparing;
 
 /// How sessions are compiled and run.
 #[derive(Clone, Debug, Default)]
@@ -24,9 +27,18 @@ pub struct SessionOptions {
     pub threads: usize,
     /// What other sessions with the same options have compiled, to share with them.
     pub shared: Option<Arc<Compilations>>,
+    /// Whether large weights need not be kept once the tensors that the step reads instead are
+    /// computed from them. They cannot be read any more then.
+    pub release_weights: bool,
 }
 
 impl SessionOptions {
+    /// The same options for a graph whose weights stay while its inputs change.
+    pub fn with_fixed_weights(mut self) -> SessionOptions {
+        self.compile.optimize.fixed_weights = true;
+        self
+    }
+
     /// The number of threads meant by [`SessionOptions::threads`].
     pub fn thread_count(&self) -> usize {
         match self.threads {
@@ -56,6 +68,7 @@ pub struct Session {
     compiled: Arc<Compiled>,
     slots: HashMap<String, usize>,
     outputs: HashMap<String, usize>,
+    preparing: Preparing,
     timings: Vec<(Stage, Duration)>,
 }
 
@@ -77,6 +90,7 @@ impl Session {
             .map_err(|error| error.to_string()),
         };
         let compiled = compiled.map_err(SessionError::Compiler)?;
+        let preparing = Preparing::new(compiled.preparations.clone(), options)?;
         let program = compiled.program(options.compile.cpu);
         let names = |range: std::ops::Range<usize>| {
             range.map(|index| (program.slots[index].name.clone(), index)).collect()
@@ -87,7 +101,7 @@ impl Session {
         // SAFETY: the program was compiled for this machine's instructions from a verified graph,
         // and its functions access the arena and scratch memory only.
         let executor = unsafe { Executor::new(program, options.thread_count()) };
-        Ok(Session { executor, compiled, slots, outputs, timings })
+        Ok(Session { executor, compiled, slots, outputs, preparing, timings })
     }
 
     /// What the compiler made.
@@ -117,12 +131,13 @@ impl Session {
 
     /// Runs a step.
     pub fn step(&mut self) -> Outcome {
+        self.take_prepared(None);
         self.executor.step()
     }
 
     /// Whether the graph has a slot of this name.
     pub fn has_slot(&self, name: &str) -> bool {
-        self.slots.contains_key(name)
+        self.slots.contains_key(name) || self.preparing.depends_on(name)
     }
 
     /// Sets a slot.
@@ -130,10 +145,17 @@ impl Session {
     /// # Errors
     /// If there is no such slot, or the tensor does not fit it.
     pub fn set(&mut self, name: &str, tensor: &Tensor) -> Result<(), SessionError> {
-        let slot = self.slot(name)?;
-        self.executor
-            .write_slot(slot, tensor)
-            .map_err(|error| SessionError::Mismatch(error.to_string()))
+        let prepares = self.preparing.depends_on(name);
+        if prepares {
+            self.preparing.set(name, tensor)?;
+            self.take_prepared(Some(name));
+        }
+        match self.slots.get(name) {
+            Some(&slot) => (self.executor.write_slot(slot, tensor))
+                .map_err(|error| SessionError::Mismatch(error.to_string())),
+            None if prepares => Ok(()),
+            None => Err(SessionError::UnknownName(name.to_owned())),
+        }
     }
 
     /// Sets a run-time scalar, if the graph has one of this name.
@@ -144,19 +166,35 @@ impl Session {
         }
     }
 
+    /// Puts tensors in place that are computed from weights: all whose weights have changed, or
+    /// those that depend on one weight alone.
+    fn take_prepared(&mut self, alone: Option<&str>) {
+        for (name, tensor) in self.preparing.results(alone) {
+            if let Some(&slot) = self.slots.get(&name) {
+                self.executor.write_slot(slot, &tensor).expect("a prepared tensor fits its slot");
+            }
+        }
+    }
+
     /// A copy of a slot.
     ///
     /// # Errors
-    /// If there is no such slot.
+    /// If there is no such slot, or it holds a weight that was released.
     pub fn get(&self, name: &str) -> Result<Tensor, SessionError> {
+        if let Some(tensor) = self.preparing.held(name) {
+            return Ok(tensor.clone());
+        }
         Ok(self.executor.read_slot(self.slot(name)?))
     }
 
     /// The bytes of a row-major slot, to be filled.
     ///
     /// # Errors
-    /// If there is no such slot.
+    /// If there is no such slot, or something is computed from its value.
     pub fn bytes_mut(&mut self, name: &str) -> Result<&mut [u8], SessionError> {
+        if self.preparing.depends_on(name) {
+            return Err(SessionError::Mismatch(format!("`{name}` is set as a whole")));
+        }
         let slot = self.slot(name)?;
         self.executor
             .slot_bytes_mut(slot)
@@ -231,6 +269,10 @@ impl Session {
 
     fn set_first(&mut self, parameter: &GraphParameter, seed: u64) -> Result<(), SessionError> {
         let GraphParameter { path, ty, initializer, .. } = parameter;
+        if let Ok(bytes) = self.bytes_mut(path) {
+            initialize_into(initializer, seed, path, ty.dtype, bytes);
+            return Ok(());
+        }
         self.set(path, &initialize(initializer, seed, path, ty))
     }
 

@@ -1,0 +1,244 @@
+//! What depends on weights alone, computed once for many steps.
+//!
+//! In inference, weights stay while inputs change. What can be computed from weights alone - a
+//! kernel that a normalization was folded into, a bias - leaves the graph of the step: a
+//! [`Preparation`] computes it when the weights are set, and the step reads the result from a slot.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::graph::{Emit, Graph, NodeId, Output, SlotInfo, SlotRole};
+use crate::op::{Op, Slot};
+
+/// A tensor that is computed when weights are set.
+#[derive(Clone, Debug)]
+pub struct Preparation {
+    /// Computes it, as its only output; slots stand for the sources, in order. Names are numbers, so
+    /// that preparations of layers that are alike have equal graphs.
+    pub graph: Graph,
+    /// Names of the weights that it depends on.
+    pub sources: Vec<String>,
+    /// Name of the slot of the step's graph that it is for.
+    pub result: String,
+}
+
+/// For each slot of a graph, whether it keeps its value over many steps: weights that the graph does
+/// not update.
+pub fn fixed_slots(graph: &Graph) -> Vec<bool> {
+    let updated: BTreeSet<u32> = graph.updates.iter().map(|update| update.slot).collect();
+    let weight = |slot: &SlotInfo| matches!(slot.role, SlotRole::Parameter | SlotRole::Buffer);
+    let slots = (0..).zip(&graph.slots);
+    slots.map(|(index, slot)| weight(slot) && !updated.contains(&index)).collect()
+}
+
+/// The graph of the step, in which prepared tensors are slots (behind the others), and how they are
+/// computed.
+pub fn split(graph: &Graph) -> (Graph, Vec<Preparation>) {
+    let fixed = fixed_nodes(graph);
+    let targets = targets(graph, &fixed);
+    if targets.is_empty() {
+        return (graph.clone(), Vec::new());
+    }
+    let mut step = Graph::new();
+    step.slots.clone_from(&graph.slots);
+    let mut preparations = Vec::new();
+    let mut numbers: Vec<NodeId> = Vec::with_capacity(graph.nodes.len());
+    for (id, node) in graph.iter() {
+        step.set_origin(node.origin.clone());
+        let emitted = if targets.contains(&id) {
+            let name = format!("prepared.{}", preparations.len());
+            preparations.push(preparation(graph, id, &name));
+            let slot = step.declare_slot(&name, SlotRole::Buffer, node.ty.clone());
+            step.read_slot(slot)
+        } else {
+            let operands: Vec<NodeId> =
+                node.operands.iter().map(|operand| numbers[operand.index()]).collect();
+            step.emit(node.op.clone(), &operands)
+        };
+        numbers.push(emitted);
+    }
+    let outputs = graph.outputs.iter();
+    step.outputs = outputs
+        .map(|output| Output { name: output.name.clone(), node: numbers[output.node.index()] })
+        .collect();
+    step.updates.clone_from(&graph.updates);
+    step.updates.iter_mut().for_each(|update| update.node = numbers[update.node.index()]);
+    step.guards = graph.guards.iter().map(|guard| numbers[guard.index()]).collect();
+    step.prune();
+    (step, preparations)
+}
+
+/// For each node, whether it depends on fixed weights and on nothing that changes.
+fn fixed_nodes(graph: &Graph) -> Vec<bool> {
+    /// What is known of a node.
+    #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+    enum Stays {
+        Constant,
+        Fixed,
+        Changes,
+    }
+    let slots = fixed_slots(graph);
+    let mut known: Vec<Stays> = Vec::with_capacity(graph.nodes.len());
+    for node in &graph.nodes {
+        let operands = node.operands.iter().map(|operand| known[operand.index()]).max();
+        known.push(match &node.op {
+            Op::Slot(slot) if slots[slot.index as usize] => Stays::Fixed,
+            Op::Slot(_) | Op::Random(_) | Op::Scan(_) | Op::Port(_) => Stays::Changes,
+            _ => operands.unwrap_or(Stays::Constant),
+        });
+    }
+    known.into_iter().map(|stays| stays == Stays::Fixed).collect()
+}
+
+/// The nodes to prepare: what is computed from fixed weights and read by something that changes.
+/// Movement is not worth a tensor of its own, since it is part of how operands are read.
+fn targets(graph: &Graph, fixed: &[bool]) -> BTreeSet<NodeId> {
+    let mut read: BTreeSet<NodeId> = graph.roots().filter(|root| fixed[root.index()]).collect();
+    for (id, node) in graph.iter() {
+        if !fixed[id.index()] {
+            read.extend(node.operands.iter().filter(|operand| fixed[operand.index()]));
+        }
+    }
+    let base = |mut id: NodeId| {
+        while graph.node(id).op.is_movement() {
+            id = graph.node(id).operands[0];
+        }
+        id
+    };
+    let bases = read.into_iter().map(base);
+    bases.filter(|base| !matches!(graph.node(*base).op, Op::Slot(_))).collect()
+}
+
+/// The preparation of a node.
+fn preparation(graph: &Graph, target: NodeId, name: &str) -> Preparation {
+    let mut needed = BTreeSet::from([target]);
+    let mut pending = vec![target];
+    while let Some(id) = pending.pop() {
+        let operands = graph.node(id).operands.iter().copied();
+        pending.extend(operands.filter(|operand| needed.insert(*operand)));
+    }
+    let mut own = Graph::new();
+    let mut sources = Vec::new();
+    let mut numbers: BTreeMap<NodeId, NodeId> = BTreeMap::new();
+    for id in needed {
+        let node = graph.node(id);
+        own.set_origin(node.origin.clone());
+        let emitted = match &node.op {
+            Op::Slot(Slot { index, ty }) => {
+                let number = sources.len().to_string();
+                sources.push(graph.slots[*index as usize].name.clone());
+                let slot = own.declare_slot(&number, SlotRole::Input, ty.clone());
+                own.read_slot(slot)
+            }
+            op => {
+                let operands: Vec<NodeId> =
+                    node.operands.iter().map(|operand| numbers[operand]).collect();
+                own.emit(op.clone(), &operands)
+            }
+        };
+        numbers.insert(id, emitted);
+    }
+    own.outputs.push(Output { name: "0".to_owned(), node: numbers[&target] });
+    Preparation { graph: own, sources, result: name.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::array::Array;
+    use crate::evaluate::Evaluator;
+    use crate::optimize::{OptimizeOptions, optimize};
+    use crate::types::{DType, TensorType};
+
+    fn slot(graph: &mut Graph, name: &str, role: SlotRole, shape: &[usize]) -> NodeId {
+        let slot = graph.declare_slot(name, role, TensorType::new(DType::F64, shape));
+        graph.read_slot(slot)
+    }
+
+    /// A linear layer and an affine normalization of its result, as in inference.
+    fn normalized() -> Graph {
+        let mut g = Graph::new();
+        let x = slot(&mut g, "x", SlotRole::Input, &[5, 3]);
+        let weight = slot(&mut g, "weight", SlotRole::Parameter, &[4, 3]);
+        let y = g.contract(x, weight, &[], &[(1, 1)]);
+        let repeated = |g: &mut Graph, name: &str, role: SlotRole| {
+            let row = slot(g, name, role, &[4]);
+            g.broadcast(row, &[5, 4], &[1])
+        };
+        let mean = repeated(&mut g, "mean", SlotRole::Buffer);
+        let scale = repeated(&mut g, "scale", SlotRole::Parameter);
+        let bias = repeated(&mut g, "bias", SlotRole::Parameter);
+        let centred = g.sub(y, mean);
+        let scaled = g.mul(centred, scale);
+        let result = g.add(scaled, bias);
+        g.outputs.push(Output { name: "y".to_owned(), node: result });
+        g
+    }
+
+    fn values(graph: &Graph, of: &dyn Fn(&SlotInfo) -> Array) -> Array {
+        let slots: Vec<Array> = graph.slots.iter().map(of).collect();
+        let values = Evaluator::new(&slots).values(graph);
+        values[graph.outputs[0].node.index()].clone()
+    }
+
+    fn drawn(info: &SlotInfo) -> Array {
+        let start = info.name.bytes().map(usize::from).sum::<usize>();
+        let mut count = start;
+        Array::from_fn(info.ty.clone(), |_| {
+            count += 1;
+            ((count * 37) % 101) as f64 / 50.0 - 1.0
+        })
+    }
+
+    #[test]
+    fn an_affine_function_behind_a_product_is_folded_into_weights() {
+        let graph = normalized();
+        let options = OptimizeOptions { fixed_weights: true, ..OptimizeOptions::default() };
+        let (optimized, _) = optimize(&graph, &options);
+        let (step, preparations) = split(&optimized);
+        assert_eq!(preparations.len(), 2, "{step}");
+        let names: Vec<&str> = step.nodes.iter().map(|node| node.op.primitive().name()).collect();
+        assert_eq!(names.iter().filter(|name| **name == "contract").count(), 1);
+        assert_eq!(names.iter().filter(|name| **name == "add").count(), 1, "{step}");
+        assert!(!names.contains(&"mul") && !names.contains(&"sub"), "{step}");
+
+        let prepared: BTreeMap<&str, Array> = (preparations.iter())
+            .map(|preparation| {
+                let source = |slot: &SlotInfo| {
+                    let name = &preparation.sources[slot.name.parse::<usize>().unwrap()];
+                    drawn(graph.slots.iter().find(|slot| slot.name == *name).unwrap())
+                };
+                (preparation.result.as_str(), values(&preparation.graph, &source))
+            })
+            .collect();
+        let of = |slot: &SlotInfo| match prepared.get(slot.name.as_str()) {
+            Some(array) => array.clone(),
+            None => drawn(slot),
+        };
+        let (expected, found) = (values(&graph, &drawn), values(&step, &of));
+        for (a, b) in expected.values.iter().zip(&found.values) {
+            assert!((a - b).abs() < 1e-12, "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn weights_that_a_step_updates_are_not_fixed() {
+        let mut graph = normalized();
+        let node = graph.iter().find(|(_, node)| matches!(&node.op, Op::Slot(s) if s.index == 1));
+        let node = node.unwrap().0;
+        graph.updates.push(crate::graph::Update { slot: 1, node });
+        assert_eq!(fixed_slots(&graph), [false, false, true, true, true]);
+    }
+
+    #[test]
+    fn movement_of_weights_needs_no_preparation() {
+        let mut g = Graph::new();
+        let x = slot(&mut g, "x", SlotRole::Input, &[5, 3]);
+        let weight = slot(&mut g, "weight", SlotRole::Parameter, &[3, 5]);
+        let weight = g.permute(weight, &[1, 0]);
+        let sum = g.add(x, weight);
+        g.outputs.push(Output { name: "y".to_owned(), node: sum });
+        let (step, preparations) = split(&g);
+        assert!(preparations.is_empty());
+        assert!(step.computes_the_same(&g));
+    }
+}

@@ -1,0 +1,143 @@
+//! Tensors that a session computes from its weights once, when these are set.
+//!
+//! What depends on one weight is computed as soon as that is set; what depends on several, before
+//! the next step, since they are set one by one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use cygnet_compiler::optimize::prepare::Preparation;
+use cygnet_runtime::slots::SlotError;
+use cygnet_runtime::tensor::Tensor;
+
+use super::{Session, SessionError, SessionOptions};
+use crate::compilations::Compilations;
+
+/// Weights of more elements than this are released once they are not needed any more.
+const SMALL: usize = 1 << 14;
+
+/// The preparations of a session's program.
+pub(super) struct Preparing {
+    preparations: Vec<Preparation>,
+    /// Numbers of those whose weights have changed.
+    pending: BTreeSet<usize>,
+    /// Weights that preparations depend on.
+    held: BTreeMap<String, Tensor>,
+    /// Weights that were held before.
+    released: BTreeSet<String>,
+    options: SessionOptions,
+    release: bool,
+}
+
+impl Preparing {
+    /// Compiles preparations; equal ones once. All depend on weights that are zero.
+    ///
+    /// # Errors
+    /// If the compiler fails.
+    pub fn new(
+        preparations: Vec<Preparation>,
+        options: &SessionOptions,
+    ) -> Result<Preparing, SessionError> {
+        let mut options = options.clone();
+        let shared = Arc::<Compilations>::default();
+        options.compile.optimize.fixed_weights = false;
+        for preparation in &preparations {
+            let compiled = shared.compiled(&preparation.graph, &options.compile);
+            compiled.map_err(SessionError::Compiler)?;
+        }
+        options.shared = Some(shared);
+        let release = options.release_weights;
+        let pending = (0..preparations.len()).collect();
+        let (held, released) = (BTreeMap::new(), BTreeSet::new());
+        Ok(Preparing { preparations, pending, held, released, options, release })
+    }
+
+    /// Whether a preparation depends on the weight `name`.
+    pub fn depends_on(&self, name: &str) -> bool {
+        self.preparations.iter().any(|one| one.sources.iter().any(|source| source == name))
+    }
+
+    /// The weight `name`, if it is held.
+    pub fn held(&self, name: &str) -> Option<&Tensor> {
+        self.held.get(name)
+    }
+
+    /// Takes a new value of the weight `name`.
+    ///
+    /// # Errors
+    /// If it does not fit, or others that it is combined with were released.
+    pub fn set(&mut self, name: &str, tensor: &Tensor) -> Result<(), SessionError> {
+        for (number, preparation) in self.preparations.iter().enumerate() {
+            let Some(place) = preparation.sources.iter().position(|source| source == name) else {
+                continue;
+            };
+            let ty = &preparation.graph.slots[place].ty;
+            let slot = || name.to_owned();
+            let error = if tensor.dtype() != ty.dtype {
+                SlotError::DType { slot: slot(), expected: ty.dtype, found: tensor.dtype() }
+            } else if tensor.shape() != ty.shape.as_slice() {
+                let (expected, found) = (ty.shape.to_vec(), tensor.shape().to_vec());
+                SlotError::Shape { slot: slot(), expected, found }
+            } else {
+                let mut others = preparation.sources.iter().filter(|source| *source != name);
+                if let Some(other) = others.find(|other| self.released.contains(*other)) {
+                    return Err(SessionError::Mismatch(format!(
+                        "`{name}` was combined with `{other}`, which is not kept: set `{other}` first"
+                    )));
+                }
+                self.pending.insert(number);
+                continue;
+            };
+            return Err(SessionError::Mismatch(error.to_string()));
+        }
+        self.released.remove(name);
+        self.held.insert(name.to_owned(), tensor.clone());
+        Ok(())
+    }
+
+    /// The results of the preparations whose weights have changed: only those that depend on
+    /// nothing but the weight `alone`, or all.
+    pub fn results(&mut self, alone: Option<&str>) -> Vec<(String, Tensor)> {
+        let due =
+            |number: &usize| alone.is_none_or(|name| self.preparations[*number].sources == [name]);
+        let numbers: Vec<usize> = self.pending.iter().copied().filter(due).collect();
+        let results = numbers.iter().map(|&number| {
+            let preparation = &self.preparations[number];
+            (preparation.result.clone(), self.result(preparation))
+        });
+        let results = results.collect();
+        self.pending.retain(|number| !numbers.contains(number));
+        if self.release {
+            self.release();
+        }
+        results
+    }
+
+    /// Computes a prepared tensor. Weights that were never set are zero.
+    fn result(&self, preparation: &Preparation) -> Tensor {
+        let mut session = Session::new(&preparation.graph, &self.options)
+            .expect("preparations are compiled when the session is made");
+        for (slot, source) in preparation.graph.slots.iter().zip(&preparation.sources) {
+            if let Some(tensor) = self.held.get(source) {
+                session.set(&slot.name, tensor).expect("the weight was checked");
+            }
+        }
+        session.step();
+        session.output("0").expect("a preparation has one output")
+    }
+
+    /// Lets go of large weights that no pending preparation needs.
+    fn release(&mut self) {
+        let sources = self.pending.iter().flat_map(|&number| &self.preparations[number].sources);
+        let needed: BTreeSet<&String> = sources.collect();
+        let done = self
+            .held
+            .iter()
+            .filter(|(name, tensor)| tensor.len() > SMALL && !needed.contains(name));
+        let done: Vec<String> = done.map(|(name, _)| name.clone()).collect();
+        for name in done {
+            self.held.remove(&name);
+            self.released.insert(name);
+        }
+    }
+}

@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use cygnet_runtime::dtype::DType;
+use cygnet_runtime::limits::Limits;
 use cygnet_runtime::random;
 use cygnet_runtime::tensor::Tensor;
 use serde::Serialize;
@@ -94,30 +95,9 @@ pub fn random_inputs(program: &Program) -> BTreeMap<String, Tensor> {
         .collect()
 }
 
-/// What a machine can do at most.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Roofline {
-    /// Fused multiply-adds count as two.
-    pub gflops_per_second: f64,
-    /// Bandwidth of the last-level cache.
-    pub gigabytes_per_second: f64,
-}
-
-impl Roofline {
-    /// The reference machine, a Zen 5 with AVX-512: 232 GFLOP/s and 109 GB/s a core (85 when both
-    /// cores of a pair are busy). Shares on other machines are relative to it.
-    pub fn reference(threads: usize) -> Roofline {
-        let threads = threads as f64;
-        Roofline {
-            gflops_per_second: 232.0 * threads,
-            gigabytes_per_second: if threads < 2.0 { 109.0 } else { 84.4 * threads },
-        }
-    }
-
-    /// Milliseconds that this work takes at least: arithmetic and memory overlap.
-    pub fn least_ms(self, flops: f64, bytes: f64) -> f64 {
-        (flops / self.gflops_per_second).max(bytes / self.gigabytes_per_second) / 1e6
-    }
+/// Milliseconds that work takes at least within these limits: arithmetic and memory overlap.
+pub fn least_ms(limits: Limits, flops: f64, bytes: f64) -> f64 {
+    (flops / limits.gflops_per_second).max(bytes / limits.gigabytes_per_second) / 1e6
 }
 
 /// Where a step's time goes.

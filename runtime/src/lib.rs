@@ -11,6 +11,7 @@ pub mod dtype;
 pub mod executor;
 pub mod gemm;
 pub mod library;
+pub mod limits;
 pub mod profile;
 pub mod program;
 pub mod random;

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use cygnet_compiler::compile::Stage;
+use cygnet_runtime::limits;
 use cygnet_runtime::tensor::Tensor;
 use serde::Serialize;
 
-use crate::bench::{Measurement, Roofline, measure, peak_rss_bytes, profile, random_inputs};
+use crate::bench::{Measurement, least_ms, measure, peak_rss_bytes, profile, random_inputs};
 use crate::error::Error;
 use crate::language::bindings::Bindings;
 use crate::language::elaborate::elaborate_model;
@@ -78,6 +79,9 @@ struct Report {
     roofline_share: f64,
     peak_bytes_planned: usize,
     peak_rss_bytes: Option<u64>,
+    /// What the machine can do at most, measured: what the share of the roofline is relative to.
+    machine_gflops_per_second: f64,
+    machine_gigabytes_per_second: f64,
     kernels: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     first_losses: Option<Vec<f64>>,
@@ -149,6 +153,9 @@ pub fn run(arguments: &Arguments, console: &Console) -> Result<(), Failure> {
         .node_weights()
         .fold((0.0, 0.0), |(f, b), kernel| (f + kernel.cost.flops, b + kernel.cost.bytes));
     let threads = session.thread_count();
+    // After the memory was looked at, which measuring takes some of.
+    let peak_rss_bytes = peak_rss_bytes();
+    let limits = limits::measure(options.compile.cpu, threads);
     let report = Report {
         name: subject.name.clone(),
         mode,
@@ -159,9 +166,11 @@ pub fn run(arguments: &Arguments, console: &Console) -> Result<(), Failure> {
         flops,
         bytes_moved,
         gflops_per_second: flops / step_ms.median / 1e6,
-        roofline_share: Roofline::reference(threads).least_ms(flops, bytes_moved) / step_ms.median,
+        roofline_share: least_ms(limits, flops, bytes_moved) / step_ms.median,
         peak_bytes_planned: session.planned_bytes(),
-        peak_rss_bytes: peak_rss_bytes(),
+        peak_rss_bytes,
+        machine_gflops_per_second: limits.gflops_per_second,
+        machine_gigabytes_per_second: limits.gigabytes_per_second,
         kernels: kernels.node_count(),
         first_losses,
         checksum,
@@ -272,9 +281,11 @@ fn print_text(report: &Report, console: &Console) {
         report.name, report.threads
     ));
     console.print(&format!(
-        "{:.1} GFLOP/s, {:.0} % of the roofline; {} kernels, {:.1} MFLOP, {} moved",
+        "{:.1} GFLOP/s, {:.0} % of the roofline ({:.0} GFLOP/s, {:.0} GB/s); {} kernels, {:.1} MFLOP, {} moved",
         report.gflops_per_second,
         100.0 * report.roofline_share,
+        report.machine_gflops_per_second,
+        report.machine_gigabytes_per_second,
         report.kernels,
         report.flops / 1e6,
         super::progress::bytes(report.bytes_moved as usize)

@@ -105,7 +105,7 @@ impl MathMode {
     fn allows(self) -> Exactness {
         match self {
             MathMode::Strict => Exactness::Exact,
-            MathMode::Default => Exactness::Reassociates,
+            MathMode::Default => Exactness::AssumesFiniteWeights,
             MathMode::Finite => Exactness::AssumesFinite,
         }
     }

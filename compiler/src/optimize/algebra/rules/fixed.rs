@@ -8,7 +8,7 @@ use egg::Id;
 use crate::index::{Expression, IndexMap};
 use crate::op::{Elementwise, Op};
 use crate::optimize::algebra::language::{Kind, Term};
-use crate::optimize::algebra::rule::Exactness::Reassociates;
+use crate::optimize::algebra::rule::Exactness::AssumesFiniteWeights;
 use crate::optimize::algebra::rule::{Match, Rule};
 use crate::optimize::algebra::site::Site;
 
@@ -19,49 +19,49 @@ pub(super) fn rules() -> Vec<Rule> {
     vec![
         is(
             "a fixed factor of a sum multiplies a fixed summand",
-            Reassociates,
+            AssumesFiniteWeights,
             "(mul (add ?a ?b) ?c)",
             "(add (mul ?a ?c) (mul ?b ?c))",
         )
         .when(fixed_factor),
         is(
             "a fixed factor of a difference multiplies what is fixed",
-            Reassociates,
+            AssumesFiniteWeights,
             "(mul (sub ?a ?b) ?c)",
             "(sub (mul ?a ?c) (mul ?b ?c))",
         )
         .when(fixed_factor),
         is(
             "a fixed divisor of a difference divides what is fixed",
-            Reassociates,
+            AssumesFiniteWeights,
             "(div (sub ?a ?b) ?c)",
             "(sub (mul ?a (div 1 ?c)) (div ?b ?c))",
         )
         .when(fixed_factor),
         is(
             "fixed summands of a sum meet",
-            Reassociates,
+            AssumesFiniteWeights,
             "(add (add ?a ?b) ?c)",
             "(add ?a (add ?b ?c))",
         )
         .when(fixed_factor),
         is(
             "a fixed summand of a difference meets what is fixed",
-            Reassociates,
+            AssumesFiniteWeights,
             "(add (sub ?a ?b) ?c)",
             "(add ?a (sub ?c ?b))",
         )
         .when(fixed_factor),
         is(
             "fixed factors of a product meet",
-            Reassociates,
+            AssumesFiniteWeights,
             "(mul (mul ?a ?b) ?c)",
             "(mul ?a (mul ?b ?c))",
         )
         .when(fixed_factor),
         Rule::procedure(
             "a fixed factor of a convolution or a contraction multiplies its fixed operand",
-            Reassociates,
+            AssumesFiniteWeights,
             &[function("mul")],
             factor_of_operand,
         ),

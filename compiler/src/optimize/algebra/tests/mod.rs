@@ -14,7 +14,7 @@ use super::rule::Exactness;
 use super::rules::RULES;
 use super::saturate;
 use crate::array::Array;
-use crate::graph::Graph;
+use crate::graph::{Graph, SlotRole};
 use crate::op::Context;
 use crate::types::DType;
 
@@ -130,6 +130,14 @@ pub fn check_rule(number: usize, graph: &Graph, draw: &mut Draw) -> usize {
             continue;
         }
         let mut slots = draw_slots(graph, draw, special);
+        if rule.exactness == Exactness::AssumesFiniteWeights {
+            let ordinary = draw_slots(graph, draw, false);
+            for ((slot, info), ordinary) in slots.iter_mut().zip(&graph.slots).zip(ordinary) {
+                if info.role == SlotRole::Parameter {
+                    *slot = ordinary;
+                }
+            }
+        }
         if rule.exactness == Exactness::AssumesFinite {
             // Where every function is defined, and nothing overflows.
             let values = slots.iter_mut().flat_map(|slot| &mut slot.values);
@@ -139,7 +147,7 @@ pub fn check_rule(number: usize, graph: &Graph, draw: &mut Draw) -> usize {
         let tolerance = match rule.exactness {
             Exactness::Exact => 1e-14,
             // Large values cancel; what is finite stays finite and nothing else is checked.
-            Exactness::Reassociates if special => f64::INFINITY,
+            Exactness::Reassociates | Exactness::AssumesFiniteWeights if special => f64::INFINITY,
             _ => 1e-9,
         };
         let check = || assert_classes_agree(&terms, &context, tolerance);

@@ -17,7 +17,7 @@ pub enum Exactness {
     Exact,
     /// Rounding, and with it where a result leaves the range of its type.
     Reassociates,
-    /// Also results where a weight that stays is infinite or NaN; they are still infinite or NaN.
+    /// Also results where a weight that stays over many steps is infinite or NaN.
     AssumesFiniteWeights,
     /// Also results where an operand or an intermediate result is infinite or NaN.
     AssumesFinite,

@@ -227,6 +227,27 @@ fn trained_weights_are_loaded_under_other_names() {
 }
 
 #[test]
+fn labels_are_held_against_their_classes_also_where_the_data_give_sizes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let rows = (0..12).map(|i| format!("{}.5,{},{}", i % 5, i % 3, if i == 7 { 4 } else { i % 4 }));
+    let table = format!("a,b,kind\n{}\n", rows.collect::<Vec<_>>().join("\n"));
+    std::fs::write(folder.path().join("kinds.csv"), table).expect("written");
+    // The number of columns is not known before the table is read.
+    let text = "
+model kinds(x: f32[n, d]) -> f32[n, 4] = x |> out: linear(4)
+train kinds() {
+    data x: f32[n, d], kind: i32[n] from csv(\"kinds.csv\", target: \"kind\", test: 0.25)
+    minimize cross_entropy(kinds(x), kind) using sgd
+    batch 3
+    epochs 1
+}";
+    let shown = refused(text, folder.path(), options(&[], None));
+    assert!(shown.contains("label 4 is out of range: with 4 classes labels are 0 to 3"), "{shown}");
+    assert!(shown.contains("line 9"), "{shown}");
+    assert!(shown.contains("csv(\"kinds.csv\""), "{shown}");
+}
+
+#[test]
 fn an_index_that_leads_nowhere_stops_training_and_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let words: Vec<i32> = (0..24).map(|i| if i == 13 { 512 } else { i % 5 }).collect();

@@ -9,7 +9,7 @@ use crate::data::source::FieldSpec;
 use crate::error::Error;
 use crate::language::bindings::Bindings;
 use crate::language::package::Package;
-use crate::language::program::{DataClause, DataField, RecipePlan};
+use crate::language::program::{DataClause, DataField, RecipeGraph, RecipePlan};
 use crate::language::recipe::elaborate_recipe;
 use crate::session::Session;
 
@@ -121,6 +121,25 @@ pub fn fields(
         classes: classes(&field.name),
     };
     clause.fields.iter().map(field).collect()
+}
+
+/// Holds labels against the number of their classes: of fields that were read before that number
+/// was known, since it takes sizes that the data give.
+///
+/// # Errors
+/// The first label that is out of range, with its place in the file.
+pub fn check_labels(recipe: &RecipeGraph, data: &Loaded) -> Result<(), Error> {
+    let span = recipe.plan.data.as_ref().map(|clause| clause.span);
+    for (name, classes) in &recipe.training.labels {
+        for samples in [Some(&data.train), data.test.as_ref()].into_iter().flatten() {
+            if let Some(field) = samples.field_index(name) {
+                samples
+                    .check_labels(field, *classes)
+                    .map_err(|error| Error::Data { error, span })?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Shapes of the loaded fields in the order of the clause; empty for a field that is not used.

@@ -63,6 +63,7 @@ impl<'a> Trainer<'a> {
         let RecipeData { plan, bindings, data } = load_for(package, recipe, base, &options)?;
         let start = Instant::now();
         let mut recipe = elaborate_recipe(package, Some(&plan.name), &bindings)?;
+        batches::check_labels(&recipe, &data)?;
         let schedule = Batches::of(&recipe.plan, &data)?;
         let frozen = frozen_at(&recipe.freezes, 0.0, &recipe.training);
         if frozen.contains(&false) {

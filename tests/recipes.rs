@@ -6,6 +6,8 @@ use cygnet::language::package::Package;
 use cygnet::language::recipe::elaborate_recipe;
 use cygnet_compiler::array::Array;
 use cygnet_compiler::evaluate::Evaluator;
+use cygnet_compiler::optimize::MathMode;
+use cygnet_compiler::optimize::algebra::simplify;
 
 use crate::elaborate::{outputs, package, recipe, slots};
 use crate::language::render;
@@ -409,4 +411,29 @@ fn parameters_that_nothing_trains_are_told() {
     let said =
         check(&crate::elaborate::package(&groups("    freeze m.body\n", "over m.head using sgd")));
     assert!(said.diagnostics.is_empty());
+}
+
+#[test]
+fn constants_of_optimizers_do_not_fill_the_search_for_better_terms() {
+    // Products of constants were made of products of constants until the budget was used up, which
+    // took minutes for the parameters of a network of this size.
+    let recipe = recipe(
+        "
+model deep(x: f32[n, 8]) {
+    var y = x
+    for i in 0..12 { y = y |> layers[i]: linear(8) |> tanh }
+    y
+}
+train deep() {
+    data x: f32[n, 8] from npy(\"x.npy\")
+    minimize mean(deep(x) ** 2) using clip_norm(1.0) |> adam
+    batch 4
+    epochs 1
+}",
+        &[],
+    );
+    let graph = &recipe.training.graph;
+    let (_, report) = simplify(graph, MathMode::Default);
+    let nodes = graph.nodes.len();
+    assert!(report.terms < 2 * nodes, "{} terms of {nodes} nodes", report.terms);
 }

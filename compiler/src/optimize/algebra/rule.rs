@@ -175,6 +175,9 @@ impl Searcher<Term, Algebra> for Side {
         let mut classes: Vec<Id> = classes.collect();
         classes.sort_unstable();
         classes.dedup();
+        // Nothing is simpler than a known value; its other terms, products of products of constants,
+        // would make more and more of their kind.
+        classes.retain(|&class| terms[class].data.constant.is_none());
         let found = classes.into_iter();
         found.filter_map(|class| self.search_eclass_with_limit(terms, class, limit)).collect()
     }

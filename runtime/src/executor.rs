@@ -8,7 +8,7 @@ use crate::arena::{Arena, CACHE_LINE};
 use crate::cpu::FlushSubnormals;
 use crate::dtype::DType;
 use crate::gemm::Product;
-use crate::library::LibraryCall;
+use crate::library::PreparedCall;
 use crate::profile::{Profile, ThreadTimes};
 use crate::program::{
     COUNTERS, Frame, Loop, Motion, NO_LOOP, Outcome, Part, PieceFunction, Program, Slot, Work,
@@ -47,7 +47,7 @@ struct Task {
 enum Action {
     Native(PieceFunction),
     Product(Box<Product>),
-    Library(Box<LibraryCall>),
+    Library(Box<PreparedCall>),
     Guard { offset: usize, dtype: DType },
 }
 
@@ -85,7 +85,7 @@ impl Executor {
             _ => 0,
         });
         let library_scratch = tasks.iter().map(|task| match &task.action {
-            Action::Library(call) => call.routine.scratch_bytes(),
+            Action::Library(call) => call.scratch_bytes(),
             _ => 0,
         });
         let generated = program.scratch_bytes + product_scratch.max().unwrap_or(0);
@@ -442,7 +442,7 @@ impl Task {
                     panic!("kernel {}: {problem}", task.kernel);
                 }
                 assert_eq!(call.routine.pieces(), task.pieces as usize, "kernel {}", task.kernel);
-                Action::Library(call.clone())
+                Action::Library(Box::new(call.prepare(program.cpu)))
             }
             &Work::Guard { offset, dtype } => {
                 assert!(dtype.is_float() && offset % dtype.size() == 0, "guard {}", task.kernel);

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use cygnet_runtime::library::{Cumulate, Routine, Scatter, Sort};
+use cygnet_runtime::gemm::Winograd;
+use cygnet_runtime::library::{Cumulate, Interleave, Routine, Scatter, Sort};
 use petgraph::algo::toposort;
 
 use super::{
@@ -164,6 +165,14 @@ fn write_library(f: &mut fmt::Formatter<'_>, library: &Library) -> fmt::Result {
             let order = if *descending { "descending" } else { "ascending" };
             write!(f, "\n  {rows} rows, {order}, {kept} of {length}")
         }
+        Routine::Interleave(Interleave { parts, outer, inner }) => {
+            write!(f, "\n  {parts} parts of {outer} blocks of {inner}")
+        }
+        Routine::Winograd(Winograd { samples, from, to, height, width, transposed }) => {
+            write!(f, "\n  {samples} of {from} to {to} channels, {height} x {width}")?;
+            f.write_str(if *transposed { ", kernels transposed" } else { "" })
+        }
+        Routine::WinogradKernel(kernel) => write!(f, "\n  {} kernels", kernel.kernels),
     }
 }
 

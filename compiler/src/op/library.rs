@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use cygnet_runtime::library::{Cumulate, CumulateKind, Routine, Scatter, ScatterKind, Sort};
 
-use super::{Op, ReduceKind, indexing};
+use super::{Op, ReduceKind, indexing, interleave, winograd};
 use crate::array::Array;
 use crate::types::{DType, TensorType};
 
@@ -18,13 +18,24 @@ impl Op {
             Op::Scatter(scatter) => Some(scatter.routine(operands)),
             Op::Cumulate(cumulate) => Some(cumulate.routine(operands)),
             Op::ArgSort(sort) => Some(sort.routine(operands)),
+            Op::Interleave(interleave) => Some(interleave.routine(operands)),
+            Op::Winograd(convolution) => Some(convolution.routine(operands)),
+            Op::WinogradKernel(kernel) => Some(kernel.routine(operands)),
             _ => None,
         }
     }
 
     /// Whether a routine of the runtime computes it: whether it has an [`Op::routine`].
     pub fn is_routine(&self) -> bool {
-        matches!(self, Op::Scatter(_) | Op::Cumulate(_) | Op::ArgSort(_))
+        matches!(
+            self,
+            Op::Scatter(_)
+                | Op::Cumulate(_)
+                | Op::ArgSort(_)
+                | Op::Interleave(_)
+                | Op::Winograd(_)
+                | Op::WinogradKernel(_)
+        )
     }
 }
 
@@ -44,6 +55,9 @@ pub fn evaluate_routine(routine: &Routine, dtype: DType, operands: &[&[f64]]) ->
         Routine::Scatter(routine) => scatter(routine, dtype, operands[0], operands[1]),
         Routine::Cumulate(routine) => cumulate(routine, dtype, operands[0]),
         Routine::Sort(routine) => sort(routine, operands[0]),
+        Routine::Interleave(routine) => interleave::interleave(routine, operands),
+        Routine::Winograd(shape) => winograd::convolve(shape, operands[0], operands[1]),
+        Routine::WinogradKernel(_) => winograd::transform_kernels(operands[0]),
     }
 }
 

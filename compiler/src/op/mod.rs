@@ -11,6 +11,7 @@ pub mod convolution;
 pub mod elementwise;
 pub mod emit;
 pub mod indexing;
+pub mod interleave;
 pub mod leaf;
 pub mod library;
 pub mod lowering;
@@ -21,6 +22,7 @@ pub mod scan;
 #[cfg(test)]
 mod tests;
 pub mod window;
+pub mod winograd;
 
 use std::fmt;
 
@@ -33,12 +35,14 @@ pub use cygnet_runtime::library::ScatterKind;
 pub use elementwise::Elementwise;
 pub use emit::{Emit, NodeId};
 pub use indexing::{Gather, Scatter};
+pub use interleave::Interleave;
 pub use leaf::{Constant, Iota, Random, RandomKind, Slot};
 pub use movement::{Broadcast, Concat, Pad, Permute, Reshape, Reverse, Slice, View};
 pub use ordering::{ArgSort, Cumulate};
 pub use reduction::{ArgKind, ArgReduce, Reduce, ReduceKind};
 pub use scan::{OperandRole, Port, Scan};
 pub use window::{Fold, Unfold, Window, Windows};
+pub use winograd::{Winograd, WinogradKernel};
 
 use crate::array::Array;
 use crate::types::TensorType;
@@ -199,6 +203,12 @@ ops! {
     Scan(Scan),
     /// One result of a loop.
     Port(Port),
+    /// Operands that take turns along an axis; made by the optimizer.
+    Interleave(Interleave),
+    /// A convolution in a transformed space; made by the optimizer.
+    Winograd(Winograd),
+    /// Kernels for it; made by the optimizer.
+    WinogradKernel(WinogradKernel),
 }
 
 impl fmt::Display for Op {

@@ -93,6 +93,15 @@ const NEAR_ROW: f64 = 5.0;
 /// Nanoseconds of a call of a tile function with its loop beside the work (measured).
 const TILE_CALL: f64 = 12.0;
 
+/// Nanoseconds per element of a tile of inputs or results that is transformed, in vectors.
+const TRANSFORM: f64 = 0.08;
+
+/// The same for kernels, whose taps are gathered.
+const TRANSFORM_KERNEL: f64 = 0.4;
+
+/// How much faster a transformed convolution must be to make up for what cannot be fused with it.
+const WINOGRAD_MARGIN: f64 = 0.8;
+
 /// Nanoseconds per element of a running sum, each waiting for the one before.
 const CHAIN: f64 = 1.0;
 
@@ -182,7 +191,12 @@ pub fn of_operation(op: &Op, operands: &[&TensorType], result: &TensorType) -> f
         Op::Random(_) => elements * RANDOM_NUMBER,
         Op::Elementwise(function) => elements * function.entry().cost,
         Op::Concat(_) | Op::Gather(_) => elements * VECTOR_ACCESS,
-        Op::Scatter(_) | Op::Cumulate(_) | Op::ArgSort(_) => {
+        Op::Scatter(_)
+        | Op::Cumulate(_)
+        | Op::ArgSort(_)
+        | Op::Interleave(_)
+        | Op::Winograd(_)
+        | Op::WinogradKernel(_) => {
             op.routine(operands).map_or(0.0, |(routine, _)| of_routine(&routine))
         }
         Op::Reduce(_) | Op::ArgReduce(_) => {
@@ -326,7 +340,29 @@ fn of_routine(routine: &Routine) -> f64 {
             let kept = (sort.kept.max(2) as f64).log2();
             elements * COMPARISON * kept
         }
+        Routine::Interleave(interleave) => {
+            let blocks = (interleave.parts * interleave.outer) as f64;
+            blocks * if interleave.inner == 1 { FOLD } else { SHORT_ROW }
+        }
+        Routine::Winograd(shape) => {
+            let tiles = shape.tiles() as f64;
+            let (from, to) = (shape.from as f64, shape.to as f64);
+            let transformed = shape.repetitions() as f64 * from + to;
+            tiles * (32.0 * from * to / PRODUCT_RATE + 16.0 * transformed * TRANSFORM)
+        }
+        Routine::WinogradKernel(kernel) => 16.0 * kernel.kernels as f64 * TRANSFORM_KERNEL,
     }
+}
+
+/// Whether a convolution of 3 x 3 taps is faster in a transformed space, with kernels that have to
+/// be transformed in each step.
+pub fn prefers_winograd(shape: &gemm::Winograd) -> bool {
+    let (from, to) = (shape.from as f64, shape.to as f64);
+    let directly = 2.0 * 9.0 * 4.0 * shape.tiles() as f64 * from * to / PRODUCT_RATE;
+    let kernel = gemm::WinogradKernel { kernels: shape.from * shape.to };
+    let [transform, convolve] =
+        [Routine::WinogradKernel(kernel), Routine::Winograd(*shape)].map(|r| of_routine(&r));
+    transform + convolve < WINOGRAD_MARGIN * directly
 }
 
 /// At most how many elements a map reaches from a domain with these extents.

@@ -62,6 +62,9 @@ fn op_in_f64(op: &Op) -> Op {
         | Op::Cumulate(_)
         | Op::ArgSort(_)
         | Op::Conv(_)
+        | Op::Interleave(_)
+        | Op::Winograd(_)
+        | Op::WinogradKernel(_)
         | Op::Fold(_)
         | Op::StopGradient(_) => {}
         Op::Scan(scan) => scan.body = Arc::new(graph_in_f64(&scan.body)),

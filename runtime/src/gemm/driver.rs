@@ -413,7 +413,7 @@ impl<'a, T: Element> Block<'a, T> {
 
 /// Cuts `extent` into the fewest tiles of at most `most`, as even as possible, larger ones
 /// first: (start, length) of each.
-fn even_tiles(extent: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
+pub(super) fn even_tiles(extent: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
     let tiles = extent.div_ceil(most);
     let (base, longer) = (extent / tiles.max(1), extent % tiles.max(1));
     (0..tiles).map(move |tile| (tile * base + tile.min(longer), base + usize::from(tile < longer)))

@@ -21,6 +21,7 @@ mod places;
 mod plan;
 mod portable;
 mod vector;
+pub(crate) mod winograd;
 
 use crate::contraction::Contraction;
 use crate::cpu::Cpu;
@@ -30,6 +31,7 @@ use crate::program::Frame;
 pub use blocking::{Habits, blocking, blocking_for, predicted_ns};
 use driver::Driver;
 use kernel::Kernels;
+pub use winograd::{Winograd, WinogradKernel};
 
 /// A contraction made ready to run on an instruction set.
 pub struct Product(Typed);

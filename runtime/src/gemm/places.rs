@@ -16,18 +16,18 @@ pub(super) struct Lanes {
     /// First index of each block, and the number of its first group.
     blocks: Vec<(usize, usize)>,
     /// Where the elements of each group lie.
-    groups: Vec<From>,
+    pub groups: Vec<From>,
     /// Distance of each group's first element.
     offsets: Vec<isize>,
     /// Pieces of groups.
-    pieces: Vec<Piece>,
+    pub pieces: Vec<Piece>,
     /// Distances of gathered elements.
-    gathered: Vec<[i32; MAX_LANES]>,
+    pub gathered: Vec<[i32; MAX_LANES]>,
 }
 
 /// Where a group's elements lie, seen from the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum From {
+pub(super) enum From {
     /// They are neighbours.
     Run,
     /// In some runs of neighbours: numbers of the first piece and of that behind the last one.
@@ -38,10 +38,10 @@ enum From {
 
 /// Lanes `first..end` from `offset` on.
 #[derive(Clone, Copy, Debug)]
-struct Piece {
-    offset: isize,
-    first: usize,
-    end: usize,
+pub(super) struct Piece {
+    pub offset: isize,
+    pub first: usize,
+    pub end: usize,
 }
 
 impl Lanes {

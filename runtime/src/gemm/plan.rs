@@ -334,7 +334,7 @@ fn neighbours(digits: &Digits) -> usize {
 }
 
 /// Blocks of at most this many indices along an axis: (start, length) of each.
-fn blocks(extent: usize, block: usize) -> impl Iterator<Item = (usize, usize)> {
+pub(super) fn blocks(extent: usize, block: usize) -> impl Iterator<Item = (usize, usize)> {
     (0..extent).step_by(block).map(move |start| (start, block.min(extent - start)))
 }
 
@@ -419,7 +419,7 @@ fn is_hostile(stride: isize, size: usize) -> bool {
 }
 
 /// The block size of at most `most` that cuts `extent` most evenly; at least 1.
-fn even_block(extent: usize, most: usize) -> usize {
+pub(super) fn even_block(extent: usize, most: usize) -> usize {
     extent.div_ceil(extent.div_ceil(most).max(1)).max(1)
 }
 

@@ -1,5 +1,5 @@
 //! Routines on whole tensors whose accesses depend on data, or that go along an axis in order:
-//! scattering, cumulation, sorting.
+//! scattering, cumulation, sorting; and convolutions in a transformed space.
 //!
 //! Tensors are dense and row-major. A routine is cut into pieces, by its extents only, and each
 //! piece owns a part of the result: no two write the same element, none waits for another, and
@@ -7,6 +7,7 @@
 
 mod cumulate;
 mod element;
+mod interleave;
 mod scatter;
 mod sort;
 #[cfg(test)]
@@ -17,10 +18,13 @@ use std::ops::Range;
 use smallvec::SmallVec;
 
 pub use cumulate::{Cumulate, CumulateKind};
+pub use interleave::Interleave;
 pub use scatter::{Scatter, ScatterKind};
 pub use sort::Sort;
 
+use crate::cpu::Cpu;
 use crate::dtype::DType;
+use crate::gemm::{Winograd, WinogradKernel, winograd};
 use crate::program::{COUNTERS, Frame, Home};
 use element::Element;
 
@@ -33,6 +37,12 @@ pub enum Routine {
     Cumulate(Cumulate),
     /// The order of the elements of each row.
     Sort(Sort),
+    /// Parts that take turns.
+    Interleave(Interleave),
+    /// A convolution of 3 x 3 taps with transformed kernels.
+    Winograd(Winograd),
+    /// Kernels of 3 x 3 taps, transformed.
+    WinogradKernel(WinogradKernel),
 }
 
 /// Most pieces of a routine: enough to balance 16 threads. More would not pay, because every
@@ -66,6 +76,9 @@ impl Routine {
                 CumulateKind::Max => "cumulate_max",
             },
             Routine::Sort(_) => "argsort",
+            Routine::Interleave(_) => "interleave",
+            Routine::Winograd(_) => "winograd",
+            Routine::WinogradKernel(_) => "winograd_kernel",
         }
     }
 
@@ -80,6 +93,15 @@ impl Routine {
             }
             Routine::Cumulate(cumulate) => operands.push((cumulate.elements(), dtype)),
             Routine::Sort(sort) => operands.push((sort.rows * sort.length, dtype)),
+            Routine::Interleave(interleave) => {
+                let part = (interleave.outer * interleave.inner, dtype);
+                operands.extend(std::iter::repeat_n(part, interleave.parts));
+            }
+            Routine::Winograd(shape) => {
+                let [kernels, input, _] = shape.elements();
+                operands.extend([(kernels, dtype), (input, dtype)]);
+            }
+            Routine::WinogradKernel(kernel) => operands.push((9 * kernel.kernels, dtype)),
         }
         operands
     }
@@ -90,6 +112,9 @@ impl Routine {
             Routine::Scatter(scatter) => (scatter.elements(), dtype),
             Routine::Cumulate(cumulate) => (cumulate.elements(), dtype),
             Routine::Sort(sort) => (sort.rows * sort.kept, DType::I32),
+            Routine::Interleave(interleave) => (interleave.elements(), dtype),
+            Routine::Winograd(shape) => (shape.elements()[2], dtype),
+            Routine::WinogradKernel(kernel) => (16 * kernel.kernels, dtype),
         }
     }
 
@@ -99,14 +124,21 @@ impl Routine {
             Routine::Scatter(scatter) => scatter.parts().iter().product(),
             Routine::Cumulate(cumulate) => cumulate.pieces(),
             Routine::Sort(sort) => sort.pieces(),
+            Routine::Interleave(interleave) => interleave.pieces(),
+            Routine::Winograd(shape) => shape.pieces(),
+            Routine::WinogradKernel(kernel) => kernel.pieces(),
         }
     }
 
     /// Bytes of scratch memory that a piece needs.
     pub fn scratch_bytes(&self) -> usize {
         match self {
-            Routine::Scatter(_) | Routine::Cumulate(_) => 0,
+            Routine::Scatter(_)
+            | Routine::Cumulate(_)
+            | Routine::Interleave(_)
+            | Routine::WinogradKernel(_) => 0,
             Routine::Sort(sort) => sort.scratch_bytes(),
+            Routine::Winograd(shape) => shape.scratch_bytes(),
         }
     }
 }
@@ -134,6 +166,10 @@ impl LibraryCall {
         if !self.dtype.is_float() && self.dtype != DType::I32 {
             return Err(format!("a routine on elements of {}", self.dtype));
         }
+        let only_f32 = matches!(self.routine, Routine::Winograd(_) | Routine::WinogradKernel(_));
+        if only_f32 && self.dtype != DType::F32 {
+            return Err(format!("{} of {}", self.routine.name(), self.dtype));
+        }
         let wanted = self.routine.operands(self.dtype);
         if wanted.len() != self.operands.len() {
             return Err(format!("{} with {} operands", self.routine.name(), self.operands.len()));
@@ -150,16 +186,39 @@ impl LibraryCall {
         Ok(())
     }
 
+    /// The call made ready for an instruction set.
+    pub fn prepare(&self, cpu: Cpu) -> PreparedCall {
+        let winograd = match &self.routine {
+            Routine::Winograd(shape) => Some(winograd::Prepared::new(shape, cpu)),
+            _ => None,
+        };
+        PreparedCall { call: self.clone(), cpu, winograd }
+    }
+}
+
+/// A call made ready for an instruction set.
+pub struct PreparedCall {
+    call: LibraryCall,
+    cpu: Cpu,
+    winograd: Option<winograd::Prepared>,
+}
+
+impl PreparedCall {
+    /// Bytes of scratch memory that a piece needs.
+    pub fn scratch_bytes(&self) -> usize {
+        self.call.routine.scratch_bytes()
+    }
+
     /// Computes one piece.
     ///
     /// # Safety
-    /// The call is [valid](LibraryCall::verify) for the frame's arena, nobody writes its operands
-    /// or uses its part of the result meanwhile, and the frame's scratch memory holds what
-    /// [`Routine::scratch_bytes`] says.
+    /// This machine supports the instruction set. The call is [valid](LibraryCall::verify) for the
+    /// frame's arena, nobody writes its operands or uses its part of the result meanwhile, and the
+    /// frame's scratch memory holds what [`Routine::scratch_bytes`] says.
     pub unsafe fn run_piece(&self, frame: &Frame, piece: usize) {
         // SAFETY: by the caller's promise.
         unsafe {
-            match self.dtype {
+            match self.call.dtype {
                 DType::F64 => self.run::<f64>(frame, piece),
                 DType::F32 => self.run::<f32>(frame, piece),
                 DType::I32 => self.run::<i32>(frame, piece),
@@ -171,15 +230,15 @@ impl LibraryCall {
     }
 
     /// # Safety
-    /// As [`LibraryCall::run_piece`]; `T` is the Rust type of the call's elements.
+    /// As [`PreparedCall::run_piece`]; `T` is the Rust type of the call's elements.
     unsafe fn run<T: Element>(&self, frame: &Frame, piece: usize) {
         // SAFETY: operands and result lie in the arena and are aligned, as was verified; nobody
         // else uses them as the caller promises.
         unsafe {
             let place = |home: &Home| home.address(frame.arena, &frame.counters);
-            let operand = |number: usize| place(&self.operands[number]);
-            let result = place(&self.result);
-            match &self.routine {
+            let operand = |number: usize| place(&self.call.operands[number]);
+            let result = place(&self.call.result);
+            match &self.call.routine {
                 Routine::Scatter(scatter) => {
                     scatter.run(operand(0).cast(), operand(1).cast::<T>(), result.cast(), piece);
                 }
@@ -189,6 +248,19 @@ impl LibraryCall {
                 Routine::Sort(sort) => {
                     let scratch = frame.scratch.cast();
                     sort.run(operand(0).cast::<T>(), result.cast(), scratch, piece);
+                }
+                Routine::Interleave(interleave) => {
+                    let operand = |number: usize| operand(number).cast_const().cast::<T>();
+                    interleave.run(operand, result.cast(), piece);
+                }
+                Routine::Winograd(_) => {
+                    let prepared = self.winograd.as_ref().expect("prepared");
+                    let operands = [operand(0).cast_const().cast(), operand(1).cast_const().cast()];
+                    prepared.run_piece(operands, result.cast(), frame.scratch.cast(), piece);
+                }
+                Routine::WinogradKernel(kernel) => {
+                    let source = operand(0).cast_const().cast();
+                    kernel.run_piece(self.cpu, source, result.cast(), piece);
                 }
             }
         }

@@ -4,6 +4,10 @@ use crate::program::NO_LOOP;
 /// What a routine makes of operands of 32-bit words, its pieces computed from the last to the
 /// first.
 fn run(routine: Routine, dtype: DType, operands: &[Vec<u32>]) -> Vec<u32> {
+    run_on(Cpu::Portable, routine, dtype, operands)
+}
+
+fn run_on(cpu: Cpu, routine: Routine, dtype: DType, operands: &[Vec<u32>]) -> Vec<u32> {
     let mut arena: Vec<u32> = operands.concat();
     let mut offset = 0;
     let operands = operands.iter().map(|operand| {
@@ -25,7 +29,7 @@ fn run(routine: Routine, dtype: DType, operands: &[Vec<u32>]) -> Vec<u32> {
     };
     for piece in (0..call.routine.pieces()).rev() {
         // SAFETY: the call was verified; arena and scratch memory belong to this test.
-        unsafe { call.run_piece(&frame, piece) };
+        unsafe { call.prepare(cpu).run_piece(&frame, piece) };
     }
     arena.split_off(offset / 4)
 }
@@ -137,4 +141,79 @@ fn orders_are_stable_and_nan_is_the_largest() {
     assert_eq!(order(true, 4), [1, 7, 4, 0]);
     assert_eq!(order(false, 1), [2]);
     assert!(order(false, 0).is_empty());
+}
+
+/// A plain convolution of padded images, in f64.
+fn convolution(shape: &Winograd, kernels: &[f32], input: &[f32]) -> Vec<f64> {
+    let &Winograd { samples, from, to, height, width, transposed } = shape;
+    let mut result = Vec::new();
+    for (sample, channel, y, x) in (0..samples * to * height * width).map(|place| {
+        let (rest, x) = (place / width, place % width);
+        let (rest, y) = (rest / height, rest % height);
+        (rest / to, rest % to, y, x)
+    }) {
+        let mut sum = 0.0;
+        for (source, tap) in (0..9 * from).map(|place| (place / 9, place % 9)) {
+            let kernel = match transposed {
+                true => kernels[(source * to + channel) * 9 + 8 - tap],
+                false => kernels[(channel * from + source) * 9 + tap],
+            };
+            let row = (sample * from + source) * (height + 2) + y + tap / 3;
+            sum += f64::from(kernel) * f64::from(input[row * (width + 2) + x + tap % 3]);
+        }
+        result.push(sum);
+    }
+    result
+}
+
+/// Widths of one piece and several in a vector, tiles and channels beyond a block of each kind.
+#[test]
+fn transformed_convolutions_match_plain_ones() {
+    let shapes = [
+        (2, 3, 5, 4, 4),
+        (3, 4, 16, 6, 10),
+        (1, 8, 70, 8, 32),
+        (5, 2, 3, 2, 14),
+        (9, 330, 33, 8, 8),
+    ];
+    for (samples, from, to, height, width) in shapes {
+        for transposed in [false, true] {
+            let shape = Winograd { samples, from, to, height, width, transposed };
+            let noise = |count: usize, seed: usize| -> Vec<f32> {
+                (0..count).map(|i| ((i * 37 + seed) as f32 * 0.713).sin()).collect()
+            };
+            let kernels = noise(9 * from * to, 1);
+            let input = noise(samples * from * (height + 2) * (width + 2), 2);
+            let expected = convolution(&shape, &kernels, &input);
+            for cpu in Cpu::ALL.into_iter().filter(|cpu| cpu.supported()) {
+                let transform = Routine::WinogradKernel(WinogradKernel { kernels: from * to });
+                let points = run_on(cpu, transform, DType::F32, &[words(&kernels)]);
+                let operands = [points, words(&input)];
+                let found = floats(run_on(cpu, Routine::Winograd(shape), DType::F32, &operands));
+                // Terms of size 1 at most, a few times as many roundings as terms.
+                let most = 1e-6 * (9 * from) as f64;
+                for (found, expected) in found.into_iter().zip(&expected) {
+                    assert!((f64::from(found) - expected).abs() < most, "{cpu} {shape:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn parts_take_turns() {
+    let pairs = Interleave { parts: 2, outer: 3, inner: 1 };
+    let operands = [vec![1, 2, 3], vec![10, 20, 30]];
+    let found = run(Routine::Interleave(pairs), DType::I32, &operands);
+    assert_eq!(found, [1, 10, 2, 20, 3, 30]);
+    let rows = Interleave { parts: 3, outer: 2, inner: 2 };
+    let operands = [vec![1, 2, 3, 4], vec![5, 6, 7, 8], vec![9, 10, 11, 12]];
+    let found = run(Routine::Interleave(rows), DType::I32, &operands);
+    assert_eq!(found, [1, 2, 5, 6, 9, 10, 3, 4, 7, 8, 11, 12]);
+    // Several pieces.
+    let many = Interleave { parts: 2, outer: 9_001, inner: 1 };
+    assert!(Routine::Interleave(many).pieces() > 1);
+    let operands = [(0..9_001).map(|i| 2 * i).collect(), (0..9_001).map(|i| 2 * i + 1).collect()];
+    let found = run(Routine::Interleave(many), DType::I32, &operands);
+    assert!(found.into_iter().eq(0..18_002));
 }

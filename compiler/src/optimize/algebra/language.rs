@@ -114,7 +114,12 @@ impl Kind {
             Op::ArgReduce(_) => Kind::ArgReduce,
             Op::Contract(_) => Kind::Contract,
             Op::Gather(_) => Kind::Gather,
-            Op::Scatter(_) | Op::Cumulate(_) | Op::ArgSort(_) => Kind::Routine,
+            Op::Scatter(_)
+            | Op::Cumulate(_)
+            | Op::ArgSort(_)
+            | Op::Interleave(_)
+            | Op::Winograd(_)
+            | Op::WinogradKernel(_) => Kind::Routine,
             Op::Conv(_) => Kind::Conv,
             Op::Fold(_) => Kind::Fold,
             Op::StopGradient(_) => Kind::StopGradient,

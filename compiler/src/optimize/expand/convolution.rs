@@ -8,7 +8,8 @@
 //!
 //! An input that is dilated, as in gradients of strided convolutions and in transposed
 //! convolutions, is not filled with zeros: outputs whose windows meet the elements at the same
-//! distance form a phase, and each phase is a plain convolution with some of the kernel's taps.
+//! distance form a phase, and each phase is a plain convolution with some of the kernel's taps. A
+//! routine of the runtime puts phases together.
 
 use smallvec::{SmallVec, smallvec};
 
@@ -16,7 +17,7 @@ use super::Expander;
 use crate::graph::{Emit, Graph, NodeId};
 use crate::index::{Expression, IndexMap};
 use crate::op::convolution::{LEADING, exact_high, swapped};
-use crate::op::{Conv, Op, Primitive, Sliding, View, Windows};
+use crate::op::{Conv, Interleave, Op, Primitive, Sliding, View, Windows};
 use crate::types::{Axes, Shape, TensorType};
 
 /// A tensor and the zeros around its last axes: (before, after) for each.
@@ -90,7 +91,10 @@ impl Expander {
         }
         match conv.axes.iter().position(|axis| axis.input_dilation > 1) {
             Some(axis) => self.by_phases(&conv, axis, input, kernel),
-            None => self.plain(&conv, input, kernel),
+            None => match self.transformed(&conv, input, kernel) {
+                Some(result) => result,
+                None => self.plain(&conv, input, kernel),
+            },
         }
     }
 
@@ -135,16 +139,12 @@ impl Expander {
                     self.convolution(&part, input, kernel)
                 }
             };
-            shape.insert(at + 1, 1);
-            parts.push(self.graph.reshape(part, &shape));
+            parts.push(part);
         }
         let mut joined = parts[0];
         if parts.len() > 1 {
-            joined = self.graph.concat(&parts, at + 1);
+            joined = self.graph.emit(Interleave { axis: at }.into(), &parts);
         }
-        let mut shape = result.shape.clone();
-        shape[at] = per_phase * phases;
-        let joined = self.graph.reshape(joined, &shape);
         self.every(joined, at, 0, count, 1)
     }
 
@@ -258,7 +258,11 @@ impl Expander {
 
     /// A tensor with zeros around its last axes. A view that leaves these axes alone is looked
     /// through, so that all convolutions over one tensor share its padded form.
-    fn padded(&mut self, node: NodeId, margins: SmallVec<[(usize, usize); 2]>) -> NodeId {
+    pub(super) fn padded(
+        &mut self,
+        node: NodeId,
+        margins: SmallVec<[(usize, usize); 2]>,
+    ) -> NodeId {
         if margins.iter().all(|margin| *margin == (0, 0)) {
             return node;
         }

@@ -5,12 +5,14 @@
 //! decided here by the shapes. Fusion then sees products, sums and movement only.
 //!
 //! * [`convolution`]: products (or sums of products) over views of the input.
+//! * [`winograd`]: convolutions of 3 x 3 taps in a transformed space.
 //! * [`window`]: sums of overlapping windows, and extremes of small windows.
 
 mod convolution;
 #[cfg(test)]
 mod tests;
 mod window;
+mod winograd;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,9 +21,11 @@ use smallvec::SmallVec;
 
 use crate::graph::{Emit, Graph, NodeId, Output, Update};
 use crate::op::{ArgKind, Op, Reduce, ReduceKind};
+use crate::optimize::MathMode;
 
 /// The graph without convolutions and folds, and with extremes of small windows as comparisons.
-pub fn expand(graph: Graph) -> Graph {
+/// Convolutions may be computed in a transformed space unless arithmetic is strict.
+pub fn expand(graph: Graph, math: MathMode) -> Graph {
     let is_expanded = |op: &Op| match op {
         Op::Conv(_) | Op::Fold(_) | Op::ArgReduce(_) => true,
         Op::Reduce(reduce) => reduce.kind == ReduceKind::Max,
@@ -30,7 +34,7 @@ pub fn expand(graph: Graph) -> Graph {
     if !graph.nodes.iter().any(|node| is_expanded(&node.op)) {
         return graph;
     }
-    let mut expander = Expander::default();
+    let mut expander = Expander { may_transform: math != MathMode::Strict, ..Expander::default() };
     expander.graph.slots.clone_from(&graph.slots);
     let mut nodes: Vec<NodeId> = Vec::with_capacity(graph.nodes.len());
     for node in &graph.nodes {
@@ -68,6 +72,10 @@ pub fn expand(graph: Graph) -> Graph {
 #[derive(Default)]
 struct Expander {
     graph: Graph,
+    /// Whether convolutions may be computed in a transformed space.
+    may_transform: bool,
+    /// Transformed kernels.
+    transformed: BTreeMap<NodeId, NodeId>,
     /// Padded tensors: several convolutions may read one.
     padded: BTreeMap<convolution::Padding, NodeId>,
     /// Extremes of windows, by operand and axis: their values and positions.

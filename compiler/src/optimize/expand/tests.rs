@@ -4,7 +4,7 @@ use super::expand;
 use crate::graph::{Emit, Graph, NodeId, Output, SlotRole};
 use crate::kernel::{InstructionKind, KernelBody, KernelGraph, Product, ProductOperand};
 use crate::op::{Conv, Op, Sliding};
-use crate::optimize::{OptimizeOptions, fusion, optimize};
+use crate::optimize::{MathMode, OptimizeOptions, fusion, optimize};
 use crate::types::{DType, TensorType};
 
 fn slot(graph: &mut Graph, name: &str, shape: &[usize]) -> NodeId {
@@ -92,11 +92,36 @@ fn dilated_inputs_multiply_no_zeros() {
     let doubling = Sliding { input_dilation: 2, low: 1, high: 2, ..Sliding::PLAIN };
     let (mut graph, y) = convolution(&[1, 2, 8, 14, 14], &[1, 16, 8, 3, 3], doubling);
     graph.outputs.push(Output { name: "y".to_owned(), node: y });
-    let expanded = expand(graph.clone());
+    let expanded = expand(graph.clone(), MathMode::Default);
     expanded.verify().unwrap();
     assert!(!expanded.nodes.iter().any(|node| matches!(node.op, Op::Conv(_))));
     // Each of the four phases has a part of the nine taps: four, two, two and one.
     let products = expanded.nodes.iter().filter(|node| matches!(node.op, Op::Contract(_)));
     assert_eq!(products.count(), 4);
     assert!(expanded.flops() <= graph.flops() * 1.001, "{}", expanded.flops());
+}
+
+#[test]
+fn many_small_windows_are_multiplied_in_a_transformed_space() {
+    let (mut graph, y) = convolution(&[1, 8, 64, 16, 16], &[1, 64, 64, 3, 3], SAME);
+    let shape = graph.type_of(y).shape.clone();
+    let weights = slot(&mut graph, "weights", &shape);
+    let weighted = graph.mul(y, weights);
+    let loss = graph.sum(weighted, &[0, 1, 2, 3, 4]);
+    let input = NodeId(0);
+    let gradient = crate::differentiate::gradient(&mut graph, loss, &[input]).unwrap();
+    for (name, node) in [("loss", loss), ("gradient", gradient[0].unwrap())] {
+        graph.outputs.push(Output { name: name.to_owned(), node });
+    }
+    let count = |math: MathMode, is: fn(&Op) -> bool| {
+        let expanded = expand(graph.clone(), math);
+        expanded.verify().unwrap();
+        expanded.nodes.iter().filter(|node| is(&node.op)).count()
+    };
+    let (convolution, kernel): (fn(&Op) -> bool, fn(&Op) -> bool) =
+        (|op| matches!(op, Op::Winograd(_)), |op| matches!(op, Op::WinogradKernel(_)));
+    // The gradient by the input uses the same kernels.
+    assert_eq!(count(MathMode::Default, convolution), 2);
+    assert_eq!(count(MathMode::Default, kernel), 1);
+    assert_eq!(count(MathMode::Strict, convolution), 0);
 }

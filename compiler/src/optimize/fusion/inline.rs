@@ -214,6 +214,9 @@ impl<'a> Inliner<'a> {
             | Op::Scatter(_)
             | Op::Cumulate(_)
             | Op::ArgSort(_)
+            | Op::Interleave(_)
+            | Op::Winograd(_)
+            | Op::WinogradKernel(_)
             | Op::Scan(_)
             | Op::Port(_) => return None,
             Op::Constant(constant) => self.push(InstructionKind::Constant(constant.value), dtype),

@@ -1,0 +1,109 @@
+//! Convolutions of 3 x 3 taps in a transformed space, where that is faster.
+//!
+//! It takes fewer multiplications, see [`cygnet_runtime::gemm::Winograd`]. Kernels are transformed once
+//! in a step, for a convolution and for its gradient by the input.
+
+use cygnet_runtime::gemm;
+use smallvec::SmallVec;
+
+use super::Expander;
+use crate::graph::{Emit, Graph, NodeId};
+use crate::index::{Expression, IndexMap, row_major_strides};
+use crate::op::convolution::LEADING;
+use crate::op::{Conv, Primitive, Sliding, Winograd, WinogradKernel};
+use crate::optimize::cost;
+use crate::types::DType;
+
+/// Images narrower than this are put together from too many pieces.
+const LEAST_WIDTH: usize = 4;
+
+impl Expander {
+    /// The convolution in a transformed space; nothing if it is not one of 3 x 3 taps side by side
+    /// with kernels in memory, or is not faster so.
+    pub(super) fn transformed(
+        &mut self,
+        conv: &Conv,
+        input: NodeId,
+        kernel: NodeId,
+    ) -> Option<NodeId> {
+        let types = [input, kernel].map(|node| self.graph.type_of(node).clone());
+        let plain = |axis: &Sliding| {
+            let Sliding { stride, dilation, input_dilation, low, high } = *axis;
+            (stride, dilation, input_dilation) == (1, 1, 1) && low >= 0 && high >= 0
+        };
+        let fits = self.may_transform
+            && types[0].dtype == DType::F32
+            && types[0].shape[0] == 1
+            && types[1].shape[LEADING..] == [3, 3]
+            && conv.axes.iter().all(plain);
+        if !fits {
+            return None;
+        }
+        let result = conv.infer(&[&types[0], &types[1]]).ok()?;
+        let [_, samples, to, height, width] = result.shape[..] else { return None };
+        let from = types[0].shape[2];
+        let (kernels, transposed) = self.kernels(kernel, conv.reversed, [to, from])?;
+        let shape = gemm::Winograd { samples, from, to, height, width, transposed };
+        let even = height % 2 == 0 && width % 2 == 0 && width >= LEAST_WIDTH;
+        if !even || !cost::prefers_winograd(&shape) {
+            return None;
+        }
+        let g = &mut self.graph;
+        let transformed = *(self.transformed.entry(kernels))
+            .or_insert_with(|| g.emit(WinogradKernel.into(), &[kernels]));
+        let margins: SmallVec<[(usize, usize); 2]> =
+            conv.axes.iter().map(|axis| (axis.low as usize, axis.high as usize)).collect();
+        let padded = self.padded(input, margins);
+        Some(self.graph.emit(Winograd { shape }.into(), &[transformed, padded]))
+    }
+
+    /// The tensor `[to, from, 3, 3]` of which these kernels are a view, or `[from, to, 3, 3]` if
+    /// they are that, each from its other end; and whether they are.
+    fn kernels(
+        &self,
+        kernel: NodeId,
+        reversed: bool,
+        [to, from]: [usize; 2],
+    ) -> Option<(NodeId, bool)> {
+        let (base, map) = source(&self.graph, kernel)?;
+        let found = &self.graph.type_of(base).shape;
+        let offset = map.offset(&row_major_strides(found));
+        // Offsets of `[1, to, from, 3, 3]` in the two tensors.
+        let expected = |strides: [i64; 4], start: i64| {
+            let axes = strides.into_iter().enumerate();
+            let terms = axes.map(|(axis, stride)| Expression::axis(axis + 1).times(stride));
+            let zero = Expression::constant(start);
+            IndexMap::new(map.domain(), [terms.fold(zero, |sum, term| sum.plus(&term))])
+        };
+        let offset = IndexMap::new(map.domain(), [offset]);
+        let (wide, tall) = (9 * from as i64, 9 * to as i64);
+        // The windows meet the kernel from its other end, or the kernel is turned already.
+        let turned = match reversed {
+            true => expected([9, tall, 3, 1], 0),
+            false => expected([9, tall, -3, -1], 8),
+        };
+        if !reversed && found[..] == [to, from, 3, 3] && offset == expected([wide, 9, 3, 1], 0) {
+            Some((base, false))
+        } else if found[..] == [from, to, 3, 3] && offset == turned {
+            Some((base, true))
+        } else {
+            None
+        }
+    }
+}
+
+/// The node of which this one is a view, without conditions, and the map to it.
+fn source(graph: &Graph, node: NodeId) -> Option<(NodeId, IndexMap)> {
+    let mut map = IndexMap::identity(&graph.type_of(node).shape);
+    let mut at = node;
+    while let [operand] = graph.node(at).operands[..]
+        && let Some(movement) = graph.node(at).op.index_map(&graph.type_of(operand).shape)
+    {
+        if !movement.constraints().is_empty() {
+            return None;
+        }
+        map = map.compose(&movement)?;
+        at = operand;
+    }
+    Some((at, map))
+}

@@ -1,0 +1,555 @@
+//! Convolutions of 3 x 3 taps by minimal filtering, F(2 x 2, 3 x 3): a tile of 2 x 2 results takes
+//! 16 multiplications per channel instead of 36 (Winograd, "Arithmetic complexity of
+//! computations", 1980; Lavin and Gray, "Fast algorithms for convolutional neural networks",
+//! 2016).
+//!
+//! Tiles of 4 x 4 inputs and kernels are transformed; then there is a matrix product over the
+//! channels for each of 16 elements; then results are transformed back. A piece does all of that
+//! for some tiles, so that what lies between stays in the second-level cache.
+//!
+//! Transforms are sums of a few elements and halves, so the error is that of summing a few more
+//! terms of the size of the largest input in a tile; infinity becomes NaN, in a whole tile.
+
+use std::ops::Range;
+use std::ptr;
+
+use super::driver::even_tiles;
+use super::kernel::{Kernels, Tile};
+use super::kernels;
+use super::places::{From, Lanes, Piece};
+use super::plan::{blocks, even_block};
+use super::vector::Vector;
+use crate::contraction::Digits;
+use crate::cpu::Cpu;
+use crate::simd::{MAX_LANES, multiversion};
+
+/// Elements of a transformed tile.
+const POINTS: usize = 16;
+
+/// Most tiles of a piece, a multiple of two vectors of every instruction set.
+const MOST_TILES: usize = 128;
+const LEAST_TILES: usize = 32;
+
+/// Bytes of transformed inputs that a piece keeps.
+const INPUT_BYTES: usize = 1 << 20;
+
+/// Most channels of results that wait to be transformed back.
+const MOST_ROWS: usize = 64;
+
+/// Terms summed in one chain, as in other products.
+const DEPTH_BLOCK: usize = 320;
+
+/// Pieces that are enough for a team.
+const ENOUGH_PIECES: usize = 16;
+
+/// Kernels of 3 x 3 taps, `[rows, columns, 3, 3]`, transformed to `[16, rows, columns]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct WinogradKernel {
+    /// How many kernels there are.
+    pub kernels: usize,
+}
+
+/// A convolution with stride 1 of `[samples, from, height + 2, width + 2]` with transformed kernels
+/// `[16, to, from]`, to `[samples, to, height, width]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Winograd {
+    /// Number of images.
+    pub samples: usize,
+    /// Channels of the input.
+    pub from: usize,
+    /// Channels of the result.
+    pub to: usize,
+    /// Rows of the result, an even number.
+    pub height: usize,
+    /// Columns of the result, an even number.
+    pub width: usize,
+    /// Whether the kernels are `[16, from, to]`, made of kernels that the windows meet from their
+    /// other end: the gradient of a convolution by its input uses the kernels of the convolution.
+    pub transposed: bool,
+}
+
+impl WinogradKernel {
+    pub(crate) fn pieces(&self) -> usize {
+        (self.kernels / 1024).clamp(1, ENOUGH_PIECES)
+    }
+
+    /// The kernels of a piece.
+    fn part(&self, piece: usize) -> Range<usize> {
+        let groups = self.kernels.div_ceil(MAX_LANES);
+        let end = |piece: usize| (groups * piece / self.pieces() * MAX_LANES).min(self.kernels);
+        end(piece)..end(piece + 1)
+    }
+
+    /// Transforms the kernels of a piece.
+    ///
+    /// # Safety
+    /// The machine has the instructions; `source` holds the kernels and `target` has room for the
+    /// transformed ones, whose part nobody uses meanwhile.
+    pub(crate) unsafe fn run_piece(
+        &self,
+        cpu: Cpu,
+        source: *const f32,
+        target: *mut f32,
+        piece: usize,
+    ) {
+        let Range { start, end } = self.part(piece);
+        // SAFETY: by the caller's promise.
+        unsafe { transform_kernels::address(cpu)(source, target, self.kernels, start, end) };
+    }
+}
+
+impl Winograd {
+    /// Elements of the transformed kernels, the input and the result.
+    pub(crate) fn elements(&self) -> [usize; 3] {
+        let Winograd { samples, from, to, height, width, .. } = *self;
+        [
+            POINTS * from * to,
+            samples * from * (height + 2) * (width + 2),
+            samples * to * height * width,
+        ]
+    }
+
+    /// Tiles of 2 x 2 results in all samples.
+    pub fn tiles(&self) -> usize {
+        self.samples * (self.height / 2) * (self.width / 2)
+    }
+
+    /// Tiles of a piece, a multiple of [`LEAST_TILES`].
+    fn tile_block(&self) -> usize {
+        let fitting = INPUT_BYTES / (4 * POINTS * self.from) / LEAST_TILES * LEAST_TILES;
+        let most = self.tiles().next_multiple_of(LEAST_TILES);
+        fitting.clamp(LEAST_TILES, MOST_TILES).min(most)
+    }
+
+    /// Channels of the result of a piece.
+    fn row_block(&self) -> usize {
+        let groups = ENOUGH_PIECES.div_ceil(self.tiles().div_ceil(self.tile_block()).max(1));
+        self.to.div_ceil(groups).next_multiple_of(MOST_ROWS / 2).min(self.to)
+    }
+
+    /// How often each input is transformed.
+    pub fn repetitions(&self) -> usize {
+        self.to.div_ceil(self.row_block())
+    }
+
+    pub(crate) fn pieces(&self) -> usize {
+        self.tiles().div_ceil(self.tile_block()) * self.repetitions()
+    }
+
+    pub(crate) fn scratch_bytes(&self) -> usize {
+        4 * POINTS * self.tile_block() * (self.from + self.row_block().min(MOST_ROWS))
+    }
+}
+
+/// A [`Winograd`] made ready for an instruction set.
+pub(crate) struct Prepared {
+    shape: Winograd,
+    kernels: &'static Kernels<f32>,
+    cpu: Cpu,
+    /// Elements of pairs of rows of the padded input, two for each tile.
+    inputs: Lanes,
+    /// The same for the result.
+    results: Lanes,
+}
+
+impl Prepared {
+    /// Prepares a convolution.
+    pub fn new(shape: &Winograd, cpu: Cpu) -> Prepared {
+        let &Winograd { samples, from, to, height, width, .. } = shape;
+        let lanes = match cpu {
+            Cpu::Avx512 => 16,
+            Cpu::Avx2 | Cpu::Portable => 8,
+        };
+        let elements = |plane: usize, row: usize| {
+            let digits = [(samples, plane), (height / 2, 2 * row), (width, 1)];
+            let digits = Digits::new(digits.map(|(extent, stride)| (extent, stride as isize)));
+            Lanes::new(&digits, lanes, blocks(2 * shape.tiles(), 2 * shape.tile_block()))
+        };
+        Prepared {
+            shape: *shape,
+            kernels: kernels(cpu),
+            cpu,
+            inputs: elements(from * (height + 2) * (width + 2), width + 2),
+            results: elements(to * height * width, width),
+        }
+    }
+
+    /// Computes a piece.
+    ///
+    /// # Safety
+    /// The machine has the instructions. Pointers lead to as many elements as
+    /// [`Winograd::elements`] says and to [`Winograd::scratch_bytes`] of scratch memory, aligned to
+    /// cache lines; nobody writes the operands or uses the piece's part of the result meanwhile.
+    pub unsafe fn run_piece(
+        &self,
+        operands: [*const f32; 2],
+        result: *mut f32,
+        scratch: *mut f32,
+        piece: usize,
+    ) {
+        let Winograd { from, to, height, width, transposed, .. } = self.shape;
+        let (tile_block, row_block) = (self.shape.tile_block(), self.shape.row_block());
+        let repetitions = self.shape.repetitions();
+        let first_tile = piece / repetitions * tile_block;
+        let tiles = tile_block.min(self.shape.tiles() - first_tile);
+        let first_row = piece % repetitions * row_block;
+        let end_row = to.min(first_row + row_block);
+        let transformed = scratch;
+        let products = scratch.wrapping_add(POINTS * from * tile_block);
+        let [transformed_kernels, input] = operands;
+        let input = Inputs {
+            source: input,
+            lanes: &self.inputs,
+            group: self.inputs.block(2 * first_tile),
+            tiles,
+            channels: from,
+            plane: (height + 2) * (width + 2),
+            row: width + 2,
+            target: transformed,
+            columns: tile_block,
+        };
+        // SAFETY: by the caller's promise; scratch memory has room for all transformed tiles.
+        unsafe { transform_inputs::address(self.cpu)(&raw const input) };
+        let mut row = first_row;
+        while row < end_row {
+            let rows = MOST_ROWS.min(end_row - row);
+            for point in 0..POINTS {
+                // The transform of a kernel from its other end: first and last change places.
+                let swap = |index: usize| [3, 1, 2, 0][index];
+                let kernel = match transposed {
+                    true => 4 * swap(point / 4) + swap(point % 4),
+                    false => point,
+                };
+                let left = transformed_kernels.wrapping_add(kernel * from * to);
+                let (left, row_stride, depth_stride) = match transposed {
+                    true => (left.wrapping_add(row), 1, to),
+                    false => (left.wrapping_add(row * from), from, 1),
+                };
+                // SAFETY: as above.
+                unsafe {
+                    self.product(
+                        (left, row_stride as isize, depth_stride as isize),
+                        transformed.wrapping_add(point * from * tile_block),
+                        products.wrapping_add(point * rows * tile_block),
+                        rows,
+                    );
+                }
+            }
+            let output = Results {
+                source: products,
+                lanes: &self.results,
+                group: self.results.block(2 * first_tile),
+                tiles,
+                rows,
+                columns: tile_block,
+                target: result.wrapping_add(row * height * width),
+                plane: height * width,
+                row: width,
+            };
+            // SAFETY: as above; the pieces of the result are this piece's.
+            unsafe { transform_results::address(self.cpu)(&raw const output) };
+            row += rows;
+        }
+    }
+
+    /// The product of some rows of transformed kernels with the transformed tiles.
+    unsafe fn product(
+        &self,
+        (left, row_stride, depth_stride): (*const f32, isize, isize),
+        right: *const f32,
+        output: *mut f32,
+        rows: usize,
+    ) {
+        let (depth, columns) = (self.shape.from, self.shape.tile_block());
+        let width = 2 * self.kernels.lanes;
+        for (start, length) in blocks(depth, even_block(depth, DEPTH_BLOCK)) {
+            let left = left.wrapping_offset(start as isize * depth_stride);
+            let right = right.wrapping_add(start * columns);
+            for column in (0..columns).step_by(width) {
+                for (row, height) in even_tiles(rows, self.kernels.outer.len()) {
+                    let tile = Tile {
+                        depth: length,
+                        left: left.wrapping_offset(row as isize * row_stride),
+                        left_row_stride: row_stride,
+                        left_depth_stride: depth_stride,
+                        left_steps: ptr::null(),
+                        right: right.wrapping_add(column),
+                        right_depth_stride: columns as isize,
+                        right_column_stride: 1,
+                        right_steps: ptr::null(),
+                        right_vectors: ptr::null(),
+                        output: output.wrapping_add(row * columns + column),
+                        output_stride: columns as isize,
+                        columns: width,
+                        accumulate: start > 0,
+                    };
+                    // SAFETY: by the caller's promise; every height has a kernel of two vectors.
+                    unsafe { self.kernels.outer[height - 1][1](&tile) };
+                }
+            }
+        }
+    }
+}
+
+/// Tiles to transform.
+#[repr(C)]
+struct Inputs<'a> {
+    source: *const f32,
+    lanes: &'a Lanes,
+    /// The first group of elements.
+    group: usize,
+    tiles: usize,
+    channels: usize,
+    plane: usize,
+    row: usize,
+    /// Transformed tiles: `[16, channels, columns]`.
+    target: *mut f32,
+    columns: usize,
+}
+
+/// Products to transform back.
+#[repr(C)]
+struct Results<'a> {
+    /// `[16, rows, columns]`.
+    source: *const f32,
+    lanes: &'a Lanes,
+    group: usize,
+    tiles: usize,
+    rows: usize,
+    columns: usize,
+    target: *mut f32,
+    plane: usize,
+    row: usize,
+}
+
+multiversion! {
+    transform_inputs(inputs: *const Inputs<'_>) = inputs_of;
+}
+
+multiversion! {
+    transform_results(results: *const Results<'_>) = results_of;
+}
+
+multiversion! {
+    transform_kernels(
+        source: *const f32,
+        target: *mut f32,
+        kernels: usize,
+        start: usize,
+        end: usize
+    ) = kernels_of;
+}
+
+/// How many of the elements of half a vector's tiles there are: two for each tile.
+fn count_of(tiles: usize, tile: usize, half: usize, lanes: usize) -> usize {
+    (2 * tiles.saturating_sub(tile)).saturating_sub(half * lanes).min(lanes)
+}
+
+/// Transforms tiles, a vector of them at a time: `B^T d B`.
+#[inline(always)]
+unsafe fn inputs_of<V: Vector<Element = f32>>(inputs: *const Inputs<'_>) {
+    // SAFETY: by the promise to `Prepared::run_piece`.
+    unsafe {
+        let inputs = &*inputs;
+        for tile in (0..inputs.columns).step_by(V::LANES) {
+            let groups = inputs.group + 2 * tile / V::LANES;
+            let counts = [0, 1].map(|half| count_of(inputs.tiles, tile, half, V::LANES));
+            let whole = counts == [V::LANES; 2]
+                && inputs.lanes.groups[groups] == From::Run
+                && inputs.lanes.groups[groups + 1] == From::Run;
+            for channel in 0..inputs.channels {
+                let source = inputs.source.wrapping_add(channel * inputs.plane);
+                let target = inputs.target.wrapping_add(channel * inputs.columns + tile);
+                if whole {
+                    input_tiles::<V, true>(inputs, source, target, groups, counts);
+                } else {
+                    input_tiles::<V, false>(inputs, source, target, groups, counts);
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn input_tiles<V: Vector<Element = f32>, const WHOLE: bool>(
+    inputs: &Inputs<'_>,
+    source: *const f32,
+    target: *mut f32,
+    groups: usize,
+    counts: [usize; 2],
+) {
+    // SAFETY: by the promise to `Prepared::run_piece`.
+    unsafe {
+        let zero = V::load_first(source, 0);
+        let mut tiles = [[zero; 4]; 4];
+        for (i, tile_row) in tiles.iter_mut().enumerate() {
+            for pair in 0..2 {
+                let source = source.wrapping_add(i * inputs.row + 2 * pair);
+                let mut halves = [zero; 2];
+                for (half, vector) in halves.iter_mut().enumerate() {
+                    *vector = if WHOLE {
+                        V::load(source.wrapping_offset(inputs.lanes.offsets(groups + half)[0]))
+                    } else if counts[half] > 0 {
+                        load(inputs.lanes, groups + half, counts[half], source, zero)
+                    } else {
+                        zero
+                    };
+                }
+                let (even, odd) = V::deinterleave(halves[0], halves[1]);
+                (tile_row[2 * pair], tile_row[2 * pair + 1]) = (even, odd);
+            }
+        }
+        let mut half = [[zero; 4]; 4];
+        for j in 0..4 {
+            let (a, b, c, d) = (tiles[0][j], tiles[1][j], tiles[2][j], tiles[3][j]);
+            (half[0][j], half[1][j], half[2][j], half[3][j]) = (a - c, b + c, c - b, b - d);
+        }
+        let point = inputs.channels * inputs.columns;
+        for (i, &[a, b, c, d]) in half.iter().enumerate() {
+            let target = target.wrapping_add(4 * i * point);
+            (a - c).store(target);
+            (b + c).store(target.wrapping_add(point));
+            (c - b).store(target.wrapping_add(2 * point));
+            (b - d).store(target.wrapping_add(3 * point));
+        }
+    }
+}
+
+/// The elements of a group.
+#[inline(always)]
+unsafe fn load<V: Vector<Element = f32>>(
+    lanes: &Lanes,
+    group: usize,
+    count: usize,
+    source: *const f32,
+    zero: V,
+) -> V {
+    let source = source.wrapping_offset(lanes.offsets(group)[0]);
+    // SAFETY: by the promise to `Prepared::run_piece`.
+    unsafe {
+        match lanes.groups[group] {
+            From::Run => V::load_first(source, count),
+            From::Pieces(first, end) => {
+                let mut vector = zero;
+                for &Piece { offset, first, end } in &lanes.pieces[first..end] {
+                    vector = vector.with(source.wrapping_offset(offset), first, end);
+                }
+                vector
+            }
+            From::Apart(number) => zero.gather(source, lanes.gathered[number].as_ptr(), count),
+        }
+    }
+}
+
+/// Transforms products back: `A^T m A`.
+#[inline(always)]
+unsafe fn results_of<V: Vector<Element = f32>>(results: *const Results<'_>) {
+    // SAFETY: by the promise to `Prepared::run_piece`.
+    unsafe {
+        let results = &*results;
+        let point = results.rows * results.columns;
+        for tile in (0..results.tiles).step_by(V::LANES) {
+            let groups = results.group + 2 * tile / V::LANES;
+            for row in 0..results.rows {
+                let source = results.source.wrapping_add(row * results.columns + tile);
+                let zero = V::load_first(source, 0);
+                let mut above = [zero; 4];
+                let mut below = [zero; 4];
+                for j in 0..4 {
+                    let m = |i: usize| V::load(source.wrapping_add((4 * i + j) * point));
+                    let (a, b, c, d) = (m(0), m(1), m(2), m(3));
+                    above[j] = a + b + c;
+                    below[j] = b - c - d;
+                }
+                for (i, [a, b, c, d]) in [above, below].into_iter().enumerate() {
+                    let (low, high) = V::interleave(a + b + c, b - c - d);
+                    let target = results.target.wrapping_add(row * results.plane + i * results.row);
+                    for (half, vector) in [low, high].into_iter().enumerate() {
+                        let count = count_of(results.tiles, tile, half, V::LANES);
+                        if count > 0 {
+                            store(results.lanes, groups + half, count, target, vector);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Writes the elements of a group.
+#[inline(always)]
+unsafe fn store<V: Vector<Element = f32>>(
+    lanes: &Lanes,
+    group: usize,
+    count: usize,
+    target: *mut f32,
+    vector: V,
+) {
+    let target = target.wrapping_offset(lanes.offsets(group)[0]);
+    // SAFETY: by the promise to `Prepared::run_piece`.
+    unsafe {
+        match lanes.groups[group] {
+            From::Run if count == V::LANES => vector.store(target),
+            From::Run => vector.store_first(target, count),
+            From::Pieces(first, end) => {
+                for &Piece { offset, first, end } in &lanes.pieces[first..end] {
+                    vector.store_lanes(target.wrapping_offset(offset), first, end);
+                }
+            }
+            From::Apart(number) => {
+                let offsets = &lanes.gathered[number];
+                for lane in 0..count {
+                    let to = target.wrapping_offset(offsets[lane] as isize);
+                    vector.store_lanes(to, lane, lane + 1);
+                }
+            }
+        }
+    }
+}
+
+/// Transforms kernels, a vector of them at a time: `G g G^T`.
+#[inline(always)]
+unsafe fn kernels_of<V: Vector<Element = f32>>(
+    source: *const f32,
+    target: *mut f32,
+    kernels: usize,
+    start: usize,
+    end: usize,
+) {
+    let mut offsets = [0i32; MAX_LANES];
+    for (lane, offset) in offsets.iter_mut().enumerate() {
+        *offset = 9 * lane as i32;
+    }
+    // SAFETY: by the promise to `WinogradKernel::run_piece`.
+    unsafe {
+        let zero = V::load_first(source, 0);
+        let mut kernel = start;
+        while kernel < end {
+            let count = V::LANES.min(end - kernel);
+            let source = source.wrapping_add(9 * kernel);
+            let mut rows = [[zero; 3]; 4];
+            for column in 0..3 {
+                let tap = |row: usize| {
+                    zero.gather(source.wrapping_add(3 * row + column), offsets.as_ptr(), count)
+                };
+                let (a, b, c) = (tap(0), tap(1), tap(2));
+                let outer = (a + c) * 0.5;
+                let inner = b * 0.5;
+                rows[0][column] = a;
+                rows[1][column] = outer + inner;
+                rows[2][column] = outer - inner;
+                rows[3][column] = c;
+            }
+            for (i, [a, b, c]) in rows.into_iter().enumerate() {
+                let target = target.wrapping_add(4 * i * kernels + kernel);
+                let outer = (a + c) * 0.5;
+                let inner = b * 0.5;
+                let points = [a, outer + inner, outer - inner, c];
+                for (j, point) in points.into_iter().enumerate() {
+                    point.store_first(target.wrapping_add(j * kernels), count);
+                }
+            }
+            kernel += count;
+        }
+    }
+}

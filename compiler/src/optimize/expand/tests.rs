@@ -103,12 +103,17 @@ fn dilated_inputs_multiply_no_zeros() {
 
 #[test]
 fn many_small_windows_are_multiplied_in_a_transformed_space() {
-    let (mut graph, y) = convolution(&[1, 8, 64, 16, 16], &[1, 64, 64, 3, 3], SAME);
+    let mut graph = Graph::new();
+    let input = slot(&mut graph, "x", &[1, 8, 64, 16, 16]);
+    // As layers have them: without an axis for groups.
+    let kernel = slot(&mut graph, "w", &[64, 64, 3, 3]);
+    let kernel = graph.reshape(kernel, &[1, 64, 64, 3, 3]);
+    let axes = [SAME; 2].into_iter().collect();
+    let y = graph.emit(Conv { axes, reversed: false }.into(), &[input, kernel]);
     let shape = graph.type_of(y).shape.clone();
     let weights = slot(&mut graph, "weights", &shape);
     let weighted = graph.mul(y, weights);
     let loss = graph.sum(weighted, &[0, 1, 2, 3, 4]);
-    let input = NodeId(0);
     let gradient = crate::differentiate::gradient(&mut graph, loss, &[input]).unwrap();
     for (name, node) in [("loss", loss), ("gradient", gradient[0].unwrap())] {
         graph.outputs.push(Output { name: name.to_owned(), node });

@@ -6,7 +6,7 @@ use cygnet::language::package::Package;
 use cygnet::language::recipe::elaborate_recipe;
 use cygnet_compiler::array::Array;
 use cygnet_compiler::evaluate::Evaluator;
-use cygnet_compiler::optimize::MathMode;
+use cygnet_compiler::optimize::OptimizeOptions;
 use cygnet_compiler::optimize::algebra::simplify;
 
 use crate::elaborate::{outputs, package, recipe, slots};
@@ -433,7 +433,7 @@ train deep() {
         &[],
     );
     let graph = &recipe.training.graph;
-    let (_, report) = simplify(graph, MathMode::Default);
+    let (_, report) = simplify(graph, &OptimizeOptions::default());
     let nodes = graph.nodes.len();
     assert!(report.terms < 2 * nodes, "{} terms of {nodes} nodes", report.terms);
 }

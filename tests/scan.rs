@@ -186,8 +186,7 @@ train t() {
     batch 2
 }";
     let package = package(text);
-    let refused =
-        elaborate_recipe(&package, None, &Bindings::default()).err().expect("no gradient");
+    let refused = elaborate_recipe(&package, None, &Bindings::default()).expect_err("no gradient");
     let found = [found.to_vec(), vec![render(&refused, package.sources())]].concat();
     assert_snapshot!(found.join("\n"));
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use cygnet_compiler::compile::CompileOptions;
+use cygnet_compiler::optimize::{MathMode, OptimizeOptions};
 use cygnet_runtime::cpu::Cpu;
 use cygnet_runtime::tensor::Tensor;
 
@@ -46,6 +47,10 @@ pub struct Instructions {
     /// Instructions to use (avx512, avx2, portable); the best of this machine if not given
     #[arg(long, value_name = "CPU")]
     cpu: Option<Cpu>,
+    /// What the optimizer may change about results: nothing (strict), rounding (default), or also
+    /// what is infinite or NaN (finite)
+    #[arg(long, value_name = "MODE", value_parser = math_mode, default_value = "default", hide_default_value = true)]
+    math: MathMode,
 }
 
 impl Instructions {
@@ -59,7 +64,8 @@ impl Instructions {
                 format!("leave out --cpu, or use --cpu {best}"),
             ));
         }
-        Ok(CompileOptions { cpu, ..CompileOptions::default() })
+        let optimize = OptimizeOptions { math: self.math, ..OptimizeOptions::default() };
+        Ok(CompileOptions { cpu, optimize, ..CompileOptions::default() })
     }
 }
 
@@ -73,6 +79,16 @@ impl Execution {
     pub fn options(&self) -> Result<SessionOptions, Failure> {
         let compile = self.instructions.options()?;
         Ok(SessionOptions { compile, threads: self.threads, ..SessionOptions::default() })
+    }
+}
+
+/// Parses a kind of arithmetic.
+fn math_mode(text: &str) -> Result<MathMode, String> {
+    match text {
+        "strict" => Ok(MathMode::Strict),
+        "default" => Ok(MathMode::Default),
+        "finite" => Ok(MathMode::Finite),
+        _ => Err("expected `strict`, `default` or `finite`".to_owned()),
     }
 }
 

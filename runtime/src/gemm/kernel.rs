@@ -187,6 +187,7 @@ unsafe fn outer_columns<
 /// stride apart it would find all their addresses first, read all factors at once, and have no
 /// registers left for the sums.
 #[inline(always)]
+#[allow(clippy::pointers_in_nomem_asm_block, reason = "nothing is read there")]
 fn next<T>(pointer: *const T, stride: isize) -> *const T {
     #[cfg_attr(not(target_arch = "x86_64"), expect(unused_mut))]
     let mut pointer = pointer.wrapping_offset(stride);

@@ -498,8 +498,8 @@ unsafe fn store<V: Vector<Element = f32>>(
             }
             From::Apart(number) => {
                 let offsets = &lanes.gathered[number];
-                for lane in 0..count {
-                    let to = target.wrapping_offset(offsets[lane] as isize);
+                for (lane, &offset) in offsets[..count].iter().enumerate() {
+                    let to = target.wrapping_offset(offset as isize);
                     vector.store_lanes(to, lane, lane + 1);
                 }
             }
@@ -535,10 +535,9 @@ unsafe fn kernels_of<V: Vector<Element = f32>>(
                 let (a, b, c) = (tap(0), tap(1), tap(2));
                 let outer = (a + c) * 0.5;
                 let inner = b * 0.5;
-                rows[0][column] = a;
-                rows[1][column] = outer + inner;
-                rows[2][column] = outer - inner;
-                rows[3][column] = c;
+                for (row, value) in rows.iter_mut().zip([a, outer + inner, outer - inner, c]) {
+                    row[column] = value;
+                }
             }
             for (i, [a, b, c]) in rows.into_iter().enumerate() {
                 let target = target.wrapping_add(4 * i * kernels + kernel);

@@ -208,7 +208,8 @@ impl<const N: usize, T: Copy> FromPlaces for Lanes<N, T> {
     #[inline(always)]
     fn interleave(even: Self, odd: Self) -> (Self, Self) {
         let (even, odd): ([T; N], [T; N]) = (even.into(), odd.into());
-        let place = |place: usize| if place % 2 == 0 { even[place / 2] } else { odd[place / 2] };
+        let place =
+            |place: usize| if place.is_multiple_of(2) { even[place / 2] } else { odd[place / 2] };
         (Lanes::from(array::from_fn(place)), Lanes::from(array::from_fn(|lane| place(N + lane))))
     }
 }

@@ -123,7 +123,8 @@ fn many_small_windows_are_multiplied_in_a_transformed_space() {
         expanded.verify().unwrap();
         expanded.nodes.iter().filter(|node| is(&node.op)).count()
     };
-    let (convolution, kernel): (fn(&Op) -> bool, fn(&Op) -> bool) =
+    type Test = fn(&Op) -> bool;
+    let (convolution, kernel): (Test, Test) =
         (|op| matches!(op, Op::Winograd(_)), |op| matches!(op, Op::WinogradKernel(_)));
     // The gradient by the input uses the same kernels.
     assert_eq!(count(MathMode::Default, convolution), 2);

@@ -129,7 +129,7 @@ fn how_long_it_takes() {
             let survey = Survey::new(&optimized, &default);
             let proposal = propose::propose(&survey);
             let proposed = run_time() - start;
-            let drafts = cover::choose(&survey, &proposal);
+            let drafts = cover::choose(&survey, &proposal, &mut 0);
             let chosen = run_time() - start;
             let kernels = assemble::assemble(&optimized, drafts);
             let all = run_time() - start;

@@ -252,10 +252,10 @@ impl<'p> Run<'_, 'p> {
                 let mut diagnostic =
                     Diagnostic::error("no-gradient", format!("no gradient: {error}"))
                         .primary(span, "this cannot be minimized");
-                if let DifferentiationError::Operation { node, operation, .. } = &error {
-                    if let Some(place) = graph.node(*node).origin.spans.first() {
-                        diagnostic = diagnostic.secondary(*place, format!("the {operation}"));
-                    }
+                if let DifferentiationError::Operation { node, operation, .. } = &error
+                    && let Some(place) = graph.node(*node).origin.spans.first()
+                {
+                    diagnostic = diagnostic.secondary(*place, format!("the {operation}"));
                 }
                 return Err(self.evaluator.report(
                     diagnostic.help("`stop_gradient` keeps an operation out of the gradient"),

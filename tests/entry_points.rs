@@ -1,7 +1,7 @@
 //! Models with entry points: shared instances, fields, and running them with saved weights.
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
 use cygnet::data::npy::{read_npy, write_npy};
 use cygnet::language::bindings::Bindings;
@@ -9,6 +9,7 @@ use cygnet::language::elaborate::elaborate_model;
 use cygnet::language::program::{Mode, ModelGraph};
 use cygnet_runtime::tensor::Tensor;
 
+use crate::command;
 use crate::elaborate::{assert_close, outputs, package, recipe};
 
 const AUTOENCODER: &str = "model coder(width: dim = 4, hidden: int = 3) {
@@ -166,7 +167,7 @@ impl Workplace {
     }
 
     fn command(&self, arguments: &str) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_cygnet"));
+        let mut command = command::cygnet();
         command.args(arguments.split(' ')).current_dir(self.folder.path());
         command.output().expect("the command runs")
     }

@@ -3,7 +3,6 @@
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use cygnet::data::npy::{read_npy, write_npy};
 use cygnet_runtime::random;
@@ -11,12 +10,13 @@ use cygnet_runtime::tensor::Tensor;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::command;
 use crate::data::real_data;
 
 /// The command on an example, with arguments separated by blanks; what it prints.
 fn cygnet(task: &str, file: &str, arguments: &str, more: &[&str]) -> String {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_cygnet"));
+    let mut command = command::cygnet();
     command.arg(task).arg(folder.join(file)).args(arguments.split_whitespace()).args(more);
     let output = command.args(["--threads", "2"]).output().expect("the command runs");
     let errors = String::from_utf8_lossy(&output.stderr);

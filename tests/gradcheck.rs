@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 
 use cygnet::gradcheck::links::{Link, Methods};
 use cygnet::gradcheck::native::NativeCode;
@@ -13,6 +13,7 @@ use cygnet::language::package::Package;
 use cygnet::syntax::ast::Item;
 use cygnet_compiler::differentiate::Differentiator;
 
+use crate::command;
 use crate::elaborate::package;
 use crate::language::render;
 
@@ -196,7 +197,7 @@ fn gradcheck(program: &str, arguments: &[&str]) -> Output {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("program.cyg");
     std::fs::write(&file, program).expect("a file");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_cygnet"));
+    let mut command = command::cygnet();
     command.arg("gradcheck").arg(&file).args(arguments).output().expect("the command runs")
 }
 

@@ -1,10 +1,12 @@
 //! `cygnet inspect` as a process: what it prints, and how it refuses.
 
-use std::process::{Command, Output};
+use std::process::Output;
+
+use crate::command;
 
 /// Inspects an example, with its output in pipes.
 fn inspect(arguments: &str) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_cygnet"))
+    command::cygnet()
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
         .arg("inspect")
         .args(arguments.split(' '))

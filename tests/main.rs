@@ -2,7 +2,9 @@
 
 mod arrangement;
 mod attention;
+mod cache;
 mod check;
+mod command;
 mod convolution;
 mod data;
 mod elaborate;

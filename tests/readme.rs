@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use cygnet::data::error::Fault;
 use cygnet::data::load::load;
@@ -12,6 +11,8 @@ use cygnet::data::source::SourceSpec;
 use cygnet::language::builtins::Builtin;
 use cygnet::language::package::Package;
 use cygnet::syntax::ast::Item;
+
+use crate::command;
 
 /// What the table of names stands between.
 const MARKS: [&str; 2] = ["<!-- names -->\n\n", "\n<!-- end of names -->"];
@@ -92,7 +93,7 @@ fn the_table_of_commands_is_complete() {
     let rows = text.lines().filter_map(|line| line.strip_prefix("| `cygnet "));
     let listed: BTreeSet<String> =
         rows.filter_map(|row| row.split([' ', '`']).next()).map(str::to_owned).collect();
-    let help = Command::new(env!("CARGO_BIN_EXE_cygnet")).arg("--help").output().expect("runs");
+    let help = command::cygnet().arg("--help").output().expect("runs");
     let help = String::from_utf8(help.stdout).expect("text");
     let commands = help.split("Commands:\n").nth(1).expect("a list of commands");
     let commands = commands.lines().take_while(|line| !line.is_empty());

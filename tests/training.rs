@@ -13,6 +13,7 @@ use cygnet::train::{CHECKPOINT, Checkpoint, Event, Metrics, Summary, TrainOption
 use cygnet_runtime::tensor::Tensor;
 use tempfile::TempDir;
 
+use crate::command;
 use crate::elaborate::package;
 use crate::language::render;
 
@@ -469,7 +470,7 @@ fn checkpoints_that_do_not_fit_are_refused() {
 
 /// `cygnet train`, on the recipe that [`noisy`] gives.
 fn command(folder: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_cygnet"));
+    let mut command = command::cygnet();
     command.current_dir(folder).args(["train", "net.cyg", "--seed", "7", "--threads", "2"]);
     command.stdout(Stdio::null()).stderr(Stdio::null());
     command
@@ -499,7 +500,7 @@ fn a_killed_run_leaves_a_checkpoint_to_go_on_from() {
     child.wait().expect("ended");
     assert!(!out.join("weights.safetensors").exists(), "the run was killed before its end");
 
-    let resumed = Command::new(env!("CARGO_BIN_EXE_cygnet"))
+    let resumed = command::cygnet()
         .current_dir(folder.path())
         .args(["train", "net.cyg", "--resume", "killed", "--threads", "1"])
         .stderr(Stdio::null())

@@ -2,13 +2,14 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
 use cygnet::language::package::Package;
 use cygnet::session::SessionOptions;
 use cygnet::tune::{Event, Findings, Goal, Outcome, Search, Settings};
 use serde_json::Value;
 
+use crate::command;
 use crate::elaborate::package;
 
 const PROGRAM: &str = "
@@ -146,7 +147,7 @@ fn trials_that_fail_do_not_end_the_search() {
 
 /// The command, in a folder with the program.
 fn cygnet(folder: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_cygnet"));
+    let mut command = command::cygnet();
     command.current_dir(folder).args(arguments).output().expect("the command runs")
 }
 

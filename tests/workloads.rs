@@ -1,15 +1,20 @@
 //! The workloads in `examples/bench`, which other systems are compared with.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use cygnet::bench::random_inputs;
+use cygnet::compilations::Compilations;
 use cygnet::language::bindings::Bindings;
 use cygnet::language::check::check;
 use cygnet::language::elaborate::elaborate_model;
 use cygnet::language::package::Package;
 use cygnet::language::program::{Mode, Program};
 use cygnet::language::recipe::elaborate_recipe;
-use cygnet_compiler::optimize::fusion::fuse;
+use cygnet::session::{Session, SessionOptions};
+use cygnet_compiler::optimize::fusion::{Effort, fuse, fuse_with_effort};
 use cygnet_compiler::optimize::{OptimizeOptions, optimize};
 use cygnet_compiler::schedule::schedule;
 
@@ -37,14 +42,14 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/bench")
 }
 
-fn workload(name: &str) -> Package {
+pub fn workload(name: &str) -> Package {
     let (package, diagnostics) = Package::load(&folder().join(format!("{name}.cyg")));
     assert!(diagnostics.is_empty(), "{}", render(&diagnostics, package.sources()));
     package
 }
 
 /// What `cygnet bench` measures: the recipe's training step, or the model's forward pass.
-fn program(package: &Package) -> Program {
+pub fn program(package: &Package) -> Program {
     let bindings = Bindings::default();
     let program = if package.recipes().next().is_some() {
         elaborate_recipe(package, None, &bindings).map(|recipe| recipe.training)
@@ -52,6 +57,26 @@ fn program(package: &Package) -> Program {
         elaborate_model(package, None, &bindings, Mode::Inference).map(|model| model.program)
     };
     program.unwrap_or_else(|diagnostics| panic!("{}", render(&diagnostics, package.sources())))
+}
+
+/// What three steps leave in all parameters, states and outputs, from random inputs.
+pub fn after_steps(session: &mut Session, program: &Program) -> BTreeMap<String, Vec<u8>> {
+    session.initialize(program, 3).expect("a session of this program");
+    for (name, tensor) in random_inputs(program) {
+        if session.has_slot(&name) {
+            session.set(&name, &tensor).expect("it fits");
+        }
+    }
+    for step in 1..=3 {
+        session.set_scalar("step", f64::from(step));
+        session.step();
+    }
+    let parameters = program.parameters.iter().map(|parameter| &parameter.path);
+    let slots = parameters.filter(|path| session.has_slot(path));
+    let slots = slots.map(|path| (path.clone(), session.get(path).expect("a slot")));
+    let outputs = program.graph.outputs.iter();
+    let outputs = outputs.map(|o| (o.name.clone(), session.output(&o.name).expect("an output")));
+    slots.chain(outputs).map(|(name, tensor)| (name, tensor.bytes().to_vec())).collect()
 }
 
 #[test]
@@ -110,4 +135,44 @@ fn kernels_and_memory() {
         );
     }
     insta::assert_snapshot!(table);
+}
+
+/// Inference with weights that stay, as `cygnet bench` measures it, and training steps.
+#[test]
+fn any_number_of_threads_gives_the_same_bits() {
+    for name in ["mlp", "rnn", "conv_autoencoder", "mlp_b1", "lstm_b1"] {
+        let package = workload(name);
+        let program = program(&package);
+        let shared = Arc::<Compilations>::default();
+        let results = [1, 2, 4].map(|threads| {
+            let shared = Some(Arc::clone(&shared));
+            let mut options = SessionOptions { shared, threads, ..SessionOptions::default() };
+            if package.recipes().next().is_none() {
+                options = options.with_fixed_weights();
+            }
+            let mut session = Session::new(&program.graph, &options).expect("it compiles");
+            assert_eq!(session.thread_count(), threads, "{name}");
+            after_steps(&mut session, &program)
+        });
+        assert_eq!(shared.count(), 1);
+        assert!(results[0] == results[1], "{name}: two threads give other bits");
+        assert!(results[0] == results[2], "{name}: four threads give other bits");
+    }
+}
+
+#[test]
+fn the_length_of_a_loop_costs_no_compilation() {
+    let text = std::fs::read_to_string(folder().join("lstm.cyg")).expect("the workload");
+    let effort = |steps: usize| -> (Effort, usize, usize) {
+        let text = text.replace("i32[n, 64]", &format!("i32[n, {steps}]"));
+        let (package, diagnostics) = Package::from_source("lstm.cyg", &text);
+        assert!(diagnostics.is_empty(), "{}", render(&diagnostics, package.sources()));
+        let options = OptimizeOptions::default();
+        let (optimized, _) = optimize(&program(&package).graph, &options);
+        let (kernels, effort) = fuse_with_effort(&optimized, &options);
+        let schedule = schedule(kernels);
+        (effort, schedule.kernel_numbers().count(), schedule.functions.len())
+    };
+    let (short, long) = (effort(64), effort(1024));
+    assert_eq!(short, long);
 }

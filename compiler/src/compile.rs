@@ -1,20 +1,20 @@
-//! The whole way from a graph to a program that the runtime executes.
+//! The whole way from a graph to what the runtime executes.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use cygnet_runtime::cpu::Cpu;
-use cygnet_runtime::program::{
-    Loop, Part as ProgramPart, Phase, Program, Slot, Task as ProgramTask, Work as ProgramWork,
-};
+use cygnet_runtime::program::Program;
 use serde::Serialize;
 
-use crate::codegen::{self, CodegenError, CodegenOptions, CompiledCode};
+use crate::codegen::{self, CodegenError};
+use crate::executable::{Bundle, Executable, Loaded, PreparedTensor};
 use crate::graph::Graph;
-use crate::kernel::{KernelBody, ValueId};
+use crate::kernel::KernelBody;
 use crate::op::Op;
 use crate::optimize::prepare::{self, Preparation};
 use crate::optimize::{self, OptimizeOptions, OptimizeReport};
-use crate::schedule::{self, Part, Schedule, Task, Work};
+use crate::schedule::{self, Schedule};
 
 /// How to compile.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +46,10 @@ pub enum Stage {
     Schedule,
     /// Native code.
     Generate,
+    /// What is computed from weights alone, by all of these stages; code put into memory.
+    Place,
+    /// All of it by an earlier process, whose program is loaded.
+    Load,
 }
 
 /// A compiled graph with what can be shown of each stage.
@@ -58,26 +62,11 @@ pub struct Compiled {
     pub preparations: Vec<Preparation>,
     /// Kernels, memory plan, loops.
     pub schedule: Schedule,
-    /// Native code.
-    pub code: Arc<CompiledCode>,
+    /// What runs.
+    pub loaded: Arc<Loaded>,
 }
 
 impl Compiled {
-    /// The program: addresses in the place of function numbers. Any number of programs can share
-    /// the code. `cpu` is what it was generated for.
-    pub fn program(&self, cpu: Cpu) -> Program {
-        let Compiled { schedule, code, .. } = self;
-        let scratch = (0..schedule.functions.len()).map(|function| code.scratch_bytes(function));
-        Program {
-            cpu,
-            arena_bytes: schedule.memory.arena_bytes,
-            scratch_bytes: scratch.max().unwrap_or(0),
-            parts: parts(&schedule.parts, schedule, code),
-            slots: slots(schedule),
-            code: Arc::clone(code) as _,
-        }
-    }
-
     /// The optimized graph whose nodes a kernel computes: that of the step, or of the body of a
     /// loop.
     pub fn graph_of_kernel(&self, number: u32) -> &Graph {
@@ -118,69 +107,41 @@ pub fn compile(
     finished(Stage::Fuse);
     let schedule = schedule::schedule(kernels);
     finished(Stage::Schedule);
-    let codegen = CodegenOptions { cpu: options.cpu, threads: options.threads };
-    let code = Arc::new(codegen::compile_functions(&schedule.functions, &codegen)?);
-    let compiled = Compiled { optimized, report, preparations, schedule, code };
-    let program = compiled.program(options.cpu);
+    let image = codegen::generate(&schedule.functions, options.threads)?;
+    let step = Executable::new(&schedule, image);
     finished(Stage::Generate);
-    Ok((program, compiled))
+    let (preparing, prepared) = compile_preparations(&preparations, options)?;
+    let loaded = Bundle { step, preparations: prepared, preparing }.load(options.cpu)?;
+    let program = loaded.program();
+    finished(Stage::Place);
+    let loaded = Arc::new(loaded);
+    Ok((program, Compiled { optimized, report, preparations, schedule, loaded }))
 }
 
-fn parts(parts: &[Part], schedule: &Schedule, code: &CompiledCode) -> Vec<ProgramPart> {
-    let part = |part: &Part| match part {
-        Part::Phase(tasks) => {
-            let tasks = tasks.iter().map(|t| task(t, schedule, code)).collect();
-            ProgramPart::Phase(Phase { tasks })
-        }
-        Part::Loop(the_loop) => ProgramPart::Loop(Loop {
-            kernel: the_loop.kernel,
-            depth: the_loop.depth,
-            count: the_loop.length as u64,
-            reverse: the_loop.reverse,
-            until: the_loop.until,
-            parts: self::parts(&the_loop.parts, schedule, code),
-        }),
-    };
-    parts.iter().map(part).collect()
-}
-
-fn task(task: &Task, schedule: &Schedule, code: &CompiledCode) -> ProgramTask {
-    let work = match &task.work {
-        Work::Function(function) => ProgramWork::Native(code.piece_function(*function)),
-        Work::Product(product) => {
-            let function = |function| code.region_function(function);
-            ProgramWork::Contraction(Box::new(product.resolve(function)))
-        }
-        Work::Library(call) => ProgramWork::Library(call.clone()),
-        Work::Guard(value) => ProgramWork::Guard {
-            offset: schedule.memory.offset(*value),
-            dtype: schedule.memory.dtype(*value),
-        },
-    };
-    ProgramTask {
-        kernel: task.kernel,
-        work,
-        pieces: task.pieces as u32,
-        piece_cost: task.piece_cost,
+/// The programs of preparations, equal ones once, and which one computes which tensor.
+fn compile_preparations(
+    preparations: &[Preparation],
+    options: &CompileOptions,
+) -> Result<(Vec<Executable>, Vec<PreparedTensor>), CodegenError> {
+    let mut programs = Vec::new();
+    let mut numbers: HashMap<&Graph, usize> = HashMap::new();
+    let mut prepared = Vec::with_capacity(preparations.len());
+    let optimize = OptimizeOptions { fixed_weights: false, ..options.optimize };
+    for Preparation { graph, sources, result } in preparations {
+        let program = match numbers.get(graph) {
+            Some(&number) => number,
+            None => {
+                let (optimized, _) = optimize::optimize(graph, &optimize);
+                let kernels = optimize::fusion::fuse(&optimized, &optimize);
+                let schedule = schedule::schedule(kernels);
+                let image = codegen::generate(&schedule.functions, options.threads)?;
+                programs.push(Executable::new(&schedule, image));
+                numbers.insert(graph, programs.len() - 1);
+                programs.len() - 1
+            }
+        };
+        let (sources, result) = (sources.clone(), result.clone());
+        prepared.push(PreparedTensor { program, sources, result });
     }
-}
-
-/// Slots of the graph in order, then outputs.
-fn slots(schedule: &Schedule) -> Vec<Slot> {
-    let kernels = &schedule.kernels;
-    let place = |name: &str, value: ValueId| Slot {
-        name: name.to_owned(),
-        dtype: schedule.memory.dtype(value),
-        shape: schedule.memory.shape(value).to_vec(),
-        offset: schedule.memory.offset(value),
-        strides: schedule.memory.strides(value).to_vec(),
-    };
-    let mut places: Vec<(u32, ValueId)> = (kernels.values.iter().enumerate())
-        .filter_map(|(index, value)| Some((value.slot?, ValueId(index as u32))))
-        .collect();
-    places.sort_unstable();
-    let slots =
-        places.iter().map(|&(slot, value)| place(&kernels.slots[slot as usize].name, value));
-    let outputs = kernels.outputs.iter().map(|(name, value)| place(name, *value));
-    slots.chain(outputs).collect()
+    Ok((programs, prepared))
 }

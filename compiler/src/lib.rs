@@ -12,6 +12,7 @@ pub mod codegen;
 pub mod compile;
 pub mod differentiate;
 pub mod evaluate;
+pub mod executable;
 pub mod graph;
 pub mod index;
 pub mod kernel;

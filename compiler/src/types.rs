@@ -3,6 +3,7 @@
 use std::fmt;
 
 pub use cygnet_runtime::dtype::DType;
+use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 /// Extents, outermost axis first; empty for a scalar.
@@ -12,11 +13,12 @@ pub type Shape = SmallVec<[usize; 4]>;
 pub type Axes = SmallVec<[usize; 4]>;
 
 /// Element type and shape of a tensor.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct TensorType {
     /// Element type.
     pub dtype: DType,
     /// Extents, outermost first.
+    #[serde(with = "cygnet_runtime::list")]
     pub shape: Shape,
 }
 

@@ -134,14 +134,14 @@ pub fn profile(session: &mut Session) -> Vec<ProfileRow> {
     }
     let profile = session.executor().profile().expect("profiling is on");
     session.executor().set_profiling(false);
-    let schedule = &session.compiled().schedule;
+    let kernels = &session.executable().kernels;
     let per_step = |total: Duration| total.as_secs_f64() * 1e6 / profile.steps as f64;
     let mut rows: Vec<ProfileRow> = (profile.tasks.iter())
         .map(|task| {
-            let kernel = schedule.kernel(task.kernel);
+            let kernel = &kernels[task.kernel as usize];
             let microseconds = per_step(task.threads.iter().sum());
             ProfileRow {
-                kernel: format!("k{} {}", schedule.label(task.kernel), kernel.name),
+                kernel: format!("k{} {}", kernel.label, kernel.name),
                 microseconds,
                 gflops_per_second: kernel.cost.flops / microseconds / 1e3,
                 gigabytes_per_second: kernel.cost.bytes / microseconds / 1e3,

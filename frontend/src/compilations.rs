@@ -2,8 +2,9 @@
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use cygnet_compiler::compile::{CompileOptions, Compiled, compile};
 use cygnet_compiler::graph::Graph;
+
+use crate::session::Obtained;
 
 /// What was compiled so far, all with the same options. Threads that need the same graph at the
 /// same time wait for one compilation of it.
@@ -15,19 +16,19 @@ pub struct Compilations {
 struct Compilation {
     graph: Graph,
     /// What became of it, or how the compiler failed.
-    outcome: OnceLock<Result<Arc<Compiled>, String>>,
+    outcome: OnceLock<Result<Obtained, String>>,
 }
 
 impl Compilations {
-    /// The graph, compiled now unless an equal one was before.
+    /// What `obtain` makes of the graph, unless it has made it of an equal one before.
     ///
     /// # Errors
-    /// How the compiler failed.
-    pub fn compiled(
+    /// Those of `obtain`.
+    pub(crate) fn obtain(
         &self,
         graph: &Graph,
-        options: &CompileOptions,
-    ) -> Result<Arc<Compiled>, String> {
+        obtain: impl FnOnce() -> Result<Obtained, String>,
+    ) -> Result<Obtained, String> {
         let entry = {
             let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
             match entries.iter().find(|entry| entry.graph.computes_the_same(graph)) {
@@ -39,11 +40,7 @@ impl Compilations {
                 }
             }
         };
-        let outcome = entry.outcome.get_or_init(|| match compile(graph, options, |_| {}) {
-            Ok((_, compiled)) => Ok(Arc::new(compiled)),
-            Err(error) => Err(error.to_string()),
-        });
-        outcome.clone()
+        entry.outcome.get_or_init(obtain).clone()
     }
 
     /// How many graphs were compiled.

@@ -10,11 +10,13 @@
 //! | [`language`] | names, sizes, shapes; from syntax tree to graph; the standard library |
 //! | [`data`] | files of samples, arrays and weights |
 //! | [`session`], [`model`], [`train`], [`bench`] | compiled graphs at work |
+//! | [`cache`] | compiled programs on disk |
 //! | [`tune`], [`compilations`] | many trainings side by side, with what they share |
 //! | [`inspect`] | every stage of compilation, shown |
 //! | [`diagnostic`], [`highlight`], [`terminal`] | what a person sees |
 
 pub mod bench;
+pub mod cache;
 pub mod cli;
 pub mod compilations;
 pub mod data;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use cygnet_compiler::graph::Graph;
+use cygnet_compiler::optimize::{OptimizeOptions, optimize};
 use cygnet_runtime::tensor::Tensor;
 
 use crate::error::Error;
@@ -32,6 +33,7 @@ use crate::train::load_weights;
 pub struct Model {
     elaborated: ModelGraph,
     session: Session,
+    optimize: OptimizeOptions,
 }
 
 impl Model {
@@ -65,7 +67,7 @@ impl Model {
         let options = options.clone().with_fixed_weights();
         let mut session = Session::new(&elaborated.program.graph, &options)?;
         session.initialize(&elaborated.program, 0)?;
-        Ok(Model { elaborated, session })
+        Ok(Model { elaborated, session, optimize: options.compile.optimize })
     }
 
     /// Reads all parameters from a safetensors file.
@@ -128,8 +130,11 @@ impl Model {
     }
 
     /// The graph after algebra, which kernels were chosen for.
-    pub fn optimized_graph(&self) -> &Graph {
-        &self.session.compiled().optimized
+    pub fn optimized_graph(&self) -> Graph {
+        match self.session.compiled() {
+            Some(compiled) => compiled.optimized.clone(),
+            None => optimize(self.graph(), &self.optimize).0,
+        }
     }
 
     fn shape_of(&self, input: &str) -> Result<Vec<usize>, Error> {

@@ -4,10 +4,12 @@
 //! the sum over `k < depth` of `left[row, k] * right[k, column]`, and hands finished tiles to an
 //! epilogue or stores them.
 
+use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use crate::dtype::DType;
 use crate::program::{COUNTERS, Home, Region, RegionFunction};
+use crate::verify::elements;
 
 /// A batched matrix product with optional generated prologues and epilogue.
 ///
@@ -37,7 +39,7 @@ pub struct Contraction {
 }
 
 /// Rows and columns of a piece of the result, a function of the shape only; both at least 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Blocking {
     /// Rows per piece (the last block may be shorter).
     pub rows: usize,
@@ -46,11 +48,12 @@ pub struct Blocking {
 }
 
 /// A batch of strided matrices in the arena.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Strided {
     /// The place of element (0, 0) of the first matrix, aligned to the element's size.
     pub home: Home,
     /// Elements between neighbouring matrices along each batch axis (0: shared, operands only).
+    #[serde(with = "crate::list")]
     pub batch_strides: SmallVec<[isize; 2]>,
     /// Elements between neighbouring rows.
     pub row_stride: isize,
@@ -64,11 +67,12 @@ pub struct Strided {
 /// Windows over a tensor are such matrices, with taps along one axis and places along the other.
 /// (The "block-scatter matrix" of Matthews, "High-performance tensor contraction without
 /// transposition", 2018, is the same with the distances in tables.)
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scattered {
     /// The place of element (0, 0) of the first matrix, aligned to the element's size.
     pub home: Home,
     /// Elements between neighbouring matrices along each batch axis.
+    #[serde(with = "crate::list")]
     pub batch_strides: SmallVec<[isize; 2]>,
     /// Distances of rows.
     pub rows: Digits,
@@ -78,8 +82,8 @@ pub struct Scattered {
 
 /// Distances along an axis: an index is read as a row-major index over some extents, and each of
 /// its digits adds a multiple of a stride.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Digits(SmallVec<[(usize, isize); 4]>);
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Digits(#[serde(with = "crate::list")] SmallVec<[(usize, isize); 4]>);
 
 /// One operand of a contraction.
 #[derive(Clone, Debug)]
@@ -151,6 +155,10 @@ impl Contraction {
         }
         if self.blocking.rows == 0 || self.blocking.columns == 0 {
             return Err("empty pieces".to_owned());
+        }
+        let &Contraction { rows, columns, depth, .. } = self;
+        for [a, b] in [[rows, columns], [rows, depth], [depth, columns]] {
+            elements(self.batch.iter().copied().chain([a, b]).filter(|extent| *extent != 0))?;
         }
         let places = [
             ("left operand", self.left.scattered([self.rows, self.depth]), self.rows, self.depth),
@@ -267,8 +275,9 @@ impl Scattered {
         for (axis, digits, extent) in
             [("rows", &self.rows, rows), ("columns", &self.columns, columns)]
         {
-            if digits.extent() != extent {
-                return Err(format!("distances of {} {axis} for {extent}", digits.extent()));
+            let found = elements(digits.iter().map(|(extent, _)| extent))?;
+            if found != extent || digits.0.is_empty() {
+                return Err(format!("distances of {found} {axis} for {extent}"));
             }
         }
         if batch.iter().copied().chain([rows, columns]).any(|extent| extent == 0) {

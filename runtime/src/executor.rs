@@ -5,14 +5,12 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use crate::arena::{Arena, CACHE_LINE};
-use crate::cpu::FlushSubnormals;
+use crate::cpu::{Cpu, FlushSubnormals};
 use crate::dtype::DType;
 use crate::gemm::Product;
 use crate::library::PreparedCall;
 use crate::profile::{Profile, ThreadTimes};
-use crate::program::{
-    COUNTERS, Frame, Loop, Motion, NO_LOOP, Outcome, Part, PieceFunction, Program, Slot, Work,
-};
+use crate::program::{COUNTERS, Frame, Loop, Outcome, Part, PieceFunction, Program, Slot, Work};
 use crate::schedule::{Item, Looping, Schedule, Share, Stage};
 use crate::slots::SlotError;
 use crate::team::{Barrier, Team};
@@ -65,20 +63,16 @@ impl Executor {
     /// race with other tasks of their phase or other pieces of their task.
     ///
     /// # Panics
-    /// If the program is inconsistent: a slot, guard or operand lies outside the arena or is
-    /// not aligned, a contraction's number of pieces is not what its blocking says, a guard
-    /// shares its phase, or this machine does not support the program's instructions.
+    /// If the program is inconsistent ([`Program::verify`]), or this machine does not support its
+    /// instructions.
     pub unsafe fn new(program: Program, threads: usize) -> Executor {
         assert!(program.cpu.supported(), "this machine has no {} instructions", program.cpu);
-        for slot in &program.slots {
-            let fits = slot.offset + slot.span_bytes() <= program.arena_bytes;
-            assert!(fits, "slot {} lies outside the arena", slot.name);
-            assert_eq!(slot.shape.len(), slot.strides.len(), "slot {}", slot.name);
-            assert_eq!(slot.offset % slot.dtype.size(), 0, "slot {} is not aligned", slot.name);
+        if let Err(problem) = program.verify() {
+            panic!("{problem}");
         }
         let schedule = Schedule::new(&program, threads);
         let mut loaded = Loaded::default();
-        loaded.add(&program.parts, &program, &NO_LOOP);
+        loaded.add(&program.parts, program.cpu);
         let Loaded { tasks, loops } = loaded;
         let product_scratch = tasks.iter().map(|task| match &task.action {
             Action::Product(product) => product.scratch_bytes(),
@@ -267,31 +261,18 @@ struct Loaded {
 }
 
 impl Loaded {
-    /// Adds what stands in `parts`, each counter of the loops around being below its limit.
-    fn add(&mut self, parts: &[Part], program: &Program, limits: &[u64; COUNTERS]) {
+    /// Adds what stands in `parts`.
+    fn add(&mut self, parts: &[Part], cpu: Cpu) {
         for part in parts {
             match part {
                 Part::Phase(phase) => {
-                    for task in &phase.tasks {
-                        let guard = matches!(task.work, Work::Guard { .. });
-                        assert!(!guard || phase.tasks.len() == 1, "a guard shares its phase");
-                        assert!(!guard || *limits == NO_LOOP, "a guard stands in a loop");
-                        self.tasks.push(Task::new(task, program, limits));
-                    }
+                    self.tasks.extend(phase.tasks.iter().map(|task| Task::new(task, cpu)));
                 }
                 Part::Loop(the_loop) => {
                     let &Loop { kernel, depth, count, reverse, until, .. } = the_loop;
-                    let inside = the_loop.limits(limits);
-                    if let Some(home) = until {
-                        let (first, last) = home.reach(&inside);
-                        let lies = first >= 0 && last < program.arena_bytes as i128;
-                        assert!(lies, "the end of loop {kernel} lies outside the arena");
-                        let apart = home.motion.0[Motion::parity(depth)] != 0;
-                        assert!(apart, "the end of loop {kernel} has one place in all iterations");
-                    }
                     let parts = Vec::new();
                     self.loops.push(Loop { kernel, depth, count, reverse, until, parts });
-                    self.add(&the_loop.parts, program, &inside);
+                    self.add(&the_loop.parts, cpu);
                 }
             }
         }
@@ -427,28 +408,14 @@ fn wait(barrier: &Barrier, times: &mut Times<'_>) {
 }
 
 impl Task {
-    fn new(task: &crate::program::Task, program: &Program, limits: &[u64; COUNTERS]) -> Task {
+    fn new(task: &crate::program::Task, cpu: Cpu) -> Task {
         let action = match &task.work {
             Work::Native(function) => Action::Native(*function),
             Work::Contraction(contraction) => {
-                if let Err(problem) = contraction.verify(program.arena_bytes, limits) {
-                    panic!("kernel {}: {problem}", task.kernel);
-                }
-                assert_eq!(contraction.pieces(), task.pieces as usize, "kernel {}", task.kernel);
-                Action::Product(Box::new(Product::new(contraction, program.cpu)))
+                Action::Product(Box::new(Product::new(contraction, cpu)))
             }
-            Work::Library(call) => {
-                if let Err(problem) = call.verify(program.arena_bytes, limits) {
-                    panic!("kernel {}: {problem}", task.kernel);
-                }
-                assert_eq!(call.routine.pieces(), task.pieces as usize, "kernel {}", task.kernel);
-                Action::Library(Box::new(call.prepare(program.cpu)))
-            }
-            &Work::Guard { offset, dtype } => {
-                assert!(dtype.is_float() && offset % dtype.size() == 0, "guard {}", task.kernel);
-                assert!(offset + dtype.size() <= program.arena_bytes, "guard {}", task.kernel);
-                Action::Guard { offset, dtype }
-            }
+            Work::Library(call) => Action::Library(Box::new(call.prepare(cpu))),
+            &Work::Guard { offset, dtype } => Action::Guard { offset, dtype },
         };
         Task { kernel: task.kernel, action }
     }

@@ -7,6 +7,8 @@
 use std::any::Any;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::contraction::Contraction;
 use crate::cpu::Cpu;
 use crate::dtype::DType;
@@ -39,7 +41,9 @@ pub const MAX_LOOP_DEPTH: usize = 4;
 pub const COUNTERS: usize = 2 * MAX_LOOP_DEPTH;
 
 /// How a place in the arena moves with the counters of the loops around it: bytes for each.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
 pub struct Motion(pub [isize; COUNTERS]);
 
 impl Motion {
@@ -62,9 +66,9 @@ impl Motion {
     }
 
     /// The smallest and the largest distance, each counter being below its limit.
-    pub fn reach(&self, limits: &[u64; COUNTERS]) -> (isize, isize) {
+    pub fn reach(&self, limits: &[u64; COUNTERS]) -> (i128, i128) {
         let ends = self.0.iter().zip(limits).map(|(&bytes, &limit)| {
-            let last = bytes * limit.saturating_sub(1) as isize;
+            let last = bytes as i128 * i128::from(limit.saturating_sub(1));
             (last.min(0), last.max(0))
         });
         ends.fold((0, 0), |sum, end| (sum.0 + end.0, sum.1 + end.1))
@@ -127,7 +131,7 @@ pub struct Program {
 }
 
 /// A place in the arena.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Home {
     /// Byte offset while all loops around stand at their beginning.
     pub offset: usize,
@@ -149,7 +153,7 @@ impl Home {
     /// The smallest and the largest byte offset, each counter being below its limit.
     pub fn reach(&self, limits: &[u64; COUNTERS]) -> (i128, i128) {
         let (back, forth) = self.motion.reach(limits);
-        (self.offset as i128 + back as i128, self.offset as i128 + forth as i128)
+        (self.offset as i128 + back, self.offset as i128 + forth)
     }
 
     /// Whether the place is aligned to so many bytes wherever it moves.
@@ -249,7 +253,7 @@ pub enum Work {
 }
 
 /// A named tensor in the arena.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Slot {
     /// Name: a parameter's path, an input's name, an output's name.
     pub name: String,

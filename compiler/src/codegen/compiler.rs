@@ -1,14 +1,16 @@
 //! From kernel IR to the bytes of machine code.
 
+use cranelift::codegen::binemit::Reloc;
 use cranelift::codegen::control::ControlPlane;
 use cranelift::codegen::isa::OwnedTargetIsa;
 use cranelift::codegen::settings::{self, Configurable};
-use cranelift::codegen::{CompiledCode, Context};
+use cranelift::codegen::{CompiledCode, Context, FinalizedMachReloc};
 use cranelift::frontend::FunctionBuilderContext;
-use cranelift_module::{FuncId, ModuleReloc};
+use cranelift_module::{FuncId, ModuleReloc, ModuleRelocTarget};
 
 use super::abi;
 use super::function::translate;
+use super::image::{Address, Code, Target};
 use super::jit::CodegenError;
 use super::runtime::Imports;
 use super::sharing;
@@ -83,6 +85,18 @@ impl Targets {
     }
 }
 
+/// What generated code depends on beside the functions: the version of Cranelift, and the
+/// instructions of this machine.
+///
+/// # Errors
+/// If there is no back end for this machine.
+pub fn machine() -> Result<String, CodegenError> {
+    let targets = Targets::new()?;
+    let isa = &targets.speed;
+    let flags: Vec<String> = isa.isa_flags().iter().map(ToString::to_string).collect();
+    Ok(format!("{} {} {}", cranelift::codegen::VERSION, isa.triple(), flags.join(" ")))
+}
+
 fn target(options: &[(&str, &str)]) -> Result<OwnedTargetIsa, CodegenError> {
     let mut flags = settings::builder();
     let verify = if cfg!(debug_assertions) { "true" } else { "false" };
@@ -102,14 +116,6 @@ fn target(options: &[(&str, &str)]) -> Result<OwnedTargetIsa, CodegenError> {
     machine.finish(flags).map_err(|error| CodegenError::Machine(error.to_string()))
 }
 
-/// Machine code, not placed yet.
-pub(super) struct Compiled {
-    pub(super) code: Vec<u8>,
-    pub(super) alignment: u64,
-    pub(super) relocations: Vec<ModuleReloc>,
-    pub(super) scratch_bytes: usize,
-}
-
 /// Compiles one function after another; each thread has its own.
 pub(super) struct Compiler {
     context: Context,
@@ -121,48 +127,66 @@ impl Compiler {
         Compiler { context: Context::new(), frontend: FunctionBuilderContext::new() }
     }
 
-    /// Compiles a verified function; see [`translate`].
+    /// Compiles a verified function; see [`translate`]. Also tells the bytes of scratch memory that
+    /// it uses.
     pub(super) fn compile(
         &mut self,
         function: &Function,
         shared: bool,
         isa: &OwnedTargetIsa,
         imports: &Imports,
-        id: FuncId,
-    ) -> Result<Compiled, CodegenError> {
+    ) -> Result<(Code, usize), CodegenError> {
         let scratch_bytes = self.translate(function, shared, isa, imports);
-        self.finish(&function.name, isa, id, scratch_bytes)
+        let code = self.finish(&function.name, isa, |name| match name {
+            ModuleRelocTarget::User { index, .. } => Some(Target::Import(*index)),
+            _ => None,
+        })?;
+        Ok((code, scratch_bytes))
     }
 
-    /// Compiles an entry, to be linked by [`sharing::link_entry`].
+    /// Compiles an entry.
     pub(super) fn compile_entry(
         &mut self,
         convention: Convention,
         isa: &OwnedTargetIsa,
-    ) -> Result<Compiled, CodegenError> {
+    ) -> Result<Code, CodegenError> {
         self.context.clear();
         let (target, frontend) = (&mut self.context.func, &mut self.frontend);
         let config = isa.frontend_config();
         sharing::translate_entry(convention, target, frontend, isa.default_call_conv(), config);
-        self.finish("entry", isa, FuncId::from_u32(0), 0)
+        self.finish("entry", isa, sharing::target)
     }
 
+    /// Compiles the CLIF in the context; `target_of` tells what its names stand for.
     fn finish(
         &mut self,
         name: &str,
         isa: &OwnedTargetIsa,
-        id: FuncId,
-        scratch_bytes: usize,
-    ) -> Result<Compiled, CodegenError> {
+        target_of: impl Fn(&ModuleRelocTarget) -> Option<Target>,
+    ) -> Result<Code, CodegenError> {
         let compiled = self.generate(name, isa)?;
         let alignment = u64::from(compiled.buffer.alignment);
-        let code = compiled.code_buffer().to_vec();
+        let bytes = compiled.code_buffer().to_vec();
         let relocations = compiled.buffer.relocs().to_vec();
-        let relocations = relocations
-            .iter()
-            .map(|relocation| ModuleReloc::from_mach_reloc(relocation, &self.context.func, id))
-            .collect();
-        Ok(Compiled { code, alignment, relocations, scratch_bytes })
+        let address = |relocation: &FinalizedMachReloc| {
+            // Nothing refers to the function itself.
+            let this = FuncId::from_u32(0);
+            let ModuleReloc { offset, kind, name: to, addend } =
+                ModuleReloc::from_mach_reloc(relocation, &self.context.func, this);
+            let target = match &to {
+                ModuleRelocTarget::LibCall(call) => Some(Target::Library(call.to_string())),
+                to => target_of(to),
+            };
+            match (kind, target) {
+                (Reloc::Abs8, Some(target)) => Ok(Address { offset, target, addend }),
+                _ => Err(CodegenError::Function {
+                    function: name.to_owned(),
+                    reason: format!("it refers to {to} by a relocation of the kind {kind}"),
+                }),
+            }
+        };
+        let addresses = relocations.iter().map(address).collect::<Result<_, _>>()?;
+        Ok(Code { bytes, alignment, addresses })
     }
 
     /// Puts a function into the context as CLIF; returns the bytes of scratch memory it uses.

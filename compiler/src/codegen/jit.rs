@@ -1,22 +1,22 @@
 //! Compiles functions on several threads and puts them into executable memory.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use cranelift::codegen::ir::Signature;
-use cranelift::codegen::isa::OwnedTargetIsa;
+use cranelift::codegen::binemit::Reloc;
 use cranelift_jit::{JITBuilder, JITModule};
 use cranelift_module::{
-    DataDescription, FuncId, Linkage, Module, ModuleError, ModuleReloc, default_libcall_names,
+    DataDescription, DataId, FuncId, Linkage, Module, ModuleError, ModuleReloc, ModuleRelocTarget,
+    default_libcall_names,
 };
 use cygnet_runtime::cpu::Cpu;
 use cygnet_runtime::program::{PieceFunction, RegionFunction};
 use thiserror::Error;
 
-use super::abi;
-use super::compiler::{Compiled, Compiler, Effort, Targets};
+use super::compiler::{Compiler, Effort, Targets};
+use super::image::{self, Address, Code, Image, Target, entry_of};
 use super::runtime::{Imports, RuntimeFunction};
 use super::sharing::{self, representatives};
 use crate::kernel::loops::{Convention, Function};
@@ -48,6 +48,9 @@ pub enum CodegenError {
     /// Executable memory could not be had.
     #[error("cannot place machine code in memory: {0}")]
     Memory(String),
+    /// A program refers to what is not there, or to places outside of its memory.
+    #[error("the program is inconsistent: {0}")]
+    Inconsistent(String),
 }
 
 /// Functions in executable memory, which is freed when this is dropped.
@@ -66,6 +69,16 @@ struct Entry {
 }
 
 impl CompiledCode {
+    /// Number of functions.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// The code of a function that is called by pieces.
     ///
     /// Calling it is sound while this `CompiledCode` lives, with a frame whose arena and scratch
@@ -131,132 +144,187 @@ pub fn compile_functions(
     functions: &[Function],
     options: &CodegenOptions,
 ) -> Result<CompiledCode, CodegenError> {
+    generate(functions, options.threads)?.place(options.cpu)
+}
+
+/// Compiles verified functions to machine code that is not placed in memory yet, on several
+/// threads. The code is the same for every [`Cpu`].
+///
+/// # Errors
+/// As [`compile_functions`].
+pub fn generate(functions: &[Function], threads: usize) -> Result<Image, CodegenError> {
     let targets = Targets::new()?;
-    let mut builder =
-        JITBuilder::with_isa(targets.isa(Effort::Speed).clone(), default_libcall_names());
     let called: BTreeSet<RuntimeFunction> =
         functions.iter().flat_map(RuntimeFunction::called).collect();
-    builder.symbols(called.iter().map(|callee| (callee.symbol(), callee.address(options.cpu))));
-    let mut module = JITModule::new(builder);
-    let convention = module.isa().default_call_conv();
-    let mut declare = |name: &str, linkage, signature: Signature| {
-        let declared = module.declare_function(name, linkage, &signature);
-        declared.map_err(memory_error)
-    };
-    let mut imports = BTreeMap::new();
-    for callee in called {
-        let id = declare(&callee.symbol(), Linkage::Import, callee.signature(convention))?;
-        imports.insert(callee, id.as_u32());
-    }
-    let imports = Imports::Numbers(imports);
-    let bodies = representatives(functions);
-    let mut units: Vec<Unit> = Vec::new();
-    let mut units_by_body = HashMap::new();
-    for &body in &bodies {
-        let unit = *units_by_body.entry(body).or_insert(units.len());
-        match units.get_mut(unit) {
-            Some(unit) => unit.shared = true,
-            None => units.push(Unit { body, shared: false, id: FuncId::from_u32(0) }),
+    let numbered = called.iter().enumerate().map(|(number, &callee)| (callee, number as u32));
+    let imports = Imports::Numbers(numbered.collect());
+    let representatives = representatives(functions);
+    let mut bodies: Vec<Body> = Vec::new();
+    let mut bodies_by_function = HashMap::new();
+    for &function in &representatives {
+        let body = *bodies_by_function.entry(function).or_insert(bodies.len());
+        match bodies.get_mut(body) {
+            Some(body) => body.shared = true,
+            None => bodies.push(Body { function, shared: false }),
         }
     }
-    for unit in &mut units {
-        let signature = abi::signature(functions[unit.body].convention, unit.shared, convention);
-        unit.id = declare(&format!("function{}", unit.body), Linkage::Local, signature)?;
-    }
-    let compiled = in_parallel(options.threads, units.len(), |compiler, number| {
-        let Unit { body, shared, id } = units[number];
-        let isa = targets.isa(Effort::for_function(&functions[body]));
-        compiler.compile(&functions[body], shared, isa, &imports, id)
+    let compiled = in_parallel(threads, bodies.len(), |compiler, number| {
+        let Body { function, shared } = bodies[number];
+        let isa = targets.isa(Effort::for_function(&functions[function]));
+        compiler.compile(&functions[function], shared, isa, &imports)
     });
-    let compiled = compiled.into_iter().collect::<Result<Vec<Compiled>, CodegenError>>()?;
+    let compiled = compiled.into_iter().collect::<Result<Vec<_>, CodegenError>>()?;
 
-    let mut linker = Linker { module, entries: HashMap::new(), compiler: Compiler::new() };
-    for (unit, compiled) in units.iter().zip(&compiled) {
-        define(&mut linker.module, unit.id, compiled, &compiled.relocations)?;
-    }
-    let mut ids = Vec::with_capacity(functions.len());
-    for (number, function) in functions.iter().enumerate() {
-        let unit = &units[units_by_body[&bodies[number]]];
-        ids.push(if unit.shared {
-            linker.define_entry(number, function, unit.id, targets.isa(Effort::Quick))?
-        } else {
-            unit.id
-        });
-    }
-    let mut module = linker.module;
-    module.finalize_definitions().map_err(memory_error)?;
-    let entries = functions.iter().zip(ids).enumerate();
-    let entries = entries.map(|(number, (function, id))| {
-        let compiled = &compiled[units_by_body[&bodies[number]]];
-        Entry {
-            convention: function.convention,
-            address: module.get_finalized_function(id) as usize,
-            code_bytes: compiled.code.len(),
-            scratch_bytes: compiled.scratch_bytes,
+    let mut entries = [None, None];
+    let mut compiler = Compiler::new();
+    let mut described = Vec::with_capacity(functions.len());
+    for (function, representative) in functions.iter().zip(&representatives) {
+        let body = bodies_by_function[representative];
+        let convention = function.convention;
+        let shared = bodies[body].shared;
+        let entry = &mut entries[entry_of(convention)];
+        if shared && entry.is_none() {
+            *entry = Some(compiler.compile_entry(convention, targets.isa(Effort::Quick))?);
         }
-    });
-    Ok(CompiledCode { entries: entries.collect(), module: Mutex::new(Some(module)) })
+        let table = shared.then(|| sharing::table(function));
+        let scratch_bytes = compiled[body].1;
+        described.push(image::Function { convention, body, table, scratch_bytes });
+    }
+    Ok(Image {
+        imports: called.into_iter().collect(),
+        bodies: compiled.into_iter().map(|(code, _)| code).collect(),
+        entries,
+        functions: described,
+    })
 }
 
 /// A body of code, which one function has or several share.
-struct Unit {
+struct Body {
     /// The function that it is compiled from.
-    body: usize,
+    function: usize,
     shared: bool,
-    id: FuncId,
 }
 
 fn memory_error(error: ModuleError) -> CodegenError {
     CodegenError::Memory(error.to_string())
 }
 
-/// Puts compiled code into the module.
-fn define(
-    module: &mut JITModule,
-    id: FuncId,
-    compiled: &Compiled,
-    relocations: &[ModuleReloc],
-) -> Result<(), CodegenError> {
-    let Compiled { code, alignment, .. } = compiled;
-    module.define_function_bytes(id, *alignment, code, relocations).map_err(memory_error)
+impl Image {
+    /// Puts the code into executable memory of this process. `cpu` tells whose tile functions are
+    /// called.
+    ///
+    /// # Errors
+    /// If there is no memory, the code needs what this machine does not have, or the image is
+    /// inconsistent.
+    pub fn place(&self, cpu: Cpu) -> Result<CompiledCode, CodegenError> {
+        self.verify()?;
+        let targets = Targets::new()?;
+        let mut builder =
+            JITBuilder::with_isa(targets.isa(Effort::Speed).clone(), default_libcall_names());
+        let symbols = self.imports.iter().map(|callee| (callee.symbol(), callee.address(cpu)));
+        builder.symbols(symbols);
+        let mut linker = Linker::new(JITModule::new(builder), &self.imports)?;
+        for (number, body) in self.bodies.iter().enumerate() {
+            linker.define_body(number, body)?;
+        }
+        let mut ids = Vec::with_capacity(self.functions.len());
+        for (number, function) in self.functions.iter().enumerate() {
+            ids.push(match (&function.table, &self.entries[entry_of(function.convention)]) {
+                (Some(table), Some(entry)) => {
+                    linker.define_entry(number, entry, linker.bodies[function.body], table)?
+                }
+                _ => linker.bodies[function.body],
+            });
+        }
+        let mut module = linker.module;
+        module.finalize_definitions().map_err(memory_error)?;
+        let entries = self.functions.iter().zip(ids).map(|(function, id)| Entry {
+            convention: function.convention,
+            address: module.get_finalized_function(id) as usize,
+            code_bytes: self.bodies[function.body].bytes.len(),
+            scratch_bytes: function.scratch_bytes,
+        });
+        Ok(CompiledCode { entries: entries.collect(), module: Mutex::new(Some(module)) })
+    }
 }
 
-/// Makes entries of functions that share their body.
+/// Puts the code of an image into a module.
 struct Linker {
     module: JITModule,
-    /// Entries, not linked yet: of functions called by pieces (true) or by regions.
-    entries: HashMap<bool, Compiled>,
-    compiler: Compiler,
+    imports: Vec<FuncId>,
+    bodies: Vec<FuncId>,
 }
 
 impl Linker {
-    /// Makes the entry and the table of a function that shares its body.
+    fn new(mut module: JITModule, imports: &[RuntimeFunction]) -> Result<Linker, CodegenError> {
+        let convention = module.isa().default_call_conv();
+        let declare = |callee: &RuntimeFunction| {
+            let signature = callee.signature(convention);
+            let id = module.declare_function(&callee.symbol(), Linkage::Import, &signature);
+            id.map_err(memory_error)
+        };
+        let imports = imports.iter().map(declare).collect::<Result<_, _>>()?;
+        Ok(Linker { module, imports, bodies: Vec::new() })
+    }
+
+    fn define_body(&mut self, number: usize, code: &Code) -> Result<(), CodegenError> {
+        let id = self.define(&format!("function{number}"), code, None)?;
+        self.bodies.push(id);
+        Ok(())
+    }
+
+    /// Defines the entry of a function that shares its body, and its table.
     fn define_entry(
         &mut self,
         number: usize,
-        function: &Function,
+        code: &Code,
         body: FuncId,
-        isa: &OwnedTargetIsa,
+        bytes: &[u8],
     ) -> Result<FuncId, CodegenError> {
         let table = self.module.declare_anonymous_data(false, false).map_err(memory_error)?;
         let mut description = DataDescription::new();
-        description.define(sharing::table(function).into_boxed_slice());
+        description.define(bytes.into());
         description.set_align(8);
         self.module.define_data(table, &description).map_err(memory_error)?;
-        let signature = abi::signature(function.convention, false, isa.default_call_conv());
-        let name = format!("entry{number}");
-        let id = self.module.declare_function(&name, Linkage::Local, &signature);
+        self.define(&format!("entry{number}"), code, Some((body, table)))
+    }
+
+    /// Defines code; that of an entry refers to a body and a table.
+    fn define(
+        &mut self,
+        name: &str,
+        code: &Code,
+        entry: Option<(FuncId, DataId)>,
+    ) -> Result<FuncId, CodegenError> {
+        // Nobody calls it through the module, so its parameters do not matter.
+        let signature = self.module.make_signature();
+        let id = self.module.declare_function(name, Linkage::Local, &signature);
         let id = id.map_err(memory_error)?;
-        let by_pieces = function.convention == Convention::Pieces;
-        if !self.entries.contains_key(&by_pieces) {
-            let entry = self.compiler.compile_entry(function.convention, isa)?;
-            self.entries.insert(by_pieces, entry);
-        }
-        let entry = &self.entries[&by_pieces];
-        let relocations = sharing::link_entry(&entry.relocations, body.into(), table.into());
-        define(&mut self.module, id, entry, &relocations)?;
+        let link = |address: &Address| {
+            let to: ModuleRelocTarget = match (&address.target, entry) {
+                (Target::Import(number), _) => self.imports[*number as usize].into(),
+                (Target::Body, Some((body, _))) => body.into(),
+                (Target::Table, Some((_, table))) => table.into(),
+                (Target::Library(call), _) => {
+                    let call = call.parse().map_err(|_| unknown(call))?;
+                    ModuleRelocTarget::LibCall(call)
+                }
+                (Target::Body | Target::Table, None) => return Err(unknown("an entry")),
+            };
+            let Address { offset, addend, .. } = *address;
+            Ok(ModuleReloc { offset, kind: Reloc::Abs8, name: to, addend })
+        };
+        let relocations: Vec<ModuleReloc> =
+            code.addresses.iter().map(link).collect::<Result<_, CodegenError>>()?;
+        let defined =
+            self.module.define_function_bytes(id, code.alignment, &code.bytes, &relocations);
+        defined.map_err(memory_error)?;
         Ok(id)
     }
+}
+
+fn unknown(name: &str) -> CodegenError {
+    CodegenError::Inconsistent(format!("its code refers to `{name}`, which is not there"))
 }
 
 /// The results of `work` for `0..count`, in order, from several threads with a compiler each.

@@ -9,6 +9,7 @@ mod abi;
 mod cast;
 mod compiler;
 mod function;
+mod image;
 mod indices;
 mod jit;
 mod lanes;
@@ -20,5 +21,7 @@ mod sharing;
 mod tests;
 mod tiles;
 
-pub use jit::{CodegenError, CodegenOptions, CompiledCode, compile_functions};
+pub use compiler::machine;
+pub use image::Image;
+pub use jit::{CodegenError, CodegenOptions, CompiledCode, compile_functions, generate};
 pub use listing::{Listing, list_functions};

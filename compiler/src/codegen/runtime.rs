@@ -9,6 +9,7 @@ use cranelift::codegen::isa::CallConv;
 use cygnet_runtime::cpu::Cpu;
 use cygnet_runtime::random::RandomTile;
 use cygnet_runtime::tile::TileFunction;
+use serde::{Deserialize, Serialize};
 
 use crate::kernel::loops::{self, LoopInstruction, LoopInstructionKind, Statement};
 use crate::op::RandomKind;
@@ -16,7 +17,7 @@ use crate::op::lowering::Lowering;
 use crate::types::DType;
 
 /// A function of the runtime.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) enum RuntimeFunction {
     /// `(out, operands..., len)`.
     Tile(TileFunction, DType),

@@ -14,9 +14,10 @@ use cranelift::codegen::ir::{
 };
 use cranelift::codegen::isa::{CallConv, TargetFrontendConfig};
 use cranelift::frontend::{FunctionBuilder, FunctionBuilderContext};
-use cranelift_module::{ModuleReloc, ModuleRelocTarget};
+use cranelift_module::ModuleRelocTarget;
 
 use super::abi;
+use super::image::Target;
 use crate::kernel::loops::{Convention, Function, Place};
 
 /// For each function the first one that equals it but for names and places in the arena: the one
@@ -95,18 +96,13 @@ pub(super) fn translate_entry(
     builder.finalize(frontend);
 }
 
-/// The relocations of an entry, linked to a body and a table.
-pub(super) fn link_entry(
-    relocations: &[ModuleReloc],
-    body: ModuleRelocTarget,
-    table: ModuleRelocTarget,
-) -> Vec<ModuleReloc> {
-    let link = |relocation: &ModuleReloc| {
-        let name = match &relocation.name {
-            ModuleRelocTarget::User { namespace, .. } if *namespace == TABLE.namespace => &table,
-            _ => &body,
-        };
-        ModuleReloc { name: name.clone(), ..relocation.clone() }
-    };
-    relocations.iter().map(link).collect()
+/// What a name in an entry stands for.
+pub(super) fn target(name: &ModuleRelocTarget) -> Option<Target> {
+    match name {
+        ModuleRelocTarget::User { namespace, .. } if *namespace == TABLE.namespace => {
+            Some(Target::Table)
+        }
+        ModuleRelocTarget::User { .. } => Some(Target::Body),
+        _ => None,
+    }
 }

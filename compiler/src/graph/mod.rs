@@ -21,13 +21,14 @@ pub use verify::VerifyError;
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use crate::op::{Op, Slot};
 use crate::types::TensorType;
 
 /// What a slot is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum SlotRole {
     /// Filled by the caller before each step.
     Input,
@@ -43,7 +44,7 @@ pub enum SlotRole {
 }
 
 /// A named tensor that outlives the step or comes from outside.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SlotInfo {
     /// A parameter's path (`layer1.0.conv1.weight`), or an input's name; unique.
     pub name: String,

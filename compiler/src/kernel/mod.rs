@@ -19,6 +19,7 @@ pub use print::Listing;
 use std::collections::BTreeSet;
 
 use petgraph::graph::{DiGraph, NodeIndex};
+use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use cygnet_runtime::library::Routine;
@@ -81,7 +82,7 @@ pub struct Kernel {
 }
 
 /// Predicted cost of a kernel.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Cost {
     /// Nanoseconds on one thread.
     pub nanoseconds: f64,

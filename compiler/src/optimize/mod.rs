@@ -27,7 +27,7 @@ use crate::op::Op;
 use algebra::AlgebraReport;
 
 /// What the optimizer may change about results.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MathMode {
     /// Nothing: not even rounding.
@@ -40,7 +40,7 @@ pub enum MathMode {
 }
 
 /// What the optimizer may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct OptimizeOptions {
     /// Whether level one rewrites the graph.
     pub algebra: bool,

@@ -5,6 +5,7 @@ use cygnet_runtime::contraction::{
 };
 use cygnet_runtime::gemm::Habits;
 use cygnet_runtime::program::RegionFunction;
+use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use crate::index::Expression;
@@ -17,6 +18,7 @@ use super::lower;
 use super::memory::Memory;
 
 /// A matrix product before its generated functions have addresses.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ProductTask {
     /// Extents and cutting.
     pub product: Extents,
@@ -29,10 +31,12 @@ pub struct ProductTask {
 }
 
 /// Extents of a product, and how it is cut.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Extents {
     /// Element type.
     pub dtype: DType,
     /// Batch axes.
+    #[serde(with = "cygnet_runtime::list")]
     pub batch: SmallVec<[usize; 2]>,
     /// Rows of the result.
     pub rows: usize,
@@ -45,6 +49,7 @@ pub struct Extents {
 }
 
 /// Where a product's matrix is read from or written to.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Source {
     /// Strided matrices in the arena.
     Arena(Strided),
@@ -176,6 +181,14 @@ fn scattered(
 }
 
 impl ProductTask {
+    /// Whether there is something to read and to write: `known` tells whether a number is that of a
+    /// region function.
+    pub fn is_complete(&self, known: impl Fn(usize) -> bool) -> bool {
+        let there = |source: &Source| source.function().is_none_or(&known);
+        let writable = !matches!(self.output, Source::Scattered(_));
+        writable && [&self.left, &self.right, &self.output].into_iter().all(there)
+    }
+
     /// The runtime's descriptor, given the address of each function.
     pub fn resolve(&self, address: impl Fn(usize) -> RegionFunction) -> Contraction {
         let operand = |source: &Source| match source {

@@ -11,6 +11,7 @@ use cygnet_runtime::tensor::Tensor;
 use serde::Serialize;
 
 use crate::bench::{Measurement, least_ms, measure, peak_rss_bytes, profile, random_inputs};
+use crate::cache::Cache;
 use crate::error::Error;
 use crate::language::bindings::Bindings;
 use crate::language::elaborate::elaborate_model;
@@ -70,7 +71,11 @@ struct Report {
     name: String,
     mode: Mode,
     threads: usize,
+    /// From the file to a session, compiling.
     compile_ms: f64,
+    /// The same, the compiled program being on disk; without weights, which are prepared later.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cached_ms: Option<f64>,
     stages_ms: BTreeMap<Stage, f64>,
     step_ms: Measurement,
     flops: f64,
@@ -102,6 +107,9 @@ const FIRST_STEPS: usize = 3;
 /// Measures steps.
 pub fn run(arguments: &Arguments, console: &Console) -> Result<(), Failure> {
     let options = arguments.execution.options()?;
+    let with_cache = options.cache.is_some();
+    // What is measured is compilation.
+    let mut options = SessionOptions { cache: None, ..options };
     let inputs = read_inputs(&arguments.input)?;
     let start = Instant::now();
     let package = load_package(&arguments.file, console)?;
@@ -110,25 +118,16 @@ pub fn run(arguments: &Arguments, console: &Console) -> Result<(), Failure> {
         None => Mode::Infer,
         Some(_) => Mode::Train,
     });
-    let settings = arguments.settings.to_map();
-    let name = arguments.name.as_deref();
-    let subject = match mode {
-        Mode::Train => recipe(&package, name, settings, &inputs),
-        Mode::Infer => model(&package, name, settings, &inputs),
-    };
-    let subject = subject.map_err(fail)?;
-    let options = match mode {
-        Mode::Train => options,
-        Mode::Infer => SessionOptions { release_weights: true, ..options }.with_fixed_weights(),
-    };
+    let subject = subject(&package, mode, arguments, &inputs).map_err(fail)?;
+    if mode == Mode::Infer {
+        options = SessionOptions { release_weights: true, ..options }.with_fixed_weights();
+    }
     let mut session =
         Session::new(&subject.program.graph, &options).map_err(|error| fail(error.into()))?;
     let compile_time = start.elapsed();
 
     let mut all_inputs = random_inputs(&subject.program);
-    for (name, tensor) in inputs {
-        all_inputs.insert(name, tensor);
-    }
+    all_inputs.extend(inputs.clone());
     prepare(&mut session, &subject, arguments, &all_inputs).map_err(fail)?;
     let given = arguments.weights.is_some();
     let first_losses = match (given, mode) {
@@ -148,19 +147,20 @@ pub fn run(arguments: &Arguments, console: &Console) -> Result<(), Failure> {
     };
     let profile = arguments.profile.then(|| profile(&mut session));
 
-    let kernels = &session.compiled().schedule.kernels.kernels;
-    let (flops, bytes_moved) = kernels
-        .node_weights()
+    let executable = session.executable();
+    let kernels = &executable.kernels[..executable.outer_kernels];
+    let (flops, bytes_moved) = (kernels.iter())
         .fold((0.0, 0.0), |(f, b), kernel| (f + kernel.cost.flops, b + kernel.cost.bytes));
     let threads = session.thread_count();
     // After the memory was looked at, which measuring takes some of.
     let peak_rss_bytes = peak_rss_bytes();
     let limits = limits::measure(options.compile.cpu, threads);
-    let report = Report {
+    let mut report = Report {
         name: subject.name.clone(),
         mode,
         threads,
         compile_ms: milliseconds(compile_time),
+        cached_ms: None,
         stages_ms: session.timings().iter().map(|&(s, time)| (s, milliseconds(time))).collect(),
         step_ms,
         flops,
@@ -171,10 +171,22 @@ pub fn run(arguments: &Arguments, console: &Console) -> Result<(), Failure> {
         peak_rss_bytes,
         machine_gflops_per_second: limits.gflops_per_second,
         machine_gigabytes_per_second: limits.gigabytes_per_second,
-        kernels: kernels.node_count(),
+        kernels: kernels.len(),
         first_losses,
         checksum,
     };
+    if with_cache {
+        let folder = tempfile::tempdir().ok();
+        let cache = folder.as_ref().map(|folder| Cache::new(folder.path().to_owned(), u64::MAX));
+        let key = Cache::key(&subject.program.graph, &options.compile);
+        if let (Some(cache), Some(key)) = (&cache, key) {
+            cache.store(key, session.bundle());
+        }
+        // Its memory is free for the next one.
+        drop(session);
+        options.cache = cache;
+        report.cached_ms = cached_ms(mode, arguments, &inputs, &options, console)?;
+    }
     if arguments.json {
         console.print_json(&report);
     } else {
@@ -188,6 +200,24 @@ pub fn run(arguments: &Arguments, console: &Console) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// Milliseconds from the file to a session whose program is in the cache; nothing if it is not.
+fn cached_ms(
+    mode: Mode,
+    arguments: &Arguments,
+    inputs: &BTreeMap<String, Tensor>,
+    options: &SessionOptions,
+    console: &Console,
+) -> Result<Option<f64>, Failure> {
+    let start = Instant::now();
+    let package = load_package(&arguments.file, console)?;
+    let fail = |error: Error| Failure::new(&error, package.sources());
+    let subject = subject(&package, mode, arguments, inputs).map_err(fail)?;
+    let session = Session::new(&subject.program.graph, options);
+    let session = session.map_err(|error| fail(error.into()))?;
+    let time = milliseconds(start.elapsed());
+    Ok(session.compiled().is_none().then_some(time))
 }
 
 struct Limits {
@@ -215,6 +245,21 @@ fn prepare(
     }
     session.set_scalar("step", 1.0);
     feed::set_inputs(session, &subject.program, inputs)
+}
+
+/// What is measured.
+fn subject(
+    package: &Package,
+    mode: Mode,
+    arguments: &Arguments,
+    inputs: &BTreeMap<String, Tensor>,
+) -> Result<Subject, Error> {
+    let settings = arguments.settings.to_map();
+    let name = arguments.name.as_deref();
+    match mode {
+        Mode::Train => recipe(package, name, settings, inputs),
+        Mode::Infer => model(package, name, settings, inputs),
+    }
 }
 
 /// A recipe's training step, for its batch and for dims that the arrays given say.
@@ -293,9 +338,10 @@ fn print_text(report: &Report, console: &Console) {
     let stages: Vec<String> =
         report.stages_ms.iter().map(|(stage, ms)| format!("{stage:?} {ms:.1}")).collect();
     console.print(&format!(
-        "compiled in {:.1} ms ({}); planned memory {}",
+        "compiled in {:.1} ms ({}){}; planned memory {}",
         report.compile_ms,
         stages.join(", ").to_lowercase(),
+        report.cached_ms.map_or(String::new(), |ms| format!(", loaded in {ms:.1} ms")),
         super::progress::bytes(report.peak_bytes_planned)
     ));
     if let Some(losses) = &report.first_losses {

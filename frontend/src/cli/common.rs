@@ -9,6 +9,7 @@ use cygnet_compiler::optimize::{MathMode, OptimizeOptions};
 use cygnet_runtime::cpu::Cpu;
 use cygnet_runtime::tensor::Tensor;
 
+use crate::cache::Cache;
 use crate::data::npy::read_npy;
 use crate::error::Error;
 use crate::language::package::Package;
@@ -37,6 +38,9 @@ pub struct Execution {
     /// Threads that run a step; all cores if not given
     #[arg(long, default_value_t = 0, hide_default_value = true)]
     threads: usize,
+    /// Compile even if this program was compiled before, and keep nothing for the next time
+    #[arg(long)]
+    no_cache: bool,
     #[command(flatten)]
     instructions: Instructions,
 }
@@ -78,7 +82,8 @@ impl Execution {
     /// The options, if this machine has the instructions asked for.
     pub fn options(&self) -> Result<SessionOptions, Failure> {
         let compile = self.instructions.options()?;
-        Ok(SessionOptions { compile, threads: self.threads, ..SessionOptions::default() })
+        let cache = if self.no_cache { None } else { Cache::of_user() };
+        Ok(SessionOptions { compile, threads: self.threads, cache, ..SessionOptions::default() })
     }
 }
 

@@ -14,6 +14,7 @@ use crate::gradcheck::program::{Kind, Target, targets};
 use crate::gradcheck::report::sizes_text;
 use crate::gradcheck::{CaseReport, CaseResult, Options, Summary, Verdict, check};
 use crate::language::package::Package;
+use crate::session::SessionOptions;
 
 use super::common::{Execution, Settings, load_package};
 use super::console::{Console, Failure};
@@ -64,7 +65,9 @@ enum Event<'a> {
 
 /// Checks gradients, and prints what was checked.
 pub fn run(arguments: &Arguments, console: &Console) -> Result<(), Failure> {
-    let native = NativeCode { options: arguments.execution.options()? };
+    // Random cases, which nobody runs again, are not kept.
+    let options = SessionOptions { cache: None, ..arguments.execution.options()? };
+    let native = NativeCode { options };
     let package = load_package(&arguments.file, console)?;
     let targets = targets(&package, arguments.name.as_deref(), &arguments.settings.to_map())
         .map_err(|diagnostics| Failure::new(&Error::Program(diagnostics), package.sources()))?;

@@ -3,6 +3,7 @@
 use cygnet_compiler::array::Array;
 use cygnet_compiler::graph::Graph;
 use cygnet_compiler::op::Context;
+use cygnet_compiler::optimize::optimize;
 use cygnet_runtime::dtype::DType;
 use cygnet_runtime::tensor::Tensor;
 
@@ -40,7 +41,11 @@ impl NativeCode {
             Ok(Array::new(graph.node(output.node).ty.clone(), values))
         });
         let outputs = outputs.collect::<Result<_, SessionError>>()?;
-        Ok(Execution { optimized: session.compiled().optimized.clone(), outputs })
+        let optimized = match session.compiled() {
+            Some(compiled) => compiled.optimized.clone(),
+            None => optimize(graph, &self.options.compile.optimize).0,
+        };
+        Ok(Execution { optimized, outputs })
     }
 }
 

@@ -65,7 +65,7 @@ pub fn view<'a>(
             labels: kernels.iter().map(|&id| compiled.schedule.label(id)).collect(),
             kernels,
             lines,
-            bytes: compiled.code.code_bytes(number),
+            bytes: compiled.loaded.code().code_bytes(number),
             code: match form {
                 Code::Clif => listing.clif,
                 Code::Assembly => listing.assembly,

@@ -7,12 +7,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cygnet_compiler::compile::{CompileOptions, Compiled, Stage, compile};
+use cygnet_compiler::executable::{Bundle, Executable, Loaded};
 use cygnet_compiler::graph::{Graph, SlotRole};
 use cygnet_runtime::executor::Executor;
-use cygnet_runtime::program::Outcome;
+use cygnet_runtime::program::{self as runtime, Outcome};
 use cygnet_runtime::tensor::Tensor;
 use thiserror::Error;
 
+use crate::cache::Cache;
 use crate::compilations::Compilations;
 use crate::language::initializer::{initialize, initialize_into};
 use crate::language::program::{GraphParameter, Program};
@@ -30,6 +32,8 @@ pub struct SessionOptions {
     /// Whether large weights need not be kept once the tensors that the step reads instead are
     /// computed from them. They cannot be read any more then.
     pub release_weights: bool,
+    /// Compiled programs on disk, to load instead of compiling.
+    pub cache: Option<Cache>,
 }
 
 impl SessionOptions {
@@ -65,7 +69,9 @@ pub enum SessionError {
 /// A compiled graph with its memory and threads.
 pub struct Session {
     executor: Executor,
-    compiled: Arc<Compiled>,
+    loaded: Arc<Loaded>,
+    /// The stages; absent if another process compiled the graph.
+    compiled: Option<Arc<Compiled>>,
     slots: HashMap<String, usize>,
     outputs: HashMap<String, usize>,
     preparing: Preparing,
@@ -73,40 +79,42 @@ pub struct Session {
 }
 
 impl Session {
-    /// Compiles a graph and loads the program. All slots are zero.
+    /// Compiles a graph, unless that was done before, and loads the program. All slots are zero.
     ///
     /// # Errors
     /// If the compiler fails.
     pub fn new(graph: &Graph, options: &SessionOptions) -> Result<Session, SessionError> {
         let mut timings = Vec::new();
-        let mut since = Instant::now();
-        let compiled = match &options.shared {
-            Some(shared) => shared.compiled(graph, &options.compile),
-            None => compile(graph, &options.compile, |stage| {
-                timings.push((stage, since.elapsed()));
-                since = Instant::now();
-            })
-            .map(|(_, compiled)| Arc::new(compiled))
-            .map_err(|error| error.to_string()),
-        };
-        let compiled = compiled.map_err(SessionError::Compiler)?;
-        let preparing = Preparing::new(compiled.preparations.clone(), options)?;
-        let program = compiled.program(options.compile.cpu);
+        let Obtained { loaded, compiled } = match &options.shared {
+            Some(shared) => shared.obtain(graph, || obtain(graph, options, &mut Vec::new())),
+            None => obtain(graph, options, &mut timings),
+        }
+        .map_err(SessionError::Compiler)?;
+        let preparing = Preparing::new(Arc::clone(&loaded), options);
+        let program = loaded.program();
         let names = |range: std::ops::Range<usize>| {
             range.map(|index| (program.slots[index].name.clone(), index)).collect()
         };
         // Slots that nothing reads have no place in the program.
         let count = program.slots.len() - graph.outputs.len();
         let (slots, outputs) = (names(0..count), names(count..program.slots.len()));
-        // SAFETY: the program was compiled for this machine's instructions from a verified graph,
-        // and its functions access the arena and scratch memory only.
-        let executor = unsafe { Executor::new(program, options.thread_count()) };
-        Ok(Session { executor, compiled, slots, outputs, preparing, timings })
+        let executor = load(program, options.thread_count());
+        Ok(Session { executor, loaded, compiled, slots, outputs, preparing, timings })
     }
 
-    /// What the compiler made.
-    pub fn compiled(&self) -> &Compiled {
-        &self.compiled
+    /// All that was compiled, as it can be stored.
+    pub fn bundle(&self) -> &Bundle {
+        &self.loaded.bundle
+    }
+
+    /// The step.
+    pub fn executable(&self) -> &Executable {
+        &self.loaded.bundle.step
+    }
+
+    /// The stages that led to it, unless another process compiled the graph.
+    pub fn compiled(&self) -> Option<&Compiled> {
+        self.compiled.as_deref()
     }
 
     /// Time taken by each stage of compilation; none of what another session has compiled.
@@ -290,7 +298,7 @@ impl Session {
     /// # Errors
     /// If a shape differs.
     pub fn copy_weights_from(&mut self, other: &Session) -> Result<(), SessionError> {
-        for slot in &other.compiled.schedule.kernels.slots {
+        for slot in &other.executable().slots {
             let is_weight = matches!(slot.role, SlotRole::Parameter | SlotRole::Buffer);
             if is_weight && self.has_slot(&slot.name) {
                 self.set(&slot.name, &other.get(&slot.name)?)?;
@@ -302,4 +310,47 @@ impl Session {
     fn slot(&self, name: &str) -> Result<usize, SessionError> {
         self.slots.get(name).copied().ok_or_else(|| SessionError::UnknownName(name.to_owned()))
     }
+}
+
+/// A program, and how it came to be.
+#[derive(Clone)]
+pub(crate) struct Obtained {
+    loaded: Arc<Loaded>,
+    /// The stages; absent if another process compiled the graph.
+    compiled: Option<Arc<Compiled>>,
+}
+
+/// The graph's program from the cache, or compiled and stored there.
+///
+/// # Errors
+/// How the compiler failed.
+fn obtain(
+    graph: &Graph,
+    options: &SessionOptions,
+    timings: &mut Vec<(Stage, Duration)>,
+) -> Result<Obtained, String> {
+    let mut since = Instant::now();
+    let place = options.cache.as_ref();
+    let place = place.and_then(|cache| Some((cache, Cache::key(graph, &options.compile)?)));
+    if let Some(loaded) = place.and_then(|(cache, key)| cache.load(key, graph, options.compile.cpu))
+    {
+        timings.push((Stage::Load, since.elapsed()));
+        return Ok(Obtained { loaded: Arc::new(loaded), compiled: None });
+    }
+    let compiled = compile(graph, &options.compile, |stage| {
+        timings.push((stage, since.elapsed()));
+        since = Instant::now();
+    });
+    let (_, compiled) = compiled.map_err(|error| error.to_string())?;
+    if let Some((cache, key)) = place {
+        cache.store(key, &compiled.loaded.bundle);
+    }
+    Ok(Obtained { loaded: Arc::clone(&compiled.loaded), compiled: Some(Arc::new(compiled)) })
+}
+
+/// A program with memory and threads.
+fn load(program: runtime::Program, threads: usize) -> Executor {
+    // SAFETY: the program was compiled for this machine's instructions from a verified graph, by
+    // this build of the compiler, and its functions access the arena and scratch memory only.
+    unsafe { Executor::new(program, threads) }
 }

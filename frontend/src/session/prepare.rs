@@ -6,55 +6,50 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use cygnet_compiler::optimize::prepare::Preparation;
+use cygnet_compiler::executable::{Loaded, PreparedTensor};
+use cygnet_compiler::graph::SlotInfo;
 use cygnet_runtime::slots::SlotError;
 use cygnet_runtime::tensor::Tensor;
 
-use super::{Session, SessionError, SessionOptions};
-use crate::compilations::Compilations;
+use super::{SessionError, SessionOptions, load};
 
 /// Weights of more elements than this are released once they are not needed any more.
 const SMALL: usize = 1 << 14;
 
 /// The preparations of a session's program.
 pub(super) struct Preparing {
-    preparations: Vec<Preparation>,
+    loaded: Arc<Loaded>,
+    threads: usize,
     /// Numbers of those whose weights have changed.
     pending: BTreeSet<usize>,
     /// Weights that preparations depend on.
     held: BTreeMap<String, Tensor>,
     /// Weights that were held before.
     released: BTreeSet<String>,
-    options: SessionOptions,
     release: bool,
 }
 
 impl Preparing {
-    /// Compiles preparations; equal ones once. All depend on weights that are zero.
-    ///
-    /// # Errors
-    /// If the compiler fails.
-    pub fn new(
-        preparations: Vec<Preparation>,
-        options: &SessionOptions,
-    ) -> Result<Preparing, SessionError> {
-        let mut options = options.clone();
-        let shared = Arc::<Compilations>::default();
-        options.compile.optimize.fixed_weights = false;
-        for preparation in &preparations {
-            let compiled = shared.compiled(&preparation.graph, &options.compile);
-            compiled.map_err(SessionError::Compiler)?;
-        }
-        options.shared = Some(shared);
-        let release = options.release_weights;
-        let pending = (0..preparations.len()).collect();
+    /// The preparations of a program. All depend on weights that are zero.
+    pub fn new(loaded: Arc<Loaded>, options: &SessionOptions) -> Preparing {
+        let pending = (0..loaded.bundle.preparations.len()).collect();
         let (held, released) = (BTreeMap::new(), BTreeSet::new());
-        Ok(Preparing { preparations, pending, held, released, options, release })
+        let (threads, release) = (options.thread_count(), options.release_weights);
+        Preparing { loaded, threads, pending, held, released, release }
+    }
+
+    fn preparations(&self) -> &[PreparedTensor] {
+        &self.loaded.bundle.preparations
+    }
+
+    /// The slots that stand for the sources of a preparation.
+    fn slots(&self, preparation: &PreparedTensor) -> &[SlotInfo] {
+        &self.loaded.bundle.preparing[preparation.program].slots
     }
 
     /// Whether a preparation depends on the weight `name`.
     pub fn depends_on(&self, name: &str) -> bool {
-        self.preparations.iter().any(|one| one.sources.iter().any(|source| source == name))
+        self.preparations().iter().any(|one| one.sources.iter().any(|source| source == name))
     }
 
     /// The weight `name`, if it is held.
@@ -67,11 +62,12 @@ impl Preparing {
     /// # Errors
     /// If it does not fit, or others that it is combined with were released.
     pub fn set(&mut self, name: &str, tensor: &Tensor) -> Result<(), SessionError> {
-        for (number, preparation) in self.preparations.iter().enumerate() {
+        let loaded = Arc::clone(&self.loaded);
+        for (number, preparation) in loaded.bundle.preparations.iter().enumerate() {
             let Some(place) = preparation.sources.iter().position(|source| source == name) else {
                 continue;
             };
-            let ty = &preparation.graph.slots[place].ty;
+            let ty = &self.slots(preparation)[place].ty;
             let slot = || name.to_owned();
             let error = if tensor.dtype() != ty.dtype {
                 SlotError::DType { slot: slot(), expected: ty.dtype, found: tensor.dtype() }
@@ -98,11 +94,12 @@ impl Preparing {
     /// The results of the preparations whose weights have changed: only those that depend on
     /// nothing but the weight `alone`, or all.
     pub fn results(&mut self, alone: Option<&str>) -> Vec<(String, Tensor)> {
-        let due =
-            |number: &usize| alone.is_none_or(|name| self.preparations[*number].sources == [name]);
+        let due = |number: &usize| {
+            alone.is_none_or(|name| self.preparations()[*number].sources == [name])
+        };
         let numbers: Vec<usize> = self.pending.iter().copied().filter(due).collect();
         let results = numbers.iter().map(|&number| {
-            let preparation = &self.preparations[number];
+            let preparation = &self.preparations()[number];
             (preparation.result.clone(), self.result(preparation))
         });
         let results = results.collect();
@@ -114,21 +111,25 @@ impl Preparing {
     }
 
     /// Computes a prepared tensor. Weights that were never set are zero.
-    fn result(&self, preparation: &Preparation) -> Tensor {
-        let mut session = Session::new(&preparation.graph, &self.options)
-            .expect("preparations are compiled when the session is made");
-        for (slot, source) in preparation.graph.slots.iter().zip(&preparation.sources) {
-            if let Some(tensor) = self.held.get(source) {
-                session.set(&slot.name, tensor).expect("the weight was checked");
+    fn result(&self, preparation: &PreparedTensor) -> Tensor {
+        let program = self.loaded.preparing_program(preparation.program);
+        // Slots that are read, then the only output.
+        let output = program.slots.len() - 1;
+        let mut executor = load(program, self.threads);
+        for (slot, source) in self.slots(preparation).iter().zip(&preparation.sources) {
+            let places = &executor.program().slots[..output];
+            let place = places.iter().position(|place| place.name == slot.name);
+            if let (Some(place), Some(tensor)) = (place, self.held.get(source)) {
+                executor.write_slot(place, tensor).expect("the weight was checked");
             }
         }
-        session.step();
-        session.output("0").expect("a preparation has one output")
+        executor.step();
+        executor.read_slot(output)
     }
 
     /// Lets go of large weights that no pending preparation needs.
     fn release(&mut self) {
-        let sources = self.pending.iter().flat_map(|&number| &self.preparations[number].sources);
+        let sources = self.pending.iter().flat_map(|&number| &self.preparations()[number].sources);
         let needed: BTreeSet<&String> = sources.collect();
         let done = self
             .held

@@ -113,7 +113,7 @@ impl Steps {
 
 /// Parameters, buffers and states of a session, by name.
 pub(super) fn carried(session: &Session) -> BTreeMap<String, Tensor> {
-    let slots = session.compiled().schedule.kernels.slots.iter();
+    let slots = session.executable().slots.iter();
     let carried = slots.filter(|slot| {
         matches!(slot.role, SlotRole::Parameter | SlotRole::Buffer | SlotRole::State)
     });

@@ -13,6 +13,8 @@
 use std::ops::Range;
 use std::ptr;
 
+use serde::{Deserialize, Serialize};
+
 use super::driver::even_tiles;
 use super::kernel::{Kernels, Tile};
 use super::kernels;
@@ -43,7 +45,7 @@ const DEPTH_BLOCK: usize = 320;
 const ENOUGH_PIECES: usize = 16;
 
 /// Kernels of 3 x 3 taps, `[rows, columns, 3, 3]`, transformed to `[16, rows, columns]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct WinogradKernel {
     /// How many kernels there are.
     pub kernels: usize,
@@ -51,7 +53,7 @@ pub struct WinogradKernel {
 
 /// A convolution with stride 1 of `[samples, from, height + 2, width + 2]` with transformed kernels
 /// `[16, to, from]`, to `[samples, to, height, width]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Winograd {
     /// Number of images.
     pub samples: usize,

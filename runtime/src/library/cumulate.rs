@@ -2,11 +2,13 @@
 
 use std::slice;
 
+use serde::{Deserialize, Serialize};
+
 use super::element::Element;
 use super::{part, wanted_pieces};
 
 /// How elements are combined.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum CumulateKind {
     /// Sum.
     Sum,
@@ -18,7 +20,7 @@ pub enum CumulateKind {
 
 /// A tensor `[outer, length, inner]` to one of the same shape: each element becomes the
 /// combination of all elements before it along the middle axis, itself included.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Cumulate {
     /// How elements are combined.
     pub kind: CumulateKind,

@@ -2,10 +2,12 @@
 
 use std::slice;
 
+use serde::{Deserialize, Serialize};
+
 use super::{part, wanted_pieces};
 
 /// Parts `[outer, inner]` of one shape to a tensor `[outer, parts, inner]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Interleave {
     /// How many parts there are.
     pub parts: usize,

@@ -15,6 +15,7 @@ mod tests;
 
 use std::ops::Range;
 
+use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 pub use cumulate::{Cumulate, CumulateKind};
@@ -26,10 +27,11 @@ use crate::cpu::Cpu;
 use crate::dtype::DType;
 use crate::gemm::{Winograd, WinogradKernel, winograd};
 use crate::program::{COUNTERS, Frame, Home};
+use crate::verify::elements;
 use element::Element;
 
 /// A routine with its extents.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Routine {
     /// Rows put at indexed places of a tensor.
     Scatter(Scatter),
@@ -80,6 +82,46 @@ impl Routine {
             Routine::Winograd(_) => "winograd",
             Routine::WinogradKernel(_) => "winograd_kernel",
         }
+    }
+
+    /// Checks that tensors of these extents, for so many operands, can be.
+    fn verify(&self, operands: usize) -> Result<(), String> {
+        // An extent of 0 hides no others.
+        let count = |extents: &[usize]| elements(extents.iter().map(|&extent| extent.max(1)));
+        match self {
+            Routine::Scatter(Scatter { batch, extent, count: updates, width, .. }) => {
+                count(&[*batch, *extent, *width])?;
+                count(&[*batch, *updates, *width])?;
+            }
+            Routine::Cumulate(Cumulate { outer, length, inner, .. }) => {
+                count(&[*outer, *length, *inner])?;
+            }
+            Routine::Sort(Sort { rows, length, kept, .. }) => {
+                count(&[*rows, *length])?;
+                if kept > length {
+                    return Err(format!("{kept} of {length} positions"));
+                }
+            }
+            Routine::Interleave(Interleave { parts, outer, inner }) => {
+                count(&[*parts, *outer, *inner])?;
+                if *parts != operands {
+                    return Err(format!("interleave with {operands} operands"));
+                }
+            }
+            Routine::Winograd(Winograd { samples, from, to, height, width, .. }) => {
+                count(&[16, *from, *to])?;
+                let (padded_height, padded_width) =
+                    (height.saturating_add(2), width.saturating_add(2));
+                count(&[*samples, (*from).max(*to), padded_height, padded_width])?;
+                if [from, to].contains(&&0) || height % 2 + width % 2 != 0 {
+                    return Err(format!("{from} to {to} channels of {height} x {width}"));
+                }
+            }
+            Routine::WinogradKernel(WinogradKernel { kernels }) => {
+                count(&[16, *kernels])?;
+            }
+        }
+        Ok(())
     }
 
     /// Elements and element type of each operand, for a call on elements of `dtype`.
@@ -144,13 +186,14 @@ impl Routine {
 }
 
 /// A routine applied to tensors in the arena.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LibraryCall {
     /// What is done.
     pub routine: Routine,
     /// Element type of the tensors that are moved or combined: F32, F64 or I32.
     pub dtype: DType,
     /// The place of each operand.
+    #[serde(with = "crate::list")]
     pub operands: SmallVec<[Home; 2]>,
     /// The place of the result, which no operand overlaps.
     pub result: Home,
@@ -170,6 +213,7 @@ impl LibraryCall {
         if only_f32 && self.dtype != DType::F32 {
             return Err(format!("{} of {}", self.routine.name(), self.dtype));
         }
+        self.routine.verify(self.operands.len())?;
         let wanted = self.routine.operands(self.dtype);
         if wanted.len() != self.operands.len() {
             return Err(format!("{} with {} operands", self.routine.name(), self.operands.len()));

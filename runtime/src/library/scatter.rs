@@ -3,11 +3,13 @@
 use std::ops::Range;
 use std::slice;
 
+use serde::{Deserialize, Serialize};
+
 use super::element::Element;
 use super::{part, wanted_pieces};
 
 /// What happens to updates of one row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum ScatterKind {
     /// They are added, in the order of their indices.
     Add,
@@ -20,7 +22,7 @@ pub enum ScatterKind {
 ///
 /// If an index lies outside `0..extent`, all of its matrix is NaN for floats, so that it is
 /// noticed; for integers the update is left out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Scatter {
     /// What happens to updates of one row.
     pub kind: ScatterKind,

@@ -2,13 +2,15 @@
 
 use std::slice;
 
+use serde::{Deserialize, Serialize};
+
 use super::element::Element;
 use super::{part, wanted_pieces};
 
 /// Rows `[rows, length]` to positions `[rows, kept]` (i32): those of the first `kept` elements of
 /// each row in order. Equal elements stay in the order of their positions; NaN counts as the
 /// largest of all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Sort {
     /// Whether the largest element comes first.
     pub descending: bool,

@@ -1,5 +1,7 @@
 //! Random tiles: what generated code calls for a run of a stream's elements.
 
+use serde::{Deserialize, Serialize};
+
 use super::normal::Normal;
 use super::{Distribution, GROUP, GROUP_BLOCKS, Generator, Uniform};
 use crate::cpu::Cpu;
@@ -16,7 +18,7 @@ use crate::simd::{Vector, multiversion};
 /// The numbers are those of [`uniform`](super::uniform) and [`normal`](super::normal()), bit for
 /// bit, on every [`Cpu`]; in double precision, the same numbers. Whole groups of 64 elements
 /// (`first_index` a multiple of 64) are fastest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum RandomTile {
     /// Uniform in [0, 1).
     Uniform,

@@ -23,6 +23,8 @@ mod trigonometric;
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::cpu::Cpu;
 use crate::dtype::DType;
 use crate::simd::{Vector, multiversion};
@@ -67,7 +69,9 @@ macro_rules! tile_functions {
         /// [`FlushSubnormals`](crate::cpu::FlushSubnormals) is in force, subnormal arguments
         /// may count as zeros, and results be off by up to 2^-122 where something underflows on
         /// the way.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[derive(
+            Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+        )]
         pub enum TileFunction {
             $($(#[$unary_doc])* $Unary,)*
             $($(#[$binary_doc])* $Binary,)*

@@ -13,6 +13,7 @@ mod verify;
 pub use verify::{Invalid, verify};
 
 use cygnet_runtime::program::Motion;
+use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use crate::index::Expression;
@@ -20,7 +21,7 @@ use crate::op::{ArgKind, Elementwise, RandomKind, ReduceKind};
 use crate::types::{DType, Scalar};
 
 /// How a native function is called; see [`cygnet_runtime::program`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Convention {
     /// Once per piece.
     Pieces,

@@ -1,6 +1,7 @@
 //! Slopes of graphs by differences of the reference evaluator, in f64.
 
 use cygnet_compiler::array::Array;
+use cygnet_compiler::evaluate::Steps;
 use cygnet_compiler::graph::{Graph, NodeId};
 use cygnet_compiler::op::{Context, Op};
 
@@ -150,7 +151,15 @@ impl<'a> Function<'a> {
                     changed[operand.index()].as_ref().unwrap_or(&self.base[operand.index()])
                 })
                 .collect();
-            let value = node.op.primitive().evaluate(&operands, &node.ty, &self.context);
+            let value = match &node.op {
+                Op::Scan(scan) => {
+                    // Inside, too, what is behind a stop of the gradient keeps its value.
+                    let held = node.operands.iter().map(|operand| &self.base[operand.index()]);
+                    let held = Some(held.collect());
+                    Steps { held, ..Steps::new(scan, &operands) }.run(|_, _| {})
+                }
+                op => op.primitive().evaluate(&operands, &node.ty, &self.context),
+            };
             changed[id.index()] = Some(value);
         }
         changed

@@ -1,7 +1,7 @@
 //! What differences cannot tell is not held against a gradient.
 
 use super::*;
-use cygnet_compiler::graph::Emit;
+use cygnet_compiler::graph::{Emit, ScanBuilder};
 use cygnet_compiler::op::{Random, RandomKind};
 use cygnet_compiler::types::Shape;
 
@@ -65,6 +65,23 @@ fn stops_of_the_gradient_hold_for_differences_too() {
         let fixed = b.graph.stop_gradient(square);
         let product = b.graph.mul(fixed, x);
         b.graph.sum(product, &[0])
+    });
+    assert!(summary(&stopped).agreement.worst < 1.0);
+}
+
+#[test]
+fn stops_of_the_gradient_hold_in_loops() {
+    let stopped = Built::new(&["n"], |b, sizes| {
+        let x = b.parameter("x", sizes);
+        let mut scan = ScanBuilder::begin(&b.graph, 3, false);
+        let carry = scan.carry(&mut b.graph, "carry", x);
+        let next = b.graph.apply("tanh", &[carry]);
+        let fixed = b.graph.stop_gradient(carry);
+        let product = b.graph.mul(fixed, x);
+        let nodes = scan.finish(&mut b.graph, &[next], &[product]);
+        let sum = b.graph.sum(nodes.yields[0], &[0]);
+        let sum = b.graph.add(sum, nodes.carries[0]);
+        b.graph.sum(sum, &[0])
     });
     assert!(summary(&stopped).agreement.worst < 1.0);
 }

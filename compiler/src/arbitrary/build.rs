@@ -2,11 +2,11 @@
 
 use proptest::sample::Index;
 
-use super::plan::{Pairing, Plan, SlotKind, Step};
+use super::plan::{Pairing, Plan, ScanPlan, SlotKind, Step};
 use super::{Options, RandomGraph};
 use crate::array::Array;
 use crate::evaluate::Evaluator;
-use crate::graph::{Emit, Graph, NodeId, Output, SlotRole};
+use crate::graph::{Emit, Graph, NodeId, Output, ScanBuilder, SlotRole};
 use crate::op::elementwise::Typing;
 use crate::op::{
     ArgReduce, ArgSort, Broadcast, Cast, Concat, Constant, Contract, Cumulate, Elementwise, Gather,
@@ -21,14 +21,7 @@ const LARGEST: f64 = 100.0;
 /// Builds the planned graph.
 pub(super) fn build(plan: &Plan, options: &Options) -> RandomGraph {
     let mut builder = Builder::new(plan, options);
-    for step in &plan.steps {
-        let nodes = builder.graph.nodes.len();
-        if builder.step(step).is_none() {
-            // A step that does not fit leaves nothing behind.
-            builder.graph.nodes.truncate(nodes);
-            builder.values.truncate(nodes);
-        }
-    }
+    builder.steps(&plan.steps);
     builder.finish()
 }
 
@@ -36,8 +29,12 @@ struct Builder<'a> {
     options: &'a Options,
     graph: Graph,
     slots: Vec<Array>,
-    /// Values of the nodes so far.
+    /// Values of the nodes so far; in the body of a loop, those of the first step.
     values: Vec<Array>,
+    /// Whether nodes were left behind by the body of a loop.
+    left: Vec<bool>,
+    /// How many loops are under construction.
+    depth: usize,
     seed: u64,
 }
 
@@ -48,6 +45,8 @@ impl<'a> Builder<'a> {
             graph: Graph::new(),
             slots: Vec::new(),
             values: Vec::new(),
+            left: Vec::new(),
+            depth: 0,
             seed: plan.seed,
         };
         for slot in &plan.slots {
@@ -85,9 +84,28 @@ impl<'a> Builder<'a> {
         }
     }
 
+    /// Carries out steps; one that does not fit leaves nothing behind.
+    fn steps(&mut self, steps: &[Step]) {
+        for step in steps {
+            let (nodes, depth) = (self.graph.nodes.len(), self.depth);
+            if self.step(step).is_none() {
+                self.graph.nodes.truncate(nodes);
+                self.values.truncate(nodes);
+                self.left.truncate(nodes);
+                self.depth = depth;
+            }
+        }
+    }
+
     fn evaluate(&mut self, node: NodeId) {
         let value = Evaluator::new(&self.slots).node(&self.graph, node, &self.values);
+        self.known(value);
+    }
+
+    /// The next node has this value.
+    fn known(&mut self, value: Array) {
         self.values.push(value);
+        self.left.push(false);
     }
 
     fn ty(&self, node: NodeId) -> &TensorType {
@@ -116,9 +134,25 @@ impl<'a> Builder<'a> {
 
     /// One of the nodes that fit.
     fn choose(&self, index: Index, fits: impl Fn(&TensorType) -> bool) -> Option<NodeId> {
-        let fitting: Vec<NodeId> =
-            self.graph.iter().filter(|(_, node)| fits(&node.ty)).map(|(id, _)| id).collect();
+        self.choose_from(0, index, fits)
+    }
+
+    /// One of the nodes from this one on that fit.
+    fn choose_from(
+        &self,
+        first: usize,
+        index: Index,
+        fits: impl Fn(&TensorType) -> bool,
+    ) -> Option<NodeId> {
+        let usable = |id: NodeId| self.is_value(id) && fits(self.ty(id));
+        let nodes = self.graph.iter().skip(first).map(|(id, _)| id);
+        let fitting: Vec<NodeId> = nodes.filter(|&id| usable(id)).collect();
         (!fitting.is_empty()).then(|| *index.get(&fitting))
+    }
+
+    /// Whether a node is one that others may read.
+    fn is_value(&self, id: NodeId) -> bool {
+        !self.left[id.index()] && !matches!(self.graph.node(id).op, Op::Scan(_))
     }
 
     fn any(&self, index: Index) -> Option<NodeId> {
@@ -283,7 +317,82 @@ impl<'a> Builder<'a> {
                 let x = self.choose(*operand, |ty| ty.dtype.is_float() && ty.rank() > 0)?;
                 self.softmax(x)
             }
+            Step::Scan(plan) => self.scan(plan),
         }
+    }
+
+    /// A loop. New values of carries are kept between -1 and 1, and operands of functions with a
+    /// limited domain are always squeezed, since only the first step's values are known.
+    fn scan(&mut self, plan: &ScanPlan) -> Option<NodeId> {
+        let dtype = self.options.dtype;
+        let initial: Option<Vec<NodeId>> = (plan.carries.iter())
+            .map(|[carry, _]| self.choose(*carry, |ty| ty.dtype == dtype))
+            .collect();
+        let mut length = plan.length;
+        let mut sequences = Vec::new();
+        for &sequence in &plan.sequences {
+            let fits =
+                |ty: &TensorType| ty.rank() > 0 && (sequences.is_empty() || ty.shape[0] == length);
+            let node = self.choose(sequence, fits)?;
+            length = self.ty(node).shape[0];
+            sequences.push(node);
+        }
+        let mut builder = ScanBuilder::begin(&self.graph, length, plan.reverse);
+        let first = self.graph.nodes.len();
+        let mut carries = Vec::new();
+        for node in initial? {
+            carries.push(builder.carry(&mut self.graph, "carry", node));
+            self.known(self.values[node.index()].clone());
+        }
+        for node in sequences {
+            let inside = builder.element(&mut self.graph, "element", node);
+            let ty = self.ty(inside).clone();
+            let place = if plan.reverse { length - 1 } else { 0 };
+            let elements = &self.values[node.index()].values[place * ty.elements()..];
+            let element = Array::new(ty.clone(), elements[..ty.elements()].to_vec());
+            self.known(element);
+        }
+        self.depth += 1;
+        self.steps(&plan.steps);
+        let mut next = Vec::new();
+        for (&carry, [_, new]) in carries.iter().zip(&plan.carries) {
+            let ty = self.ty(carry).clone();
+            let new = self.choose_from(first, *new, |other| *other == ty)?;
+            next.push(self.apply("tanh", &[new])?);
+        }
+        if let Some(until) = plan.until {
+            let node = self.choose_from(first, until, |ty| ty.dtype.is_float())?;
+            let axes: Axes = (0..self.ty(node).rank()).collect();
+            let sum = match axes.is_empty() {
+                true => node,
+                false => self.emit(Reduce { kind: ReduceKind::Sum, axes }, &[node])?,
+            };
+            let zero = self.constant(sum, 0.0)?;
+            builder.until(self.apply("lt", &[zero, sum])?);
+        }
+        let yields: Option<Vec<NodeId>> =
+            plan.yields.iter().map(|&node| self.choose_from(first, node, |_| true)).collect();
+        let body = first..self.graph.nodes.len();
+        let nodes = builder.finish(&mut self.graph, &next, &yields?);
+        self.depth -= 1;
+        self.left[body].fill(true);
+        while self.values.len() < self.graph.nodes.len() {
+            self.evaluate(NodeId(self.values.len() as u32));
+        }
+        let mut last = None;
+        for port in nodes.carries.into_iter().chain(nodes.yields) {
+            let values = &self.values[port.index()].values;
+            if values.len() > self.options.elements || values.iter().any(|x| x.abs() > LARGEST) {
+                return None;
+            }
+            last = Some(port);
+            if plan.until.is_some() && self.ty(port).dtype.is_float() {
+                // There is no gradient.
+                self.left[port.index()] = true;
+                last = Some(self.emit(StopGradient, &[port])?);
+            }
+        }
+        last
     }
 
     fn elementwise(&mut self, function: Elementwise, operands: &[Index; 3]) -> Option<NodeId> {
@@ -322,7 +431,8 @@ impl<'a> Builder<'a> {
 
     /// `x`, or if it is not within the range a function of it that is.
     fn squeezed(&mut self, x: NodeId, (low, high): (f64, f64)) -> Option<NodeId> {
-        if self.values[x.index()].values.iter().all(|x| (low..=high).contains(x)) {
+        let within = self.values[x.index()].values.iter().all(|x| (low..=high).contains(x));
+        if within && self.depth == 0 {
             return Some(x);
         }
         let share = self.apply("sigmoid", &[x])?;
@@ -360,11 +470,12 @@ impl<'a> Builder<'a> {
     /// elements with random weights.
     fn finish(mut self) -> RandomGraph {
         let mut read = vec![false; self.graph.nodes.len()];
-        for node in &self.graph.nodes {
+        for (_, node) in self.graph.iter().filter(|(id, _)| !self.left[id.index()]) {
             node.operands.iter().for_each(|operand| read[operand.index()] = true);
         }
+        let nodes = self.graph.iter().map(|(id, _)| id);
         let unread: Vec<NodeId> =
-            self.graph.iter().map(|(id, _)| id).filter(|id| !read[id.index()]).collect();
+            nodes.filter(|&id| !read[id.index()] && self.is_value(id)).collect();
         let mut loss = self.graph.constant(self.options.dtype, &[], 0.0);
         for node in unread {
             let output = Output { name: format!("result{}", node.0), node };
@@ -381,6 +492,8 @@ impl<'a> Builder<'a> {
         }
         self.graph.outputs.push(Output { name: "loss".to_owned(), node: loss });
         self.graph.guards.push(loss);
+        self.graph.prune();
+        let loss = self.graph.guards[0];
         RandomGraph { graph: self.graph, slots: self.slots, loss }
     }
 }

@@ -83,6 +83,27 @@ pub(super) enum Step {
     StopGradient(Index),
     /// A softmax over the last axis, composed as the library does it.
     Softmax(Index),
+    /// A loop.
+    Scan(Box<ScanPlan>),
+}
+
+/// A plan for a loop.
+#[derive(Clone, Debug)]
+pub(super) struct ScanPlan {
+    /// Number of steps, if no sequence says it.
+    pub length: usize,
+    /// Whether the last elements of sequences come first.
+    pub reverse: bool,
+    /// What is carried, and the new value among the nodes of the body.
+    pub carries: Vec<[Index; 2]>,
+    /// What the steps have elements of.
+    pub sequences: Vec<Index>,
+    /// The body.
+    pub steps: Vec<Step>,
+    /// What is yielded, among the nodes of the body.
+    pub yields: Vec<Index>,
+    /// The node of the body whose sum being positive ends the loop.
+    pub until: Option<Index>,
 }
 
 /// What becomes of a pair of axes.
@@ -106,8 +127,25 @@ pub(super) fn plan(steps: usize) -> impl Strategy<Value = Plan> {
     let slot = (prop::collection::vec(1..=3usize, 0..=3), kind)
         .prop_map(|(shape, kind)| SlotPlan { shape, kind });
     let slots = prop::collection::vec(slot, 1..=4);
-    let steps = prop::collection::vec(step(), 0..=steps);
+    let inner = prop_oneof![12 => step(), 1 => scan(step())];
+    let steps = prop::collection::vec(prop_oneof![16 => step(), 1 => scan(inner)], 0..=steps);
     (slots, steps, any::<u64>()).prop_map(|(slots, steps, seed)| Plan { slots, steps, seed })
+}
+
+/// Loops with steps like this one in their bodies.
+fn scan(step: impl Strategy<Value = Step>) -> impl Strategy<Value = Step> {
+    let index = any::<Index>;
+    let carries = prop::collection::vec(any::<[Index; 2]>(), 1..=2);
+    let sequences = prop::collection::vec(index(), 0..=2);
+    let yields = prop::collection::vec(index(), 0..=2);
+    let until = prop::option::weighted(0.25, index());
+    let steps = prop::collection::vec(step, 1..=5);
+    (1..=4usize, any::<bool>(), carries, sequences, steps, yields, until).prop_map(
+        |(length, reverse, carries, sequences, steps, yields, until)| {
+            let plan = ScanPlan { length, reverse, carries, sequences, steps, yields, until };
+            Step::Scan(Box::new(plan))
+        },
+    )
 }
 
 fn step() -> impl Strategy<Value = Step> {

@@ -39,7 +39,7 @@ impl Program {
             return Err("it has not a stride for each axis".to_owned());
         }
         let size = slot.dtype.size();
-        if slot.offset % size != 0 {
+        if !slot.offset.is_multiple_of(size) {
             return Err("it is not aligned".to_owned());
         }
         elements(slot.shape.iter().copied().filter(|extent| *extent != 0))?;
@@ -127,7 +127,7 @@ impl Program {
             &Work::Guard { offset, dtype } => {
                 let inside = offset <= self.arena_bytes
                     && dtype.size() <= self.arena_bytes - offset
-                    && offset % dtype.size() == 0;
+                    && offset.is_multiple_of(dtype.size());
                 if !dtype.is_float() || !inside {
                     return Err(format!("a guard on {dtype} at {offset}"));
                 }

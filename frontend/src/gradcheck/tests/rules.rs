@@ -1,6 +1,6 @@
 //! The gradients of random graphs hold.
 
-use cygnet_compiler::arbitrary::{Options as GraphOptions, graph_with};
+use cygnet_compiler::arbitrary::{Options as GraphOptions, config, graph_with};
 use proptest::prelude::*;
 
 use super::*;
@@ -8,7 +8,7 @@ use crate::gradcheck::links::check_case;
 use crate::gradcheck::sample::Detail;
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(64) })]
+    #![proptest_config(config(64))]
 
     #[test]
     fn gradients_of_random_graphs_are_right(

@@ -3,7 +3,7 @@
 use cygnet_runtime::random;
 
 use crate::array::Array;
-use crate::evaluate::Evaluator;
+use crate::evaluate::{Evaluator, Precision};
 use crate::graph::{Emit, Graph, NodeId, Output, SlotRole, Update};
 use crate::kernel::KernelGraph;
 use crate::kernel::interpret::interpret;
@@ -248,7 +248,9 @@ pub(super) fn assert_computes(kernels: &KernelGraph, graph: &Graph, slots: &[Arr
 /// Checks that a graph computes what another one with the same slots does, up to a share of the
 /// largest element of each result.
 pub(super) fn assert_equal(optimized: &Graph, graph: &Graph, slots: &[Array], tolerance: f64) {
-    let evaluator = Evaluator::new(slots);
+    // Bits are those of the element types: constants are folded to them.
+    let precision = if tolerance == 0.0 { Precision::Single } else { Precision::Double };
+    let evaluator = Evaluator { precision, ..Evaluator::new(slots) };
     let (expected, found) = (evaluator.values(graph), evaluator.values(optimized));
     let names = graph.outputs.iter().map(|output| output.name.as_str());
     let names =

@@ -1,18 +1,21 @@
-//! Speed of matrix products in GFLOP/s: `cargo bench -p cygnet-runtime --bench gemm [-- FILTER]`.
+//! Speed of matrix products in GFLOP/s: `cargo bench -p cygnet-runtime --bench gemm [-- FILTER...]`.
 //!
 //! Layouts: `nn` both operands row-major, `nt` the right one transposed (weights `[out, in]` in
-//! a forward pass), `tn` the left one transposed (weight gradients). `+` marks an epilogue that
-//! adds a row and clips at zero.
+//! a forward pass), `tn` the left one transposed (weight gradients), `np` the right one in panels
+//! of 32 columns. `+` marks an epilogue that adds a row and clips at zero, `*` right operands that
+//! no cache keeps from step to step.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cygnet_runtime::contraction::{Blocking, Contraction, Operand, Output, Strided};
+use cygnet_runtime::contraction::{
+    Blocking, Contraction, Digits, Operand, Output, Scattered, Strided,
+};
 use cygnet_runtime::cpu::Cpu;
 use cygnet_runtime::dtype::DType;
 use cygnet_runtime::executor::Executor;
 use cygnet_runtime::gemm;
-use cygnet_runtime::program::{Frame, Home, Part, Phase, Program, Region, Task, Work};
+use cygnet_runtime::program::{Frame, Home, Part, Phase, Program, Region, Slot, Task, Work};
 
 /// Batch, rows, depth, columns, layout.
 const SHAPES: &[(usize, usize, usize, usize, &str)] = &[
@@ -41,6 +44,8 @@ const SHAPES: &[(usize, usize, usize, usize, &str)] = &[
     (1, 32, 256, 1024, "nn"),
     (1, 2048, 256, 1024, "nt"),
     (1, 1024, 2048, 256, "tn"),
+    (1, 256, 2048, 1024, "tn"),
+    (1, 2048, 1024, 64, "nn"),
     // A transformer's layers: forward, the gradients of inputs and of weights.
     (1, 1024, 256, 1024, "nt"),
     (1, 1024, 1024, 256, "nt"),
@@ -51,6 +56,15 @@ const SHAPES: &[(usize, usize, usize, usize, &str)] = &[
     (1, 256, 1024, 256, "tn"),
     (1, 128, 768, 3072, "nt"),
     (1, 128, 3072, 768, "nt"),
+    (1, 128, 768, 768, "nt*"),
+    (1, 128, 768, 768, "np*"),
+    (1, 128, 768, 2304, "np*"),
+    (1, 128, 768, 3072, "nt*"),
+    (1, 128, 768, 3072, "np*"),
+    (1, 128, 768, 3072, "np"),
+    (1, 128, 3072, 768, "nt*"),
+    (1, 128, 3072, 768, "np*"),
+    (1, 128, 3072, 768, "np"),
     (32, 128, 64, 128, "nt"),
     (32, 128, 128, 64, "nn"),
     // One row: the mlp_b1 workload's layers.
@@ -72,12 +86,16 @@ const SHAPES: &[(usize, usize, usize, usize, &str)] = &[
 /// Where the epilogue stores results, in elements; beyond all operands it is used with.
 const EPILOGUE_OUTPUT: usize = 1 << 20;
 
+/// Bytes of right operands that take turns if none is to be in a cache.
+const COLD_BYTES: usize = 320 << 20;
+
 fn main() {
     // Cargo also starts benchmarks as tests, without this flag.
     if !std::env::args().any(|argument| argument == "--bench") {
         return;
     }
-    let filter = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
+    let filters = std::env::args().skip(1).filter(|argument| !argument.starts_with('-'));
+    let filters: Vec<String> = filters.collect();
     println!(
         "{:24} {:>9} {:>12} {:>9} {:>9} {:>10} {:>10}",
         "shape", "cpu", "pieces", "1 thread", "2 threads", "best us", "predicted"
@@ -86,11 +104,13 @@ fn main() {
         for &(batch, rows, depth, columns, layout) in SHAPES {
             let name = format!("{batch}x {rows}x{depth}x{columns} {layout}");
             let label = format!("{name:24} {cpu:>9}");
-            if !cpu.supported() || filter.as_ref().is_some_and(|filter| !label.contains(filter)) {
+            if !cpu.supported() || filters.iter().any(|filter| !label.contains(filter)) {
                 continue;
             }
             let contraction = contraction(batch, rows, depth, columns, layout);
-            let [one, two] = [1, 2].map(|threads| best_step(&contraction, cpu, threads) as f64);
+            let bytes = 4 * batch * depth * columns;
+            let copies = if layout.contains('*') { COLD_BYTES.div_ceil(bytes) } else { 1 };
+            let [one, two] = [1, 2].map(|threads| best_step(&contraction, copies, cpu, threads));
             let flops = contraction.flops();
             let Blocking { rows, columns } = contraction.blocking;
             let pieces = format!("{} {rows}x{columns}", contraction.pieces());
@@ -122,20 +142,42 @@ fn contraction(
         let batch_strides = [(rows * columns) as isize].into_iter().collect();
         Strided { home: Home::fixed(start), batch_strides, row_stride, column_stride }
     };
+    let left = Operand::Arena(place(rows, depth, layout.starts_with("tn")));
+    let right = place(depth, columns, layout.starts_with("nt"));
     Contraction {
         dtype: DType::F32,
         batch: [batch].into_iter().collect(),
         rows,
         columns,
         depth,
-        left: Operand::Arena(place(rows, depth, layout.starts_with("tn"))),
-        right: Operand::Arena(place(depth, columns, layout.starts_with("nt"))),
-        output: if layout.ends_with('+') {
+        left,
+        right: if layout.starts_with("np") {
+            Operand::Scattered(Scattered {
+                home: right.home,
+                batch_strides: right.batch_strides,
+                rows: Digits::uniform(depth, 32),
+                columns: Digits::new([(columns / 32, 32 * depth as isize), (32, 1)]),
+            })
+        } else {
+            Operand::Arena(right)
+        },
+        output: if layout.contains('+') {
             Output::Epilogue(add_row_and_clip)
         } else {
             Output::Arena(place(rows, columns, false))
         },
-        blocking: gemm::blocking(rows, columns, depth, batch, DType::F32),
+        blocking: gemm::blocking_for(
+            rows,
+            columns,
+            depth,
+            batch,
+            DType::F32,
+            gemm::Habits {
+                packs_left: layout.starts_with("tn"),
+                packs_right: layout.starts_with("nt"),
+                ..gemm::Habits::default()
+            },
+        ),
     }
 }
 
@@ -166,28 +208,46 @@ unsafe extern "C" fn add_row_and_clip(
     }
 }
 
-/// The shortest time in nanoseconds of a step that computes this product, over a third of a second or so.
-fn best_step(contraction: &Contraction, cpu: Cpu, threads: usize) -> u128 {
+/// The shortest time in nanoseconds of a product, over steps of a third of a second or so; each
+/// computes it as often as there are copies of the right operand.
+fn best_step(contraction: &Contraction, copies: usize, cpu: Cpu, threads: usize) -> f64 {
     let c = contraction;
     let elements = c.rows * c.depth + c.depth * c.columns + c.rows * c.columns;
+    let own = 4 * (c.batch[0] * elements).max(2 * EPILOGUE_OUTPUT) + 256;
+    let right = 4 * c.batch[0] * c.depth * c.columns;
+    let parts = (0..copies).map(|copy| {
+        let mut c = c.clone();
+        let offset = if copy == 0 { 0 } else { own + (copy - 1) * right };
+        match &mut c.right {
+            _ if copy == 0 => {}
+            Operand::Arena(place) => place.home = Home::fixed(offset),
+            Operand::Scattered(place) => place.home = Home::fixed(offset),
+            Operand::Generated(_) => {}
+        }
+        let pieces = c.pieces() as u32;
+        let work = Work::Contraction(Box::new(c));
+        // Costs enough for every thread to get its share, however small the product.
+        Part::Phase(Phase { tasks: vec![Task { kernel: 0, work, pieces, piece_cost: 1e5 }] })
+    });
+    let bytes = own + (copies - 1) * right;
     let program = Program {
-        arena_bytes: 4 * (c.batch[0] * elements).max(2 * EPILOGUE_OUTPUT) + 256,
+        arena_bytes: bytes,
         scratch_bytes: 0,
         cpu,
-        parts: vec![Part::Phase(Phase {
-            tasks: vec![Task {
-                kernel: 0,
-                work: Work::Contraction(Box::new(c.clone())),
-                pieces: c.pieces() as u32,
-                // Enough for every thread to get its share, however small the product.
-                piece_cost: 1e5,
-            }],
-        })],
-        slots: Vec::new(),
+        parts: parts.collect(),
+        slots: vec![Slot {
+            name: "all".to_owned(),
+            dtype: DType::F32,
+            shape: vec![bytes / 4],
+            offset: 0,
+            strides: vec![1],
+        }],
         code: Arc::new(()),
     };
     // SAFETY: the program has no generated code.
     let mut executor = unsafe { Executor::new(program, threads) };
+    // Memory that nothing was written to is one page of zeros.
+    executor.slot_bytes_mut(0).expect("the slot is row-major").fill(0x3c);
     let start = Instant::now();
     let mut best = Duration::MAX;
     let mut steps = 0;
@@ -197,5 +257,5 @@ fn best_step(contraction: &Contraction, cpu: Cpu, threads: usize) -> u128 {
         best = best.min(since.elapsed());
         steps += 1;
     }
-    best.as_nanos()
+    best.as_nanos() as f64 / copies as f64
 }

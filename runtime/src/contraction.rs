@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 
 use crate::dtype::DType;
 use crate::program::{COUNTERS, Home, Region, RegionFunction};
+use crate::simd::MAX_LANES;
 use crate::verify::elements;
 
 /// A batched matrix product with optional generated prologues and epilogue.
@@ -249,6 +250,13 @@ fn batch_offset(strides: &[isize], extents: &[usize], batch: usize) -> isize {
 }
 
 impl Scattered {
+    /// Whether whole vectors of columns are neighbours, and rows lie at one distance: as in panels
+    /// of columns, which kernels read where they lie.
+    pub fn is_in_panels(&self) -> bool {
+        let (neighbours, stride) = self.columns.run();
+        stride == 1 && neighbours.is_multiple_of(MAX_LANES) && self.rows.stride().is_some()
+    }
+
     /// Elements from the first matrix to matrix number `batch`, row-major over `extents`.
     pub fn batch_offset(&self, extents: &[usize], batch: usize) -> isize {
         batch_offset(&self.batch_strides, extents, batch)

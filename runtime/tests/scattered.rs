@@ -235,3 +235,18 @@ fn convolutions_and_their_gradients_are_products_of_windows() {
         }
     }
 }
+
+/// Weights in panels of 32 columns, deeper than one block, with whole and partial tiles of rows.
+#[test]
+fn products_read_panels_of_columns() {
+    let (depth, panels) = (700, 3);
+    for (rows, blocking) in [(1, (1, 96)), (45, (45, 96)), (45, (16, 64)), (128, (128, 32))] {
+        check_everywhere(&Case {
+            batch: 1,
+            left: (vec![(rows, depth as isize)], vec![(depth, 1)]),
+            right: (vec![(depth, 32)], vec![(panels, 32 * depth as isize), (32, 1)]),
+            ordinary: [true, false],
+            blocking,
+        });
+    }
+}

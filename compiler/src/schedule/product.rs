@@ -3,7 +3,7 @@
 use cygnet_runtime::contraction::{
     Blocking, Contraction, Digits, Operand, Output, Scattered, Strided,
 };
-use cygnet_runtime::gemm::Habits;
+use cygnet_runtime::gemm::{self, Habits};
 use cygnet_runtime::program::RegionFunction;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
@@ -96,27 +96,7 @@ pub fn describe(
         functions.push(lower::epilogue(&format!("{name}_epilogue"), &product.epilogue, memory));
         Source::Function(functions.len() - 1)
     });
-    let batch: usize = product.batch.iter().product();
-    let in_place = |matrices: &Strided| matrices.column_stride == 1 || product.columns == 1;
-    let scattered = [&left, &right].iter().any(|side| matches!(side, Source::Scattered(_)));
-    let habits = Habits {
-        packs_right: !matches!(&right, Source::Arena(matrices) if in_place(matrices)),
-        row_start_ns: match &output {
-            // Columns that are windows of an image have cuts of their own to keep to.
-            Source::Function(_) if !scattered => {
-                cost::of_row_start(&product.epilogue, &|value| memory.elements(value))
-            }
-            _ => 0.0,
-        },
-    };
-    let blocking = cygnet_runtime::gemm::blocking_for(
-        product.rows,
-        product.columns,
-        product.depth,
-        batch,
-        product.dtype,
-        habits,
-    );
+    let blocking = cut(product, [&left, &right, &output], memory);
     let extents = Extents {
         dtype: product.dtype,
         batch: product.batch.clone(),
@@ -126,6 +106,52 @@ pub fn describe(
         blocking,
     };
     ProductTask { product: extents, left, right, output }
+}
+
+/// How a product of these operands, with this destination, is cut into pieces.
+fn cut(product: &Product, places: [&Source; 3], memory: &Memory) -> Blocking {
+    let [left, right, output] = places;
+    let scattered = [left, right].iter().any(|side| match side {
+        Source::Scattered(matrices) => !matrices.is_in_panels(),
+        _ => false,
+    });
+    let row_start_ns = match output {
+        // Columns that are windows of an image have cuts of their own to keep to.
+        Source::Function(_) if !scattered => {
+            cost::of_row_start(&product.epilogue, &|value| memory.elements(value))
+        }
+        _ => 0.0,
+    };
+    // Kernels see what goes to columns transposed.
+    let transposed = match (left, right, output) {
+        (Source::Arena(left), Source::Arena(right), Source::Arena(output))
+            if gemm::is_by_column(output) =>
+        {
+            Some([right.transposed(), left.transposed()].map(Source::Arena))
+        }
+        _ => None,
+    };
+    let (left, right, rows, columns) = match &transposed {
+        Some([left, right]) => (left, right, product.columns, product.rows),
+        None => (left, right, product.rows, product.columns),
+    };
+    let packs_left = match left {
+        Source::Arena(matrices) => gemm::copies_left(matrices, product.dtype.size()),
+        Source::Scattered(_) => false,
+        Source::Function(_) => true,
+    };
+    let packs_right = match right {
+        Source::Arena(matrices) => matrices.column_stride != 1 && columns != 1,
+        Source::Scattered(matrices) => !matrices.is_in_panels(),
+        Source::Function(_) => true,
+    };
+    let habits = Habits { packs_left, packs_right, row_start_ns };
+    let batch: usize = product.batch.iter().product();
+    let cut = gemm::blocking_for(rows, columns, product.depth, batch, product.dtype, habits);
+    match transposed {
+        Some(_) => Blocking { rows: cut.columns, columns: cut.rows },
+        None => cut,
+    }
 }
 
 /// The epilogue as a destination, if it only stores the accumulator.

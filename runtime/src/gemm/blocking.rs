@@ -89,6 +89,8 @@ impl Rates {
 /// What else than the shape of a product decides on how it is cut.
 #[derive(Clone, Copy, Debug)]
 pub struct Habits {
+    /// Whether the left operand has to be packed, once for each block of columns.
+    pub packs_left: bool,
     /// Whether the right operand has to be packed, once for each block of rows.
     pub packs_right: bool,
     /// Nanoseconds that a region function takes to start on a row of a piece, in calls and in
@@ -100,7 +102,7 @@ pub struct Habits {
 impl Default for Habits {
     /// The right operand may lie either way; nothing follows on the result.
     fn default() -> Habits {
-        Habits { packs_right: true, row_start_ns: 0.0 }
+        Habits { packs_left: false, packs_right: true, row_start_ns: 0.0 }
     }
 }
 
@@ -135,8 +137,10 @@ pub fn blocking_for(
                 _ => columns.div_ceil(column_cut).next_multiple_of(COLUMN_UNIT),
             };
             let pieces = batch * rows.div_ceil(piece_rows) * columns.div_ceil(piece_columns);
-            let packed =
+            let right =
                 if habits.packs_right && piece_rows > 1 { depth * piece_columns } else { 0 };
+            let left = if habits.packs_left { depth * piece_rows } else { 0 };
+            let packed = left + right;
             let size = dtype.size();
             let work = Work { rows: piece_rows, columns: piece_columns, depth, packed, size };
             let piece = rates.piece_ns(&work) + habits.row_start_ns * piece_rows as f64;
@@ -233,7 +237,7 @@ mod tests {
     fn what_follows_on_rows_makes_pieces_wide() {
         for (rows, columns, depth) in [(1024, 256, 1024), (256, 1024, 1024), (512, 512, 512)] {
             let cut = |row_start_ns| {
-                let habits = Habits { packs_right: false, row_start_ns };
+                let habits = Habits { packs_left: false, packs_right: false, row_start_ns };
                 blocking_for(rows, columns, depth, 1, DType::F32, habits)
             };
             let (plain, followed) = (cut(0.0), cut(150.0));
@@ -242,6 +246,16 @@ mod tests {
             let pieces = rows.div_ceil(followed.rows) * columns.div_ceil(followed.columns);
             assert!(pieces >= 8, "{followed:?}");
         }
+    }
+
+    /// A left operand that each block of columns copies makes blocks wide.
+    #[test]
+    fn copies_of_the_left_operand_make_pieces_wide() {
+        let cut = |packs_left| {
+            let habits = Habits { packs_left, packs_right: false, row_start_ns: 0.0 };
+            blocking_for(1024, 256, 2048, 1, DType::F32, habits)
+        };
+        assert!(cut(true).columns > cut(false).columns, "{:?}, {:?}", cut(true), cut(false));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::ptr;
 
+use super::ahead::{Ahead, Rows};
 use super::kernel::{Kernels, Tile};
 use super::pack::{self, Matrix};
 use super::places::Copy;
@@ -10,6 +11,10 @@ use super::plan::{Access, Copying, Method, Plan, left_is_by_column};
 use super::vector::Element;
 use crate::contraction::{Contraction, Operand, Output, Scattered, Strided};
 use crate::program::{Frame, Region, RegionFunction};
+
+/// Fewer rows than this read so much of the right operand for what they compute that only its
+/// bandwidth counts, and the processor fetches what follows.
+const LEAST_ROWS_AHEAD: usize = 4;
 
 /// A contraction of elements `T`, ready to run.
 pub(super) struct Driver<T: 'static> {
@@ -38,12 +43,16 @@ impl<T: Element> Driver<T> {
     /// what [`Driver::scratch_bytes`] says and what the region functions use.
     pub unsafe fn run_piece(&self, frame: &Frame, piece: usize) {
         let region = self.contraction.region(piece);
+        // A thread computes pieces in order.
+        let following =
+            (piece + 1 < self.contraction.pieces()).then(|| self.contraction.region(piece + 1));
         let mut row = region.row_start;
         while row < region.row_end {
             let row_end = (row + self.plan.row_block as u64).min(region.row_end);
             let block = Region { row_start: row, row_end, ..region };
+            let following = if row_end < region.row_end { Some(region) } else { following };
             // SAFETY: by the caller's promise.
-            unsafe { Block::new(self, frame, block, row == region.row_start).compute() };
+            unsafe { Block::new(self, frame, block, following, row == region.row_start).compute() };
             row = row_end;
         }
     }
@@ -58,6 +67,8 @@ struct Block<'a, T: 'static> {
     region: Region,
     rows: usize,
     columns: usize,
+    /// Where the block that is computed next has its columns.
+    following: Option<Region>,
     /// Whether this is the first block of its piece.
     first: bool,
     /// Where kernels put the result: scratch memory, or the output.
@@ -65,7 +76,13 @@ struct Block<'a, T: 'static> {
 }
 
 impl<'a, T: Element> Block<'a, T> {
-    fn new(driver: &'a Driver<T>, frame: &'a Frame, region: Region, first: bool) -> Block<'a, T> {
+    fn new(
+        driver: &'a Driver<T>,
+        frame: &'a Frame,
+        region: Region,
+        following: Option<Region>,
+        first: bool,
+    ) -> Block<'a, T> {
         let scratch = frame.scratch.wrapping_add(driver.plan.scratch_bytes);
         let mut block = Block {
             driver,
@@ -74,6 +91,7 @@ impl<'a, T: Element> Block<'a, T> {
             region,
             rows: (region.row_end - region.row_start) as usize,
             columns: (region.column_end - region.column_start) as usize,
+            following,
             first,
             result: Matrix { start: frame.scratch.cast(), row_stride: 0, column_stride: 1 },
         };
@@ -142,9 +160,13 @@ impl<'a, T: Element> Block<'a, T> {
                 let scattered_columns = plan.tables.as_ref().is_some_and(|t| t.columns.is_some());
                 let right_start =
                     if scattered_columns { right.start } else { right.element(0, column) };
-                for (row, height) in even_tiles(self.rows, kernels.outer.len()) {
+                let ahead = self.ahead(&depth, start + column + columns);
+                for (number, (row, height)) in
+                    even_tiles(self.rows, kernels.outer.len()).enumerate()
+                {
                     let left = left.at(row, 0);
                     let tile = Tile {
+                        ahead: ahead.part(number),
                         depth: depth.len(),
                         left: left.start,
                         left_row_stride: left.row_stride,
@@ -168,6 +190,53 @@ impl<'a, T: Element> Block<'a, T> {
             }
             start += panel;
         }
+    }
+
+    /// What is read of the right operand after the columns before `column`, with this range of the
+    /// depth: the columns from there on, or the first ones of the next range or block.
+    fn ahead(&self, depth: &Range<usize>, column: usize) -> Rows {
+        let Driver { contraction, plan, kernels } = self.driver;
+        let most = plan.depth_block;
+        let tiles = self.rows.div_ceil(kernels.outer.len());
+        if self.rows < LEAST_ROWS_AHEAD || plan.resident && !self.first {
+            return Rows::NONE;
+        }
+        let column_start = self.region.column_start as usize;
+        let (batch, depth_start, column) = if column < self.columns {
+            (self.region.batch, depth.start, column_start + column)
+        } else if depth.end < contraction.depth {
+            (self.region.batch, depth.end, column_start)
+        } else {
+            match self.following {
+                Some(region) => (region.batch, 0, region.column_start as usize),
+                None => return Rows::NONE,
+            }
+        };
+        let depth_end = contraction.depth.min(depth_start + most);
+        let columns = kernels.panel_columns().min(contraction.columns - column);
+        let (home, offset, row_stride, column_stride) = match &contraction.right {
+            Operand::Arena(place) => {
+                let offset = place.batch_offset(&contraction.batch, batch as usize);
+                let offset = offset + column as isize * place.column_stride;
+                (place.home, offset, place.row_stride, place.column_stride)
+            }
+            // Panels of neighbours.
+            Operand::Scattered(place) if plan.right == Access::InPlace => {
+                let Some(row_stride) = place.rows.stride() else { return Rows::NONE };
+                let offset = place.batch_offset(&contraction.batch, batch as usize);
+                (place.home, offset + place.columns.offset(column), row_stride, 1)
+            }
+            _ => return Rows::NONE,
+        };
+        let start = home.address(self.frame.arena, &self.frame.counters).cast::<T>();
+        let start = start.wrapping_offset(offset + depth_start as isize * row_stride);
+        let (rows, length, stride) = match (row_stride, column_stride) {
+            (stride, 1) => (depth_end - depth_start, columns, stride),
+            (1, stride) => (columns, depth_end - depth_start, stride),
+            _ => return Rows::NONE,
+        };
+        Rows::new(start.cast(), rows, length * size_of::<T>(), stride * size_of::<T>() as isize)
+            .shared(tiles, depth.len())
     }
 
     /// The tables that kernels follow for a range of the depth and columns from this one of the
@@ -217,6 +286,7 @@ impl<'a, T: Element> Block<'a, T> {
                     output_stride: self.result.row_stride,
                     columns,
                     accumulate: depth.start > 0,
+                    ahead: Ahead::NONE,
                 };
                 // SAFETY: the tile lies within the operands and the result.
                 unsafe { kernels.dot[height - 1][columns - 1](&tile) };

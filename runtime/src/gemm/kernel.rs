@@ -5,6 +5,7 @@
 
 use std::array;
 
+use super::ahead::{Ahead, STEPS};
 use super::places::Copy;
 use super::vector::Vector;
 
@@ -39,6 +40,8 @@ pub(super) struct Tile<T> {
     pub columns: usize,
     /// Whether to add to the result rather than overwrite it.
     pub accumulate: bool,
+    /// What outer kernels ask for on the way.
+    pub ahead: Ahead,
 }
 
 /// A kernel compiled for a number of rows and columns.
@@ -144,26 +147,33 @@ unsafe fn outer_columns<
         });
         let mut sums = [[zero; VECTORS]; ROWS];
         let (mut left, mut right) = (0, 0);
-        for k in 0..tile.depth {
-            if TABLES {
-                (left, right) = (*tile.left_steps.add(k), *tile.right_steps.add(k));
-            }
-            let mut columns = [zero; VECTORS];
-            for ((column, &from), &used) in columns.iter_mut().zip(&vectors).zip(&used) {
-                let from = from.wrapping_offset(right);
-                *column = if FULL { V::load(from) } else { V::load_first(from, used) };
-            }
-            let mut row = tile.left.wrapping_offset(left);
-            for sums in &mut sums {
-                let factor = zero.splat(*row);
-                for (sum, &column) in sums.iter_mut().zip(&columns) {
-                    *sum = factor.mul_add(column, *sum);
+        let mut ahead = tile.ahead;
+        let mut k = 0;
+        while k < tile.depth {
+            let end = (k + STEPS).min(tile.depth);
+            ahead.advance();
+            while k < end {
+                if TABLES {
+                    (left, right) = (*tile.left_steps.add(k), *tile.right_steps.add(k));
                 }
-                row = next(row, tile.left_row_stride);
-            }
-            if !TABLES {
-                left += tile.left_depth_stride;
-                right += tile.right_depth_stride;
+                let mut columns = [zero; VECTORS];
+                for ((column, &from), &used) in columns.iter_mut().zip(&vectors).zip(&used) {
+                    let from = from.wrapping_offset(right);
+                    *column = if FULL { V::load(from) } else { V::load_first(from, used) };
+                }
+                let mut row = tile.left.wrapping_offset(left);
+                for sums in &mut sums {
+                    let factor = zero.splat(*row);
+                    for (sum, &column) in sums.iter_mut().zip(&columns) {
+                        *sum = factor.mul_add(column, *sum);
+                    }
+                    row = next(row, tile.left_row_stride);
+                }
+                if !TABLES {
+                    left += tile.left_depth_stride;
+                    right += tile.right_depth_stride;
+                }
+                k += 1;
             }
         }
         for (r, sums) in sums.into_iter().enumerate() {

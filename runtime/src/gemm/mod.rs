@@ -9,6 +9,7 @@
 //! How a product is computed, and so the last bits of its result, depends on shapes, strides and
 //! the instruction set; never on threads.
 
+mod ahead;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
@@ -31,6 +32,7 @@ use crate::program::Frame;
 pub use blocking::{Habits, blocking, blocking_for, predicted_ns};
 use driver::Driver;
 use kernel::Kernels;
+pub use plan::{copies_left, is_by_column};
 pub use winograd::{Winograd, WinogradKernel};
 
 /// A contraction made ready to run on an instruction set.

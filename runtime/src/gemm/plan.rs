@@ -36,10 +36,15 @@ const PACK_TERMS: f64 = 8.0;
 /// Rows this far apart (or a multiple of it) map to the same sets of a first-level cache.
 const HOSTILE_STRIDE_BYTES: usize = 4096;
 
-/// Tiles of at least this many rows compute for so long on each row of the right operand that
-/// the latency of the second-level cache is hidden: then a copy to avoid conflicts costs more
-/// than it saves. (Measured: AVX-512 loses up to 10 % by it, AVX2 gains 30 %.)
+/// Tiles of at least this many rows compute for so long on each row of an operand that most of
+/// the latency of the second-level cache is hidden: a copy to avoid conflicts costs more than it
+/// saves, unless many rows share it. (Measured: AVX2 gains 30 %; AVX-512 loses up to 10 % with few
+/// rows, and gains up to 12 % with many.)
 const HIDING_TILE_ROWS: usize = 12;
+
+/// Rows of a piece that share a copy of a right operand whose rows compete for cache sets, at least:
+/// for short and for tall tiles.
+const ROWS_FOR_COPY: [usize; 2] = [16, 64];
 
 /// Most vectors of columns of a register tile.
 const MOST_VECTORS: usize = 16;
@@ -134,7 +139,7 @@ pub(super) fn oriented(contraction: &Contraction) -> Cow<'_, Contraction> {
     let c = contraction;
     match (&c.left, &c.right, &c.output) {
         (Operand::Arena(left), Operand::Arena(right), Output::Arena(output))
-            if output.row_stride == 1 && output.column_stride != 1 =>
+            if is_by_column(output) =>
         {
             Cow::Owned(Contraction {
                 rows: c.columns,
@@ -148,6 +153,18 @@ pub(super) fn oriented(contraction: &Contraction) -> Cow<'_, Contraction> {
         }
         _ => Cow::Borrowed(c),
     }
+}
+
+/// Whether columns are contiguous rather than rows: a product of two such matrices in the arena that
+/// goes to one is computed transposed.
+pub fn is_by_column(place: &Strided) -> bool {
+    place.row_stride == 1 && place.column_stride != 1
+}
+
+/// Whether kernels read a copy of this left operand, if pieces have enough columns.
+pub fn copies_left(left: &Strided, size: usize) -> bool {
+    let far = left.column_stride.unsigned_abs() * size >= FAR_COLUMN_BYTES;
+    if left.row_stride == 1 { far } else { left.column_stride != 1 }
 }
 
 impl Plan {
@@ -342,7 +359,7 @@ pub(super) fn blocks(extent: usize, block: usize) -> impl Iterator<Item = (usize
 /// column by column.
 pub(super) fn left_is_by_column(c: &Contraction) -> bool {
     match &c.left {
-        Operand::Arena(place) => place.row_stride == 1 && place.column_stride != 1,
+        Operand::Arena(place) => is_by_column(place),
         Operand::Scattered(place) => neighbours(&place.rows) > neighbours(&place.columns),
         Operand::Generated(_) => false,
     }
@@ -379,9 +396,7 @@ fn left_access(c: &Contraction, tile_rows: usize) -> Access {
     let size = c.dtype.size();
     let pays = match (left.row_stride, left.column_stride) {
         (row_stride, 1) => rows > 1 && is_hostile(row_stride, size) && tile_rows < HIDING_TILE_ROWS,
-        (1, column_stride) => {
-            c.depth > 1 && column_stride.unsigned_abs() * size >= FAR_COLUMN_BYTES
-        }
+        (1, _) => c.depth > 1 && copies_left(left, size),
         _ => return Access::Packed,
     };
     if pays && columns >= 64 { Access::Packed } else { Access::InPlace }
@@ -409,7 +424,7 @@ fn right_access(c: &Contraction, tile_rows: usize, lanes: usize) -> Access {
     };
     let contiguous = right.column_stride == 1 || c.columns == 1;
     let conflicts = c.depth > 16 && is_hostile(right.row_stride, c.dtype.size());
-    let pays = tile_rows < HIDING_TILE_ROWS && c.piece_extents().rows >= 16;
+    let pays = c.piece_extents().rows >= ROWS_FOR_COPY[usize::from(tile_rows >= HIDING_TILE_ROWS)];
     if contiguous && !(conflicts && pays) { Access::InPlace } else { Access::Packed }
 }
 

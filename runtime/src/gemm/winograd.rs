@@ -15,6 +15,7 @@ use std::ptr;
 
 use serde::{Deserialize, Serialize};
 
+use super::ahead::Ahead;
 use super::driver::even_tiles;
 use super::kernel::{Kernels, Tile};
 use super::kernels;
@@ -284,6 +285,7 @@ impl Prepared {
                         output_stride: columns as isize,
                         columns: width,
                         accumulate: start > 0,
+                        ahead: Ahead::NONE,
                     };
                     // SAFETY: by the caller's promise; every height has a kernel of two vectors.
                     unsafe { self.kernels.outer[height - 1][1](&tile) };

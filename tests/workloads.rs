@@ -160,6 +160,40 @@ fn any_number_of_threads_gives_the_same_bits() {
     }
 }
 
+/// Products of fixed weights read them in panels, which are computed again when a weight is set.
+#[test]
+fn weights_in_panels_change_nothing() {
+    let text = "model m(x: f32[n: 24, d: 160]) -> f32[n, 64] {
+        x |> a: linear(96) |> relu |> b: linear(64)
+    }";
+    let (package, diagnostics) = Package::from_source("m.cyg", text);
+    assert!(diagnostics.is_empty(), "{}", render(&diagnostics, package.sources()));
+    let program = program(&package);
+    let output = program.graph.outputs[0].name.clone();
+    let values = |options: &SessionOptions| {
+        let mut session = Session::new(&program.graph, options).expect("it compiles");
+        // Weights are set a second time after three steps.
+        (0..2).map(|_| after_steps(&mut session, &program)[&output].clone()).collect::<Vec<_>>()
+    };
+    let floats = |bytes: &[u8]| -> Vec<f32> {
+        bytes.chunks(4).map(|bytes| f32::from_ne_bytes(bytes.try_into().unwrap())).collect()
+    };
+    let plain = values(&SessionOptions::default());
+    let fixed = |threads, release_weights| {
+        let options = SessionOptions { threads, release_weights, ..SessionOptions::default() };
+        values(&options.with_fixed_weights())
+    };
+    let first = fixed(1, false);
+    for (a, b) in floats(&plain[0]).into_iter().zip(floats(&first[0])) {
+        assert!((a - b).abs() <= 1e-5 * a.abs().max(1.0), "{a} {b}");
+    }
+    assert!(floats(&first[0]).iter().any(|value| *value != 0.0));
+    assert_eq!(first[0], first[1]);
+    for threads in [2, 4] {
+        assert!(fixed(threads, true) == first, "{threads} threads");
+    }
+}
+
 #[test]
 fn the_length_of_a_loop_costs_no_compilation() {
     let text = std::fs::read_to_string(folder().join("lstm.cyg")).expect("the workload");

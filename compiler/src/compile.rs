@@ -88,7 +88,8 @@ impl Compiled {
 }
 
 /// Compiles a verified graph; `finished` is told when each stage is done. The program's slots are
-/// the graph's slots, in order, then those of the preparations, then the outputs.
+/// the graph's slots, in order, but for weights that only preparations read, then the results of
+/// the preparations, then the outputs.
 ///
 /// # Errors
 /// If code generation fails, which is a defect of the compiler and not of the graph.

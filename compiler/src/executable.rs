@@ -125,6 +125,20 @@ impl Bundle {
         Ok(Loaded { bundle: self, cpu, step, preparing })
     }
 
+    /// Whether it has the slots and the results of a graph.
+    pub fn is_of(&self, graph: &Graph) -> bool {
+        let results = self.step.places.iter().rev();
+        let results = results.map(|place| &place.name).take(graph.outputs.len());
+        let is_source =
+            |slot: &SlotInfo| self.preparations.iter().any(|one| one.sources.contains(&slot.name));
+        // Weights that only preparations read are no slots of the step, and prepared tensors come
+        // behind the graph's own slots.
+        let mut slots = self.step.slots.iter().peekable();
+        let has = |slot: &SlotInfo| slots.next_if(|own| *own == slot).is_some() || is_source(slot);
+        graph.slots.iter().all(has)
+            && results.eq(graph.outputs.iter().rev().map(|output| &output.name))
+    }
+
     fn verify_preparations(&self) -> Result<(), String> {
         for PreparedTensor { program, sources, result } in &self.preparations {
             let program = self.preparing.get(*program);
@@ -176,15 +190,6 @@ impl Executable {
             parts: parts(&schedule.parts, schedule),
             image,
         }
-    }
-
-    /// Whether it has the slots and the results of a graph.
-    pub fn is_of(&self, graph: &Graph) -> bool {
-        let results = self.places.iter().rev();
-        let results = results.map(|place| &place.name).take(graph.outputs.len());
-        // Prepared tensors come behind the graph's own slots.
-        self.slots.starts_with(&graph.slots)
-            && results.eq(graph.outputs.iter().rev().map(|output| &output.name))
     }
 
     /// Puts its code into memory.

@@ -3,11 +3,16 @@
 //! In inference, weights stay while inputs change. What can be computed from weights alone - a
 //! kernel that a normalization was folded into, a bias - leaves the graph of the step: a
 //! [`Preparation`] computes it when the weights are set, and the step reads the result from a slot.
+//! Weights that products read are brought into the order in which they read them (`panels`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::graph::{Emit, Graph, NodeId, Output, SlotInfo, SlotRole};
 use crate::op::{Op, Slot};
+use crate::types::TensorType;
+use panels::Panels;
+
+mod panels;
 
 /// A tensor that is computed when weights are set.
 #[derive(Clone, Debug)]
@@ -30,11 +35,12 @@ pub fn fixed_slots(graph: &Graph) -> Vec<bool> {
     slots.map(|(index, slot)| weight(slot) && !updated.contains(&index)).collect()
 }
 
-/// The graph of the step, in which prepared tensors are slots (behind the others), and how they are
-/// computed.
+/// The graph of the step, in which prepared tensors are slots (behind the others) and weights that
+/// nothing else reads are none any more, and how they are computed.
 pub fn split(graph: &Graph) -> (Graph, Vec<Preparation>) {
     let fixed = fixed_nodes(graph);
-    let targets = targets(graph, &fixed);
+    let panels = panels::panels(graph, &fixed);
+    let targets = targets(graph, &fixed, &panels);
     if targets.is_empty() {
         return (graph.clone(), Vec::new());
     }
@@ -46,9 +52,13 @@ pub fn split(graph: &Graph) -> (Graph, Vec<Preparation>) {
         step.set_origin(node.origin.clone());
         let emitted = if targets.contains(&id) {
             let name = format!("prepared.{}", preparations.len());
-            preparations.push(preparation(graph, id, &name));
-            let slot = step.declare_slot(&name, SlotRole::Buffer, node.ty.clone());
-            step.read_slot(slot)
+            let panels = panels.get(&id);
+            let preparation = preparation(graph, id, panels, &name);
+            let ty = preparation.result_type().clone();
+            preparations.push(preparation);
+            let slot = step.declare_slot(&name, SlotRole::Buffer, ty);
+            let read = step.read_slot(slot);
+            panels.map_or(read, |panels| panels.unpack(&mut step, read))
         } else {
             let operands: Vec<NodeId> =
                 node.operands.iter().map(|operand| numbers[operand.index()]).collect();
@@ -64,7 +74,33 @@ pub fn split(graph: &Graph) -> (Graph, Vec<Preparation>) {
     step.updates.iter_mut().for_each(|update| update.node = numbers[update.node.index()]);
     step.guards = graph.guards.iter().map(|guard| numbers[guard.index()]).collect();
     step.prune();
+    let sources = preparations.iter().flat_map(|preparation| &preparation.sources);
+    drop_slots(&mut step, &sources.map(String::as_str).collect());
     (step, preparations)
+}
+
+/// Takes out the slots of these names that the graph does not read, so that they take no memory.
+fn drop_slots(graph: &mut Graph, names: &BTreeSet<&str>) {
+    let mut used: BTreeSet<u32> = graph.updates.iter().map(|update| update.slot).collect();
+    used.extend(graph.nodes.iter().filter_map(|node| match &node.op {
+        Op::Slot(slot) => Some(slot.index),
+        _ => None,
+    }));
+    let mut numbers = Vec::with_capacity(graph.slots.len());
+    let mut kept = Vec::new();
+    for (index, slot) in (0..).zip(std::mem::take(&mut graph.slots)) {
+        numbers.push(kept.len() as u32);
+        if used.contains(&index) || !names.contains(slot.name.as_str()) {
+            kept.push(slot);
+        }
+    }
+    graph.slots = kept;
+    for node in &mut graph.nodes {
+        if let Op::Slot(slot) = &mut node.op {
+            slot.index = numbers[slot.index as usize];
+        }
+    }
+    graph.updates.iter_mut().for_each(|update| update.slot = numbers[update.slot as usize]);
 }
 
 /// For each node, whether it depends on fixed weights and on nothing that changes.
@@ -89,9 +125,16 @@ fn fixed_nodes(graph: &Graph) -> Vec<bool> {
     known.into_iter().map(|stays| stays == Stays::Fixed).collect()
 }
 
+impl Preparation {
+    fn result_type(&self) -> &TensorType {
+        &self.graph.node(self.graph.outputs[0].node).ty
+    }
+}
+
 /// The nodes to prepare: what is computed from fixed weights and read by something that changes.
-/// Movement is not worth a tensor of its own, since it is part of how operands are read.
-fn targets(graph: &Graph, fixed: &[bool]) -> BTreeSet<NodeId> {
+/// Movement is not worth a tensor of its own, since it is part of how operands are read, unless it
+/// is into panels.
+fn targets(graph: &Graph, fixed: &[bool], panels: &BTreeMap<NodeId, Panels>) -> BTreeSet<NodeId> {
     let mut read: BTreeSet<NodeId> = graph.roots().filter(|root| fixed[root.index()]).collect();
     for (id, node) in graph.iter() {
         if !fixed[id.index()] {
@@ -99,17 +142,18 @@ fn targets(graph: &Graph, fixed: &[bool]) -> BTreeSet<NodeId> {
         }
     }
     let base = |mut id: NodeId| {
-        while graph.node(id).op.is_movement() {
+        while graph.node(id).op.is_movement() && !panels.contains_key(&id) {
             id = graph.node(id).operands[0];
         }
         id
     };
     let bases = read.into_iter().map(base);
-    bases.filter(|base| !matches!(graph.node(*base).op, Op::Slot(_))).collect()
+    let computed = |id: &NodeId| !matches!(graph.node(*id).op, Op::Slot(_));
+    bases.filter(|base| computed(base) || panels.contains_key(base)).collect()
 }
 
-/// The preparation of a node.
-fn preparation(graph: &Graph, target: NodeId, name: &str) -> Preparation {
+/// The preparation of a node, in panels or as it is.
+fn preparation(graph: &Graph, target: NodeId, panels: Option<&Panels>, name: &str) -> Preparation {
     let mut needed = BTreeSet::from([target]);
     let mut pending = vec![target];
     while let Some(id) = pending.pop() {
@@ -137,7 +181,9 @@ fn preparation(graph: &Graph, target: NodeId, name: &str) -> Preparation {
         };
         numbers.insert(id, emitted);
     }
-    own.outputs.push(Output { name: "0".to_owned(), node: numbers[&target] });
+    let node = numbers[&target];
+    let node = panels.map_or(node, |panels| panels.pack(&mut own, node));
+    own.outputs.push(Output { name: "0".to_owned(), node });
     Preparation { graph: own, sources, result: name.to_owned() }
 }
 

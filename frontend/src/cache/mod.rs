@@ -84,7 +84,7 @@ impl Cache {
         let path = self.path(key);
         let bytes = fs::read(&path).ok()?;
         let bundle: Bundle = postcard::from_bytes(payload(&bytes, key)?).ok()?;
-        let loaded = bundle.load(cpu).ok().filter(|loaded| loaded.bundle.step.is_of(graph))?;
+        let loaded = bundle.load(cpu).ok().filter(|loaded| loaded.bundle.is_of(graph))?;
         // Files that were not used for longest are removed first.
         let file = File::options().append(true).open(&path);
         let _ = file.and_then(|file| file.set_modified(SystemTime::now()));

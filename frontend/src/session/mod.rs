@@ -148,22 +148,44 @@ impl Session {
         self.slots.contains_key(name) || self.preparing.depends_on(name)
     }
 
+    /// Whether something is computed from the weight `name` when it is set. That takes memory for a
+    /// while, so it is better set before the others.
+    pub fn prepares(&self, name: &str) -> bool {
+        self.preparing.depends_on(name)
+    }
+
     /// Sets a slot.
     ///
     /// # Errors
     /// If there is no such slot, or the tensor does not fit it.
     pub fn set(&mut self, name: &str, tensor: &Tensor) -> Result<(), SessionError> {
-        let prepares = self.preparing.depends_on(name);
-        if prepares {
-            self.preparing.set(name, tensor)?;
-            self.take_prepared(Some(name));
+        if self.preparing.depends_on(name) {
+            return self.put(name, tensor.clone());
         }
-        match self.slots.get(name) {
-            Some(&slot) => (self.executor.write_slot(slot, tensor))
-                .map_err(|error| SessionError::Mismatch(error.to_string())),
-            None if prepares => Ok(()),
-            None => Err(SessionError::UnknownName(name.to_owned())),
+        self.write(name, tensor)
+    }
+
+    /// Sets a slot to a tensor that the caller does not need any more.
+    ///
+    /// # Errors
+    /// As for [`Session::set`].
+    pub fn put(&mut self, name: &str, tensor: Tensor) -> Result<(), SessionError> {
+        if !self.preparing.depends_on(name) {
+            return self.write(name, &tensor);
         }
+        if self.slots.contains_key(name) {
+            self.write(name, &tensor)?;
+        }
+        self.preparing.set(name, tensor)?;
+        self.take_prepared(Some(name));
+        Ok(())
+    }
+
+    fn write(&mut self, name: &str, tensor: &Tensor) -> Result<(), SessionError> {
+        let slot = self.slot(name)?;
+        self.executor
+            .write_slot(slot, tensor)
+            .map_err(|error| SessionError::Mismatch(error.to_string()))
     }
 
     /// Sets a run-time scalar, if the graph has one of this name.
@@ -177,9 +199,15 @@ impl Session {
     /// Puts tensors in place that are computed from weights: all whose weights have changed, or
     /// those that depend on one weight alone.
     fn take_prepared(&mut self, alone: Option<&str>) {
-        for (name, tensor) in self.preparing.results(alone) {
+        for number in self.preparing.due(alone) {
+            let (name, prepared) = self.preparing.compute(number);
             if let Some(&slot) = self.slots.get(&name) {
-                self.executor.write_slot(slot, &tensor).expect("a prepared tensor fits its slot");
+                let result = prepared.slot_bytes(prepared.program().slots.len() - 1);
+                let target = self.executor.slot_bytes_mut(slot);
+                let (Some(result), Some(target)) = (result, target) else {
+                    unreachable!("values of steps are laid out row-major")
+                };
+                target.copy_from_slice(result);
             }
         }
     }
@@ -232,8 +260,13 @@ impl Session {
     /// # Errors
     /// If the session was not compiled from this program.
     pub fn initialize(&mut self, program: &Program, seed: u64) -> Result<(), SessionError> {
-        for parameter in &program.parameters {
-            self.set_first(parameter, seed)?;
+        // What takes memory for a while first, as long as the others have touched none.
+        for prepares in [true, false] {
+            let of_kind = |parameter: &&GraphParameter| self.prepares(&parameter.path) == prepares;
+            let parameters: Vec<_> = program.parameters.iter().filter(of_kind).collect();
+            for parameter in parameters {
+                self.set_first(parameter, seed)?;
+            }
         }
         self.set_scalars(program);
         self.executor.set_seed(seed);
@@ -281,7 +314,7 @@ impl Session {
             initialize_into(initializer, seed, path, ty.dtype, bytes);
             return Ok(());
         }
-        self.set(path, &initialize(initializer, seed, path, ty))
+        self.put(path, initialize(initializer, seed, path, ty))
     }
 
     /// Sets the run-time scalars whose values are known.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use cygnet_compiler::executable::{Loaded, PreparedTensor};
 use cygnet_compiler::graph::SlotInfo;
+use cygnet_runtime::executor::Executor;
 use cygnet_runtime::slots::SlotError;
 use cygnet_runtime::tensor::Tensor;
 
@@ -61,7 +62,7 @@ impl Preparing {
     ///
     /// # Errors
     /// If it does not fit, or others that it is combined with were released.
-    pub fn set(&mut self, name: &str, tensor: &Tensor) -> Result<(), SessionError> {
+    pub fn set(&mut self, name: &str, tensor: Tensor) -> Result<(), SessionError> {
         let loaded = Arc::clone(&self.loaded);
         for (number, preparation) in loaded.bundle.preparations.iter().enumerate() {
             let Some(place) = preparation.sources.iter().position(|source| source == name) else {
@@ -87,31 +88,24 @@ impl Preparing {
             return Err(SessionError::Mismatch(error.to_string()));
         }
         self.released.remove(name);
-        self.held.insert(name.to_owned(), tensor.clone());
+        self.held.insert(name.to_owned(), tensor);
         Ok(())
     }
 
-    /// The results of the preparations whose weights have changed: only those that depend on
-    /// nothing but the weight `alone`, or all.
-    pub fn results(&mut self, alone: Option<&str>) -> Vec<(String, Tensor)> {
+    /// Numbers of the preparations whose weights have changed: only those that depend on nothing but
+    /// the weight `alone`, or all.
+    pub fn due(&self, alone: Option<&str>) -> Vec<usize> {
         let due = |number: &usize| {
             alone.is_none_or(|name| self.preparations()[*number].sources == [name])
         };
-        let numbers: Vec<usize> = self.pending.iter().copied().filter(due).collect();
-        let results = numbers.iter().map(|&number| {
-            let preparation = &self.preparations()[number];
-            (preparation.result.clone(), self.result(preparation))
-        });
-        let results = results.collect();
-        self.pending.retain(|number| !numbers.contains(number));
-        if self.release {
-            self.release();
-        }
-        results
+        self.pending.iter().copied().filter(due).collect()
     }
 
-    /// Computes a prepared tensor. Weights that were never set are zero.
-    fn result(&self, preparation: &PreparedTensor) -> Tensor {
+    /// Computes a prepared tensor: the name of the slot that it is for, and what has it in its last
+    /// slot. Weights that were never set are zero; what is not needed any more is let go before more
+    /// memory is used.
+    pub fn compute(&mut self, number: usize) -> (String, Executor) {
+        let preparation = &self.preparations()[number];
         let program = self.loaded.preparing_program(preparation.program);
         // Slots that are read, then the only output.
         let output = program.slots.len() - 1;
@@ -123,8 +117,13 @@ impl Preparing {
                 executor.write_slot(place, tensor).expect("the weight was checked");
             }
         }
+        let result = preparation.result.clone();
+        self.pending.remove(&number);
+        if self.release {
+            self.release();
+        }
         executor.step();
-        executor.read_slot(output)
+        (result, executor)
     }
 
     /// Lets go of large weights that no pending preparation needs.

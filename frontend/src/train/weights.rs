@@ -226,8 +226,11 @@ impl StoredWeights {
                 "use the weights of this model, saved with the same sizes",
             ));
         }
-        // One by one, so that no second copy of all weights is in memory.
-        for GraphParameter { path, ty, .. } in saved {
+        // One by one, so that no second copy of all weights is in memory; those first that take more
+        // memory for a while.
+        let (first, others): (Vec<_>, Vec<_>) =
+            saved.into_iter().partition(|parameter| session.prepares(&parameter.path));
+        for GraphParameter { path, ty, .. } in first.into_iter().chain(others) {
             let name = join_path(prefix, path);
             let in_place = match session.bytes_mut(path) {
                 Ok(bytes) => self.weights.read_into(&name, ty.dtype, bytes).map_err(Error::data)?,
@@ -235,7 +238,7 @@ impl StoredWeights {
             };
             if !in_place {
                 let tensor = self.weights.parameter(&name, ty.dtype, &ty.shape);
-                session.set(path, &tensor.map_err(Error::data)?)?;
+                session.put(path, tensor.map_err(Error::data)?)?;
             }
         }
         Ok(())

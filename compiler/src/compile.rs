@@ -98,13 +98,14 @@ pub fn compile(
     options: &CompileOptions,
     mut finished: impl FnMut(Stage),
 ) -> Result<(Program, Compiled), CodegenError> {
-    let (mut optimized, report) = optimize::optimize(graph, &options.optimize);
+    let optimize_options = OptimizeOptions { threads: options.threads, ..options.optimize };
+    let (mut optimized, report) = optimize::optimize(graph, &optimize_options);
     let mut preparations = Vec::new();
     if options.optimize.fixed_weights {
         (optimized, preparations) = prepare::split(&optimized);
     }
     finished(Stage::Optimize);
-    let kernels = optimize::fusion::fuse(&optimized, &options.optimize);
+    let kernels = optimize::fusion::fuse(&optimized, &optimize_options);
     finished(Stage::Fuse);
     let schedule = schedule::schedule(kernels);
     finished(Stage::Schedule);
@@ -127,7 +128,8 @@ fn compile_preparations(
     let mut programs = Vec::new();
     let mut numbers: HashMap<&Graph, usize> = HashMap::new();
     let mut prepared = Vec::with_capacity(preparations.len());
-    let optimize = OptimizeOptions { fixed_weights: false, ..options.optimize };
+    let optimize =
+        OptimizeOptions { fixed_weights: false, threads: options.threads, ..options.optimize };
     for Preparation { graph, sources, result } in preparations {
         let program = match numbers.get(graph) {
             Some(&number) => number,

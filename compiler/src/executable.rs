@@ -18,6 +18,7 @@ use crate::compile::CompileOptions;
 use crate::graph::{Graph, SlotInfo};
 use crate::kernel::loops::Convention;
 use crate::kernel::{Cost, ValueId};
+use crate::optimize::OptimizeOptions;
 use crate::schedule::product::ProductTask;
 use crate::schedule::{self, Schedule};
 
@@ -353,7 +354,8 @@ pub fn fingerprint(
 ) -> Result<(), CodegenError> {
     let CompileOptions { optimize, cpu, threads: _ } = options;
     graph.hash(hasher);
-    optimize.hash(hasher);
+    // Threads change nothing about what is compiled.
+    OptimizeOptions { threads: 0, ..*optimize }.hash(hasher);
     cpu.hash(hasher);
     codegen::machine()?.hash(hasher);
     // Set by `build.rs`.

@@ -18,6 +18,7 @@ pub mod index;
 pub mod kernel;
 pub mod op;
 pub mod optimize;
+pub mod parallel;
 pub mod schedule;
 pub mod span;
 pub mod types;

@@ -3,7 +3,6 @@
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use cranelift::codegen::binemit::Reloc;
 use cranelift_jit::{JITBuilder, JITModule};
@@ -20,6 +19,7 @@ use super::image::{self, Address, Code, Image, Target, entry_of};
 use super::runtime::{Imports, RuntimeFunction};
 use super::sharing::{self, representatives};
 use crate::kernel::loops::{Convention, Function};
+use crate::parallel;
 
 /// How code is generated.
 #[derive(Clone, Copy, Debug)]
@@ -168,8 +168,9 @@ pub fn generate(functions: &[Function], threads: usize) -> Result<Image, Codegen
             None => bodies.push(Body { function, shared: false }),
         }
     }
-    let compiled = in_parallel(threads, bodies.len(), |compiler, number| {
-        let Body { function, shared } = bodies[number];
+    let mut compilers: Vec<Compiler> = (0..threads.max(1)).map(|_| Compiler::new()).collect();
+    let compiled = parallel::map(&mut compilers, &bodies, |compiler, body| {
+        let Body { function, shared } = *body;
         let isa = targets.isa(Effort::for_function(&functions[function]));
         compiler.compile(&functions[function], shared, isa, &imports)
     });
@@ -325,32 +326,4 @@ impl Linker {
 
 fn unknown(name: &str) -> CodegenError {
     CodegenError::Inconsistent(format!("its code refers to `{name}`, which is not there"))
-}
-
-/// The results of `work` for `0..count`, in order, from several threads with a compiler each.
-fn in_parallel<T: Send>(
-    threads: usize,
-    count: usize,
-    work: impl Fn(&mut Compiler, usize) -> T + Sync,
-) -> Vec<T> {
-    let next = AtomicUsize::new(0);
-    let run = || {
-        let mut compiler = Compiler::new();
-        let numbers = std::iter::from_fn(|| Some(next.fetch_add(1, Ordering::Relaxed)));
-        let numbers = numbers.take_while(|&number| number < count);
-        numbers.map(|number| (number, work(&mut compiler, number))).collect::<Vec<(usize, T)>>()
-    };
-    let mut results = std::thread::scope(|scope| {
-        let helpers: Vec<_> = (1..threads.min(count)).map(|_| scope.spawn(run)).collect();
-        let mut results = run();
-        for helper in helpers {
-            match helper.join() {
-                Ok(more) => results.extend(more),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        }
-        results
-    });
-    results.sort_by_key(|(number, _)| *number);
-    results.into_iter().map(|(_, result)| result).collect()
 }

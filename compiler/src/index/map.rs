@@ -1,6 +1,7 @@
 //! Maps from the indices of a result to the indices of an operand.
 
 use std::fmt;
+use std::sync::Arc;
 
 use super::expression::Expression;
 use crate::types::{Scalar, Shape};
@@ -20,12 +21,46 @@ pub struct Constraint {
 ///
 /// Where a constraint fails, no operand element is meant and the fill value stands instead; the
 /// mapped index may then lie outside the operand.
+///
+/// Clones share what the map is made of.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct IndexMap {
+    parts: Arc<Parts>,
+}
+
+/// What a map is made of.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Parts {
     domain: Shape,
     indices: Vec<Expression>,
     constraints: Vec<Constraint>,
     fill: Option<Scalar>,
+}
+
+impl Parts {
+    fn new(domain: &[usize], indices: impl IntoIterator<Item = Expression>) -> Parts {
+        Parts {
+            domain: Shape::from_slice(domain),
+            indices: indices.into_iter().map(|e| e.without_unit_axes(domain)).collect(),
+            constraints: Vec::new(),
+            fill: None,
+        }
+    }
+
+    /// Adds `low <= expression < high` unless it always holds.
+    fn constrain(&mut self, expression: Expression, low: i64, high: i64) {
+        let (smallest, largest) = expression.range(&self.domain);
+        let constraint = Constraint { expression, low, high };
+        if (smallest < low || largest >= high) && !self.constraints.contains(&constraint) {
+            self.constraints.push(constraint);
+        }
+    }
+
+    /// The map, with `fill` where a constraint fails.
+    fn filled(mut self, fill: Option<Scalar>) -> IndexMap {
+        self.fill = if self.constraints.is_empty() { None } else { fill };
+        IndexMap { parts: Arc::new(self) }
+    }
 }
 
 impl IndexMap {
@@ -33,12 +68,7 @@ impl IndexMap {
     ///
     /// Axes of extent 1 do not occur in the map: their index is 0.
     pub fn new(domain: &[usize], indices: impl IntoIterator<Item = Expression>) -> IndexMap {
-        IndexMap {
-            domain: Shape::from_slice(domain),
-            indices: indices.into_iter().map(|e| e.without_unit_axes(domain)).collect(),
-            constraints: Vec::new(),
-            fill: None,
-        }
+        Parts::new(domain, indices).filled(None)
     }
 
     /// Each index to itself.
@@ -113,7 +143,7 @@ impl IndexMap {
         interior: &[usize],
         fill: Scalar,
     ) -> IndexMap {
-        let mut map = IndexMap::new(to, []);
+        let mut map = Parts::new(to, []);
         for axis in 0..from.len() {
             let shifted = Expression::axis(axis).plus(&Expression::constant(-(low[axis] as i64)));
             let shifted = shifted.without_unit_axes(to);
@@ -123,10 +153,7 @@ impl IndexMap {
             map.constrain(index.clone(), 0, from[axis] as i64);
             map.indices.push(index);
         }
-        if !map.constraints.is_empty() {
-            map.fill = Some(fill);
-        }
-        map
+        map.filled(Some(fill))
     }
 
     /// A map onto an operand of shape `from` whose indices may lie outside of it; there, `fill`
@@ -137,34 +164,20 @@ impl IndexMap {
         from: &[usize],
         fill: Scalar,
     ) -> IndexMap {
-        let mut map = IndexMap::new(domain, indices);
+        let mut map = Parts::new(domain, indices);
         for (axis, &extent) in from.iter().enumerate() {
             map.constrain(map.indices[axis].clone(), 0, extent as i64);
         }
-        if !map.constraints.is_empty() {
-            map.fill = Some(fill);
-        }
-        map
+        map.filled(Some(fill))
     }
 
     /// The same map with `fill` also where `expression` is not 0. What the map filled in before
     /// must be the same value.
-    pub fn where_zero(mut self, expression: Expression, fill: Scalar) -> IndexMap {
-        debug_assert!(self.fill.is_none_or(|known| known == fill), "two fill values");
-        self.constrain(expression.without_unit_axes(&self.domain), 0, 1);
-        if !self.constraints.is_empty() {
-            self.fill = Some(fill);
-        }
-        self
-    }
-
-    /// Adds `low <= expression < high` unless it always holds.
-    fn constrain(&mut self, expression: Expression, low: i64, high: i64) {
-        let (smallest, largest) = expression.range(&self.domain);
-        let constraint = Constraint { expression, low, high };
-        if (smallest < low || largest >= high) && !self.constraints.contains(&constraint) {
-            self.constraints.push(constraint);
-        }
+    pub fn where_zero(self, expression: Expression, fill: Scalar) -> IndexMap {
+        debug_assert!(self.fill().is_none_or(|known| known == fill), "two fill values");
+        let mut map = Arc::unwrap_or_clone(self.parts);
+        map.constrain(expression.without_unit_axes(&map.domain), 0, 1);
+        map.filled(Some(fill))
     }
 
     /// The map that goes through `self` first and `then` from there: for movements,
@@ -173,25 +186,20 @@ impl IndexMap {
     /// # Panics
     /// If `self` does not map into the domain of `then`.
     pub fn compose(&self, then: &IndexMap) -> Option<IndexMap> {
-        assert_eq!(self.rank(), then.domain.len(), "maps do not chain");
-        let through = |e: &Expression| e.substitute(&self.indices, &self.domain);
-        let mut result = IndexMap {
-            domain: self.domain.clone(),
-            indices: then.indices.iter().map(through).collect(),
-            constraints: self.constraints.clone(),
-            fill: self.fill.or(then.fill),
+        assert_eq!(self.rank(), then.domain().len(), "maps do not chain");
+        let through = |e: &Expression| e.substitute(self.indices(), self.domain());
+        let mut result = Parts {
+            domain: self.parts.domain.clone(),
+            indices: then.indices().iter().map(through).collect(),
+            constraints: self.constraints().to_vec(),
+            fill: None,
         };
-        for constraint in &then.constraints {
+        for constraint in then.constraints() {
             result.constrain(through(&constraint.expression), constraint.low, constraint.high);
         }
-        match (self.fill, then.fill) {
+        match (self.fill(), then.fill()) {
             (Some(outer), Some(inner)) if outer != inner => None,
-            _ => {
-                if result.constraints.is_empty() {
-                    result.fill = None;
-                }
-                Some(result)
-            }
+            (outer, inner) => Some(result.filled(outer.or(inner))),
         }
     }
 
@@ -235,49 +243,49 @@ impl IndexMap {
 
     /// Extents of the domain.
     pub fn domain(&self) -> &[usize] {
-        &self.domain
+        &self.parts.domain
     }
 
     /// Number of operand axes.
     pub fn rank(&self) -> usize {
-        self.indices.len()
+        self.parts.indices.len()
     }
 
     /// The operand index, axis by axis.
     pub fn indices(&self) -> &[Expression] {
-        &self.indices
+        &self.parts.indices
     }
 
     /// What must hold for an operand element to be meant.
     pub fn constraints(&self) -> &[Constraint] {
-        &self.constraints
+        &self.parts.constraints
     }
 
     /// The value where a constraint fails; present exactly if there are constraints.
     pub fn fill(&self) -> Option<Scalar> {
-        self.fill
+        self.parts.fill
     }
 
     /// The same map with another fill value; the same if it has no constraints.
     pub fn with_fill(mut self, fill: Scalar) -> IndexMap {
-        if !self.constraints.is_empty() {
-            self.fill = Some(fill);
+        if !self.constraints().is_empty() && self.fill() != Some(fill) {
+            Arc::make_mut(&mut self.parts).fill = Some(fill);
         }
         self
     }
 
     /// Whether each index of a `shape`-shaped operand is mapped to itself.
     pub fn is_identity(&self, shape: &[usize]) -> bool {
-        self.domain.as_slice() == shape
-            && self.constraints.is_empty()
-            && self.indices.len() == shape.len()
-            && (self.indices.iter().zip(shape).enumerate())
+        self.domain() == shape
+            && self.constraints().is_empty()
+            && self.rank() == shape.len()
+            && (self.indices().iter().zip(shape).enumerate())
                 .all(|(axis, (e, &extent))| extent == 1 || *e == Expression::axis(axis))
     }
 
     /// Element offset into an operand with these strides, as one expression.
     pub fn offset(&self, strides: &[usize]) -> Expression {
-        self.indices
+        self.indices()
             .iter()
             .zip(strides)
             .fold(Expression::constant(0), |sum, (e, &stride)| sum.plus(&e.times(stride as i64)))
@@ -288,39 +296,37 @@ impl IndexMap {
     /// those. There must not be constraints.
     pub fn is_matrix(&self, strides: &[usize]) -> bool {
         let offset = self.offset(strides);
-        let Some(batch) = self.domain.len().checked_sub(2) else { return false };
-        self.constraints.is_empty()
+        let Some(batch) = self.domain().len().checked_sub(2) else { return false };
+        self.constraints().is_empty()
             && (0..batch).all(|axis| offset.stride(axis).is_some())
-            && (batch..batch + 2).all(|axis| offset.distances(axis, self.domain[axis]).is_some())
+            && (batch..batch + 2).all(|axis| offset.distances(axis, self.domain()[axis]).is_some())
     }
 
     /// The same map onto the element offset into an operand with these strides: a map onto one
     /// axis.
     pub fn linearized(&self, strides: &[usize]) -> IndexMap {
-        IndexMap { indices: vec![self.offset(strides)], ..self.clone() }
+        let parts = Parts { indices: vec![self.offset(strides)], ..Parts::clone(&self.parts) };
+        IndexMap { parts: Arc::new(parts) }
     }
 
     /// The operand index for `index`, or `None` where the fill value stands.
     pub fn evaluate(&self, index: &[usize]) -> Option<Vec<usize>> {
-        let holds = self.constraints.iter().all(|c| {
+        let holds = self.constraints().iter().all(|c| {
             let value = c.expression.evaluate(index);
             c.low <= value && value < c.high
         });
-        holds.then(|| self.indices.iter().map(|e| e.evaluate(index) as usize).collect())
+        holds.then(|| self.indices().iter().map(|e| e.evaluate(index) as usize).collect())
     }
 
     /// The same map on a domain with other axes: domain axis `i` becomes `replacements[i]`, an
     /// expression over `domain`.
     pub fn over(&self, domain: &[usize], replacements: &[Expression]) -> IndexMap {
         let through = |e: &Expression| e.substitute(replacements, domain);
-        let mut map = IndexMap::new(domain, self.indices.iter().map(through));
-        for c in &self.constraints {
+        let mut map = Parts::new(domain, self.indices().iter().map(through));
+        for c in self.constraints() {
             map.constrain(through(&c.expression), c.low, c.high);
         }
-        if !map.constraints.is_empty() {
-            map.fill = self.fill;
-        }
-        map
+        map.filled(self.fill())
     }
 }
 
@@ -338,16 +344,16 @@ pub fn row_major_strides(shape: &[usize]) -> Shape {
 
 impl fmt::Display for IndexMap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} -> [", self.domain.as_slice())?;
-        for (axis, index) in self.indices.iter().enumerate() {
+        write!(f, "{:?} -> [", self.domain())?;
+        for (axis, index) in self.indices().iter().enumerate() {
             write!(f, "{}{index}", if axis == 0 { "" } else { ", " })?;
         }
         f.write_str("]")?;
-        for (place, c) in self.constraints.iter().enumerate() {
+        for (place, c) in self.constraints().iter().enumerate() {
             let joint = if place == 0 { " where" } else { " and" };
             write!(f, "{joint} {} <= {} < {}", c.low, c.expression, c.high)?;
         }
-        match self.fill {
+        match self.fill() {
             Some(fill) => write!(f, " else {fill}"),
             None => Ok(()),
         }

@@ -51,6 +51,8 @@ pub struct OptimizeOptions {
     /// Whether parameters and buffers that the graph does not update keep their values over many
     /// steps, so that what depends on them alone is computed once ([`prepare`]).
     pub fixed_weights: bool,
+    /// Threads that look for kernels. Which ones are found does not depend on it.
+    pub threads: usize,
 }
 
 impl Default for OptimizeOptions {
@@ -60,6 +62,7 @@ impl Default for OptimizeOptions {
             fusion: true,
             math: MathMode::Default,
             fixed_weights: false,
+            threads: 2,
         }
     }
 }

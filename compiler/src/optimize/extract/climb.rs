@@ -7,6 +7,13 @@
 use super::selection::{Selection, Trial};
 use super::{Choices, Extraction, Move};
 
+/// Most classes that a move changes to be tried as a follower of others. Moves of many classes (the
+/// updates of all parameters at once) would be tried with nearly every other move.
+const FOLLOWER_CLASSES: usize = 20;
+
+/// A move is tried as a follower of those that change at least this part of what it reads.
+const FOLLOWER_PART: usize = 8;
+
 /// Most rounds of the hill climb.
 const ROUNDS: usize = 12;
 
@@ -21,7 +28,7 @@ pub(super) struct Climb<'a> {
     effects: Vec<Effect>,
     /// For each move, how it was tried with its followers.
     tried: Vec<Option<Tried>>,
-    /// How many changes have been kept.
+    /// How many changes have been kept, those of unused classes together once a round.
     kept: u32,
     /// For each class, the number of the change that was kept and changed it last.
     changed: Vec<u32>,
@@ -81,6 +88,7 @@ impl<'a> Climb<'a> {
     pub fn run(mut self) -> Extraction {
         for _ in 0..ROUNDS {
             let before = self.selection.total;
+            self.settle_unused();
             for number in 0..self.moves.len() {
                 if !self.is_tried(number) {
                     self.try_with_followers(number);
@@ -93,6 +101,18 @@ impl<'a> Climb<'a> {
         }
         let Selection { chosen, total: price, .. } = self.selection;
         Extraction { chosen, price, trials: self.trials }
+    }
+
+    /// Lets what is not used build on what is.
+    fn settle_unused(&mut self) {
+        let before = self.selection.chosen.clone();
+        self.selection.settle_unused();
+        self.kept += 1;
+        for (class, choice) in before.into_iter().enumerate() {
+            if self.selection.chosen[class] != choice {
+                self.changed[class] = self.kept;
+            }
+        }
     }
 
     fn try_single_classes(&mut self) {
@@ -218,11 +238,13 @@ impl<'a> Climb<'a> {
     }
 }
 
-/// For each move, the moves whose choices depend on a class that it changes, directly or through
-/// a class that has no other choice.
+/// For each move, the moves whose choices depend on classes that it changes, directly or through a
+/// class that has no other choice: to a part that matters, and if they change few classes.
 fn followers(choices: &Choices, moves: &[Move]) -> Vec<Vec<usize>> {
     let mut readers: Vec<Vec<usize>> = vec![Vec::new(); choices.classes.len()];
-    for (number, change) in moves.iter().enumerate() {
+    let mut reads = vec![0; moves.len()];
+    let followers = moves.iter().enumerate().filter(|(_, change)| change.len() <= FOLLOWER_CLASSES);
+    for (number, change) in followers {
         for &(class, choice) in change {
             for &child in &choices.classes[class][choice].children {
                 let direct = std::slice::from_ref(&child);
@@ -233,17 +255,20 @@ fn followers(choices: &Choices, moves: &[Move]) -> Vec<Vec<usize>> {
                 for &class in read {
                     if readers[class].last() != Some(&number) {
                         readers[class].push(number);
+                        reads[number] += 1;
                     }
                 }
             }
         }
     }
     let following = |change: &Move| {
-        let mut following: Vec<usize> =
-            change.iter().flat_map(|(class, _)| &readers[*class]).copied().collect();
+        let readers = change.iter().flat_map(|(class, _)| &readers[*class]);
+        let mut following: Vec<usize> = readers.copied().collect();
         following.sort_unstable();
-        following.dedup();
-        following
+        let by_move = following.chunk_by(|a, b| a == b);
+        let depending =
+            by_move.filter(|of_move| FOLLOWER_PART * of_move.len() >= reads[of_move[0]]);
+        depending.map(|of_move| of_move[0]).collect()
     };
     moves.iter().map(following).collect()
 }

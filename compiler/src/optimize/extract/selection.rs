@@ -70,7 +70,7 @@ impl<'a> Selection<'a> {
             counted_by: vec![0; count],
             trial: 0,
         };
-        selection.settle();
+        selection.settle(Vec::new());
         for &root in &choices.roots {
             assert!(selection.chosen[root] != NONE, "class {root} cannot be computed");
             selection.retain(root, 1);
@@ -79,12 +79,24 @@ impl<'a> Selection<'a> {
         selection
     }
 
-    fn settle(&mut self) {
+    /// Chooses again for the classes that are not used: the choice whose tree is the cheapest if
+    /// used classes cost nothing. So a change that needs such a class builds on what is there.
+    pub fn settle_unused(&mut self) {
+        let used =
+            std::mem::take(&mut self.order).into_iter().filter(|&class| self.users[class] > 0);
+        let used: Vec<Class> = used.collect();
+        self.settle(used);
+    }
+
+    /// Chooses for all classes but the first, which have their choices and cost nothing, children
+    /// before parents.
+    fn settle(&mut self, first: Vec<Class>) {
         let classes = &self.choices.classes;
         // For each class, the (class, choice) pairs that wait for it.
         let mut waiting: Vec<Vec<(Class, usize)>> = vec![Vec::new(); classes.len()];
         let mut missing: Vec<Vec<usize>> = Vec::with_capacity(classes.len());
         let mut prices: Vec<Vec<f64>> = Vec::with_capacity(classes.len());
+        let mut settled = vec![false; classes.len()];
         let mut ready = BinaryHeap::new();
         for (class, list) in classes.iter().enumerate() {
             missing.push(list.iter().map(|choice| choice.children.len()).collect());
@@ -98,8 +110,16 @@ impl<'a> Selection<'a> {
                 }
             }
         }
-        while let Some(Reverse((Price(price), class, number))) = ready.pop() {
-            if self.chosen[class] != NONE {
+        let mut first = first.into_iter();
+        loop {
+            let (price, class, number) = match first.next() {
+                Some(class) => (0.0, class, self.chosen[class]),
+                None => match ready.pop() {
+                    Some(Reverse((Price(price), class, number))) => (price, class, number),
+                    None => break,
+                },
+            };
+            if std::mem::replace(&mut settled[class], true) {
                 continue;
             }
             self.chosen[class] = number;
@@ -108,7 +128,7 @@ impl<'a> Selection<'a> {
             for &(parent, number) in &waiting[class] {
                 missing[parent][number] -= 1;
                 prices[parent][number] += price;
-                if missing[parent][number] == 0 && self.chosen[parent] == NONE {
+                if missing[parent][number] == 0 && !settled[parent] {
                     ready.push(Reverse((Price(prices[parent][number]), parent, number)));
                 }
             }
@@ -330,26 +350,36 @@ impl<'a> Selection<'a> {
         false
     }
 
-    /// Brings the order of classes in line with the choices.
+    /// Brings the order of classes in line with the choices. Only what lies between a changed class
+    /// and what it needs now can be out of order (Pearce and Kelly, "A dynamic topological sort
+    /// algorithm for directed acyclic graphs", 2006).
     fn sort(&mut self) {
-        let computable = std::mem::take(&mut self.order);
-        let mut done = vec![false; self.chosen.len()];
+        let ranks = self.changed.iter().map(|&class| self.rank[class]);
+        let children = self.changed.iter().flat_map(|&class| &self.choice(class).children);
+        let lowest = ranks.clone().min().unwrap_or(0);
+        let highest = ranks.chain(children.map(|&child| self.rank[child])).max().unwrap_or(0);
+        let region = self.order[lowest..=highest].to_vec();
+        self.visit += 2;
+        let mut next_rank = lowest;
         let mut stack = Vec::new();
-        for start in computable {
+        for start in region {
             stack.push((start, 0));
             while let Some((class, next)) = stack.pop() {
-                if done[class] {
+                if self.visited[class] == self.visit {
                     continue;
                 }
                 match self.choice(class).children.get(next) {
                     Some(&child) => {
                         stack.push((class, next + 1));
-                        stack.push((child, 0));
+                        if self.rank[child] >= lowest {
+                            stack.push((child, 0));
+                        }
                     }
                     None => {
-                        done[class] = true;
-                        self.rank[class] = self.order.len();
-                        self.order.push(class);
+                        self.visited[class] = self.visit;
+                        self.rank[class] = next_rank;
+                        self.order[next_rank] = class;
+                        next_rank += 1;
                     }
                 }
             }

@@ -44,11 +44,11 @@ pub(super) fn assemble(graph: &Graph, drafts: Vec<Draft>) -> KernelGraph {
         let inputs = draft.inputs.iter().map(|node| sources[node]).collect();
         let mut copies = Vec::new();
         name_results(graph, &mut draft, &written, &extra, &mut copies);
-        let kernel = add_kernel(&mut result, draft);
+        let kernel = add_kernel(graph, &mut result, draft);
         writers.extend(result.kernels[kernel].stored().map(|value| (value, kernel)));
         readers.push((kernel, inputs));
         for (from, copy) in copies {
-            let kernel = add_kernel(&mut result, copy);
+            let kernel = add_kernel(graph, &mut result, copy);
             writers.extend(result.kernels[kernel].stored().map(|value| (value, kernel)));
             readers.push((kernel, vec![from]));
         }
@@ -105,10 +105,10 @@ fn name_results(
     stores.extend(again);
 }
 
-fn add_kernel(graph: &mut KernelGraph, draft: Draft) -> KernelId {
-    let cost = cost::of_kernel(&draft.body, &|value| &graph.values[value.0 as usize].ty);
-    graph.kernels.add_node(Kernel {
-        name: draft.name,
+fn add_kernel(graph: &Graph, result: &mut KernelGraph, draft: Draft) -> KernelId {
+    let cost = cost::of_kernel(&draft.body, &|value| &result.values[value.0 as usize].ty);
+    result.kernels.add_node(Kernel {
+        name: draft.name(graph),
         body: draft.body,
         nodes: draft.nodes.into_iter().collect(),
         reasons: draft.reasons,

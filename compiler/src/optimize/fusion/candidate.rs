@@ -1,14 +1,15 @@
 //! Kernel candidates: what a kernel computes, where, and what it may write.
 
 use std::collections::BTreeSet;
-use std::rc::Rc;
+use std::sync::Arc;
 
+use super::atlas::Atlas;
 use super::downstream::Places;
 use super::draft::{Draft, kept_indices, reduction_axes};
 use super::inline::{Inlined, Inliner};
 use super::looping;
 use super::product::{Layout, parallel_axes};
-use super::replay::{Known, Replay};
+use super::replay::Known;
 use super::survey::Survey;
 use crate::graph::NodeId;
 use crate::index::IndexMap;
@@ -25,7 +26,7 @@ pub(super) enum Frame {
     /// Rows of a shape: reductions run over these axes.
     Rows(Shape, Axes),
     /// The result of a contraction.
-    Product(Rc<Layout>),
+    Product(Arc<Layout>),
 }
 
 impl Frame {
@@ -99,22 +100,26 @@ impl Plan {
         (self.frame.axes(), product, inside, packed, self.joined.clone())
     }
 
-    fn inliner<'a>(&self, survey: &Survey<'a>, reads: &'a dyn Fn(NodeId) -> bool) -> Inliner<'a> {
-        let inliner = Inliner::new(survey.graph, self.frame.axes(), reads);
+    fn inliner<'a, 'g>(
+        &self,
+        atlas: &'a mut Atlas<'g>,
+        reads: &'a dyn Fn(NodeId) -> bool,
+    ) -> Inliner<'a, 'g> {
+        let inliner = Inliner::new(atlas, self.frame.axes(), reads);
         match &self.frame {
-            Frame::Product(layout) => inliner.with_accumulator(layout.node, layout.result.clone()),
+            Frame::Product(layout) => inliner.with_accumulator(layout.node, &layout.result),
             Frame::Points(_) | Frame::Rows(..) => inliner,
         }
     }
 
-    fn draft(&self, survey: &Survey<'_>, inlined: Inlined, outputs: Vec<NodeId>) -> Draft {
+    fn draft(&self, atlas: &mut Atlas<'_>, inlined: Inlined, outputs: Vec<NodeId>) -> Draft {
         let Frame::Product(layout) = &self.frame else {
-            return Draft::fused(survey.graph, inlined, outputs);
+            return Draft::fused(inlined, outputs);
         };
         let [left, right] = &self.packed;
         let left = |node: NodeId| !left.contains(&node);
         let right = |node: NodeId| !right.contains(&node);
-        Draft::product(survey.graph, layout, [&left, &right], inlined, outputs)
+        Draft::product(atlas, layout, [&left, &right], inlined, outputs)
     }
 }
 
@@ -141,17 +146,9 @@ pub(super) struct Candidate {
 }
 
 impl Candidate {
-    /// A candidate that computes `targets` (which are among the nodes inside), priced.
-    pub fn new(
-        survey: &Survey<'_>,
-        plan: Plan,
-        targets: &Places,
-        reason: &'static str,
-        replay: &mut Replay,
-    ) -> Candidate {
-        let piece = replay.piece(survey, &plan, targets);
-        let Known { exports, inputs, price } =
-            replay.tell(piece, || find_out(survey, &plan, targets));
+    /// A candidate of which all is known.
+    pub fn new(plan: Plan, known: Known, reason: &'static str) -> Candidate {
+        let Known { exports, inputs, price } = known;
         Candidate { making: Making::Plan(plan), exports, inputs, price, reason }
     }
 
@@ -190,27 +187,34 @@ impl Candidate {
     }
 
     /// The kernel that writes `outputs`, which are among the exports.
-    pub fn draft(&self, survey: &Survey<'_>, outputs: Vec<NodeId>) -> Draft {
+    pub fn draft(&self, atlas: &mut Atlas<'_>, outputs: Vec<NodeId>) -> Draft {
         let plan = match &self.making {
             Making::Plan(plan) => plan,
             Making::Whole(draft) => return Draft::clone(draft),
         };
         let reads = |node: NodeId| !plan.inside.contains(&node);
-        let mut inliner = plan.inliner(survey, &reads);
+        let mut inliner = plan.inliner(atlas, &reads);
         for &node in &outputs {
             match plan.joined.contains(&node) {
                 true => inliner.store_parts(node),
                 false => inliner.store(node, &self.exports[&node]),
             }
         }
-        plan.draft(survey, inliner.finish(), outputs).because(self.reason.to_owned())
+        let inlined = inliner.finish();
+        plan.draft(atlas, inlined, outputs).because(self.reason.to_owned())
     }
 }
 
-/// What a plan that computes `targets` reads, can write and costs.
-fn find_out(survey: &Survey<'_>, plan: &Plan, targets: &Places) -> Known {
+/// What a plan that computes `targets` (which are among the nodes inside) reads, can write and
+/// costs.
+pub(super) fn find_out(
+    survey: &Survey<'_>,
+    atlas: &mut Atlas<'_>,
+    plan: &Plan,
+    targets: &Places,
+) -> Known {
     let reads = |node: NodeId| !plan.inside.contains(&node);
-    let mut inliner = plan.inliner(survey, &reads);
+    let mut inliner = plan.inliner(atlas, &reads);
     for (&node, place) in targets {
         inliner.value(node, place);
     }
@@ -231,7 +235,8 @@ fn find_out(survey: &Survey<'_>, plan: &Plan, targets: &Places) -> Known {
     for &joined in &plan.joined {
         exports.insert(joined, IndexMap::identity(&survey.graph.type_of(joined).shape));
     }
-    let draft = plan.draft(survey, inliner.finish(), Vec::new());
+    let inlined = inliner.finish();
+    let draft = plan.draft(atlas, inlined, Vec::new());
     // What is indexed is read from memory even if it is computed, too.
     exports.retain(|node, _| !draft.inputs.contains(node));
     let price = price(survey, &draft);

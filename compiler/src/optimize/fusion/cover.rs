@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use egg::{EGraph, Id, Language};
 use smallvec::SmallVec;
 
+use super::atlas::Atlas;
 use super::draft::Draft;
 use super::propose::Proposal;
 use super::survey::Survey;
@@ -178,6 +179,7 @@ fn build(
     maker: &dyn Fn(NodeId) -> Option<usize>,
 ) -> Vec<Draft> {
     let mut wanted: BTreeSet<NodeId> = survey.roots.clone();
+    let mut atlas = Atlas::new(survey.graph);
     let mut drafts = Vec::new();
     for &number in order.iter().rev() {
         let candidate = &proposal.candidates[number];
@@ -185,7 +187,7 @@ fn build(
         let outputs: Vec<NodeId> =
             written.filter(|node| wanted.contains(node) && maker(*node) == Some(number)).collect();
         if !outputs.is_empty() {
-            let draft = candidate.draft(survey, outputs);
+            let draft = candidate.draft(&mut atlas, outputs);
             wanted.extend(&draft.inputs);
             drafts.push(draft);
         }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::atlas::Atlas;
 use super::inline::{Inlined, Inliner, tensor_of};
 use super::product::{Layout, parallel_axes};
 use crate::graph::{Graph, NodeId};
@@ -21,8 +22,8 @@ pub(super) struct Draft {
     pub inputs: BTreeSet<NodeId>,
     /// Nodes computed.
     pub nodes: BTreeSet<NodeId>,
-    /// Name of the kernel.
-    pub name: String,
+    /// Name of the kernel, if it is not that of what it computes.
+    pub name: Option<&'static str>,
     /// Why it was chosen.
     pub reasons: Vec<String>,
 }
@@ -76,13 +77,14 @@ fn dense_source(graph: &Graph, node: NodeId) -> NodeId {
 impl Draft {
     /// The kernel that computes one node from its operands, all of which are read from memory
     /// (constants excepted).
-    pub fn of_node(graph: &Graph, id: NodeId) -> Draft {
+    pub fn of_node(atlas: &mut Atlas<'_>, id: NodeId) -> Draft {
+        let graph = atlas.graph();
         let node = graph.node(id);
         let reads =
             |operand: NodeId| operand != id && !matches!(graph.node(operand).op, Op::Constant(_));
         let reason = "every node is a kernel of its own".to_owned();
         if matches!(node.op, Op::Contract(_)) {
-            return Draft::of_product(graph, id, &reads).because(reason);
+            return Draft::of_product(atlas, id, &reads).because(reason);
         }
         if node.op.is_routine() {
             return Draft::routine(graph, id).because(reason);
@@ -94,42 +96,41 @@ impl Draft {
             }
             None => (parallel_axes(&node.ty.shape), IndexMap::identity(&node.ty.shape)),
         };
-        let mut inliner = Inliner::new(graph, axes, &reads);
+        let mut inliner = Inliner::new(atlas, axes, &reads);
         inliner.store(id, &place);
-        Draft::fused(graph, inliner.finish(), vec![id]).because(reason)
+        Draft::fused(inliner.finish(), vec![id]).because(reason)
     }
 
     /// The product of a contraction with a plain store.
-    fn of_product(graph: &Graph, id: NodeId, reads: &dyn Fn(NodeId) -> bool) -> Draft {
-        let layout = Layout::new(graph, id, false);
-        let mut epilogue = Inliner::new(graph, layout.result_axes(), reads)
-            .with_accumulator(id, layout.result.clone());
+    fn of_product(atlas: &mut Atlas<'_>, id: NodeId, reads: &dyn Fn(NodeId) -> bool) -> Draft {
+        let layout = Layout::new(atlas.graph(), id, false);
+        let mut epilogue =
+            Inliner::new(atlas, layout.result_axes(), reads).with_accumulator(id, &layout.result);
         epilogue.store(id, &layout.result);
-        Draft::product(graph, &layout, [reads, reads], epilogue.finish(), vec![id])
+        let epilogue = epilogue.finish();
+        Draft::product(atlas, &layout, [reads, reads], epilogue, vec![id])
     }
 
     /// A draft from an inlined body.
-    pub fn fused(graph: &Graph, inlined: Inlined, outputs: Vec<NodeId>) -> Draft {
+    pub fn fused(inlined: Inlined, outputs: Vec<NodeId>) -> Draft {
         let Inlined { body, inputs, inside } = inlined;
-        let name = name_of(graph, &inside);
         let body = KernelBody::Fused(body);
-        Draft { body, outputs, inputs, nodes: inside, name, reasons: Vec::new() }
+        Draft { body, outputs, inputs, nodes: inside, name: None, reasons: Vec::new() }
     }
 
     /// A draft from the layout of a product, what its operands read from memory, and its epilogue.
     pub fn product(
-        graph: &Graph,
+        atlas: &mut Atlas<'_>,
         layout: &Layout,
         reads: [&dyn Fn(NodeId) -> bool; 2],
         epilogue: Inlined,
         outputs: Vec<NodeId>,
     ) -> Draft {
         let Inlined { body, mut inputs, inside: mut nodes } = epilogue;
-        let product = layout.product(graph, reads, body, &mut inputs, &mut nodes);
+        let product = layout.product(atlas, reads, body, &mut inputs, &mut nodes);
         nodes.insert(layout.node);
-        let name = name_of(graph, &nodes);
         let body = KernelBody::Product(Box::new(product));
-        Draft { body, outputs, inputs, nodes, name, reasons: Vec::new() }
+        Draft { body, outputs, inputs, nodes, name: None, reasons: Vec::new() }
     }
 
     /// The kernel of a node that a routine of the runtime computes.
@@ -140,7 +141,7 @@ impl Draft {
         let (routine, dtype) = node.op.routine(&types).expect("a routine computes the node");
         let sources = node.operands.iter().map(|&operand| dense_source(graph, operand));
         let operands: Vec<NodeId> = sources.collect();
-        let name = routine.name().to_owned();
+        let name = routine.name();
         let library = Library {
             routine,
             dtype,
@@ -152,7 +153,7 @@ impl Draft {
             outputs: vec![id],
             inputs: BTreeSet::from_iter(operands),
             nodes: BTreeSet::from([id]),
-            name,
+            name: Some(name),
             reasons: Vec::new(),
         }
     }
@@ -164,9 +165,14 @@ impl Draft {
             outputs: Vec::new(),
             inputs: BTreeSet::new(),
             nodes: BTreeSet::from([node]),
-            name: "copy".to_owned(),
+            name: Some("copy"),
             reasons: vec!["two slots get one new value".to_owned()],
         }
+    }
+
+    /// The kernel's name.
+    pub fn name(&self, graph: &Graph) -> String {
+        self.name.map_or_else(|| name_of(graph, &self.nodes), str::to_owned)
     }
 
     /// Adds a reason.

@@ -5,11 +5,11 @@
 //! a node that the kernel reads from memory.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::rc::Rc;
 
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
+use super::atlas::{Atlas, Movement, Place, any_fill};
 use crate::graph::{Graph, Node, NodeId};
 use crate::index::{Expression, IndexMap, row_major_strides};
 use crate::kernel::{
@@ -17,11 +17,6 @@ use crate::kernel::{
 };
 use crate::op::{Elementwise, Emit, Op};
 use crate::types::{DType, Scalar, Shape};
-
-/// Stands for any fill value in maps that only say where a value is needed.
-fn any_fill() -> Scalar {
-    Scalar::new(DType::F32, 0.0)
-}
 
 /// The value that holds a node's tensor, while values have no numbers of their own yet.
 pub(super) fn tensor_of(node: NodeId) -> ValueId {
@@ -31,21 +26,20 @@ pub(super) fn tensor_of(node: NodeId) -> ValueId {
 /// Builds a kernel's body from nodes of the graph.
 ///
 /// While a body is built, the value numbered like a node stands for that node's tensor in memory.
-pub(super) struct Inliner<'a> {
-    graph: &'a Graph,
+pub(super) struct Inliner<'a, 'g> {
+    graph: &'g Graph,
+    atlas: &'a mut Atlas<'g>,
     /// Whether a node is read from memory; slots always are.
     reads: &'a dyn Fn(NodeId) -> bool,
     /// The node whose finished value is at hand at its own place: the product of an epilogue.
-    accumulator: Option<(NodeId, IndexMap)>,
+    accumulator: Option<(NodeId, Place)>,
     extents: Shape,
     reduced: SmallVec<[usize; 4]>,
     body: Body,
     inputs: BTreeSet<NodeId>,
     inside: BTreeSet<NodeId>,
-    /// The maps at which nodes were needed. A kernel has few of them.
-    maps: Vec<Rc<IndexMap>>,
-    /// Where a node was needed already (a number in `maps`), and what computes it there.
-    places: FxHashMap<(NodeId, usize), InstructionId>,
+    /// Where a node was needed already, and what computes it there.
+    places: FxHashMap<(NodeId, Place), InstructionId>,
     /// Equal instructions are written once.
     known: FxHashMap<Instruction, InstructionId>,
 }
@@ -60,12 +54,17 @@ pub(super) struct Inlined {
     pub inside: BTreeSet<NodeId>,
 }
 
-impl<'a> Inliner<'a> {
+impl<'a, 'g> Inliner<'a, 'g> {
     /// An inliner for a kernel over these axes that reads nodes for which `reads` holds.
-    pub fn new(graph: &'a Graph, axes: Vec<Axis>, reads: &'a dyn Fn(NodeId) -> bool) -> Self {
+    pub fn new(
+        atlas: &'a mut Atlas<'g>,
+        axes: Vec<Axis>,
+        reads: &'a dyn Fn(NodeId) -> bool,
+    ) -> Inliner<'a, 'g> {
         let positions = axes.iter().enumerate();
         Inliner {
-            graph,
+            graph: atlas.graph(),
+            atlas,
             reads,
             accumulator: None,
             extents: axes.iter().map(|axis| axis.extent).collect(),
@@ -76,31 +75,29 @@ impl<'a> Inliner<'a> {
             body: Body { axes, ..Body::default() },
             inputs: BTreeSet::new(),
             inside: BTreeSet::new(),
-            maps: Vec::new(),
             places: FxHashMap::default(),
             known: FxHashMap::default(),
         }
     }
 
     /// Makes `node` available at `map` as the product of an epilogue.
-    pub fn with_accumulator(mut self, node: NodeId, map: IndexMap) -> Self {
-        self.accumulator = Some((node, map));
+    pub fn with_accumulator(mut self, node: NodeId, map: &IndexMap) -> Self {
+        self.accumulator = Some((node, self.atlas.place(map)));
         self
     }
 
     /// The nodes computed so far and where, in no particular order.
     pub fn computed(&self) -> impl Iterator<Item = (NodeId, &IndexMap)> {
         let places = self.places.keys().filter(|(node, _)| self.inside.contains(node));
-        places.map(|(node, map)| (*node, &*self.maps[*map]))
+        places.map(|(node, place)| (*node, self.atlas.map(*place)))
     }
 
     /// Keeps what can be written from where it is computed: nodes whose values vary along a row if
     /// their indices do.
-    pub fn retain_storable(&self, nodes: &mut BTreeMap<NodeId, IndexMap>) {
+    pub fn retain_storable(&mut self, nodes: &mut BTreeMap<NodeId, IndexMap>) {
         let per_point = self.body.per_point();
         nodes.retain(|&node, map| {
-            let place = self.maps.iter().position(|known| **known == *map).expect("a known map");
-            let instruction = self.places[&(node, place)];
+            let instruction = self.places[&(node, self.atlas.place(map))];
             let varies = |axis: &usize| map.indices().iter().any(|index| index.depends_on(*axis));
             self.reduced.iter().any(varies) == per_point[instruction.0 as usize]
         });
@@ -157,9 +154,9 @@ impl<'a> Inliner<'a> {
         id
     }
 
-    fn load(&mut self, node: NodeId, map: &IndexMap, fill: Scalar) -> InstructionId {
+    fn load(&mut self, node: NodeId, place: Place, fill: Scalar) -> InstructionId {
         self.inputs.insert(node);
-        let map = map.clone().with_fill(fill);
+        let map = self.atlas.map(place).clone().with_fill(fill);
         let dtype = self.graph.node(node).ty.dtype;
         self.push(InstructionKind::Load { value: tensor_of(node), map }, dtype)
     }
@@ -170,44 +167,41 @@ impl<'a> Inliner<'a> {
 
     /// The element of `id` at `map`. Where constraints of the map fail, any value may result.
     pub fn value(&mut self, id: NodeId, map: &IndexMap) -> InstructionId {
-        let place = self.maps.iter().position(|known| **known == *map).unwrap_or_else(|| {
-            self.maps.push(Rc::new(map.clone()));
-            self.maps.len() - 1
-        });
-        let map = &*Rc::clone(&self.maps[place]);
+        let place = self.atlas.place(map);
+        self.value_at(id, place)
+    }
+
+    fn value_at(&mut self, id: NodeId, place: Place) -> InstructionId {
         let key = (id, place);
         if let Some(&known) = self.places.get(&key) {
             return known;
         }
         let graph = self.graph;
         let node = graph.node(id);
-        let result = match &self.accumulator {
-            Some((product, place)) if *product == id && place == map => {
-                self.inside.insert(id);
-                self.push(InstructionKind::Accumulator, node.ty.dtype)
-            }
-            _ if self.is_read(id) => self.load(id, map, Scalar::new(node.ty.dtype, 0.0)),
-            _ => match self.compute(id, node, map) {
-                Some(result) => {
-                    self.inside.insert(id);
-                    result
-                }
-                None => self.load(id, map, Scalar::new(node.ty.dtype, 0.0)),
-            },
+        let zero = Scalar::new(node.ty.dtype, 0.0);
+        let result = if self.accumulator == Some(key) {
+            self.inside.insert(id);
+            self.push(InstructionKind::Accumulator, node.ty.dtype)
+        } else if self.is_read(id) {
+            self.load(id, place, zero)
+        } else if let Some(result) = self.compute(id, node, place) {
+            self.inside.insert(id);
+            result
+        } else {
+            self.load(id, place, zero)
         };
         self.places.insert(key, result);
         result
     }
 
     /// `None` if this kernel cannot compute the node at this place.
-    fn compute(&mut self, id: NodeId, node: &Node, map: &IndexMap) -> Option<InstructionId> {
+    fn compute(&mut self, id: NodeId, node: &Node, place: Place) -> Option<InstructionId> {
         let dtype = node.ty.dtype;
         let operand = |i: usize| node.operands[i];
-        if let Some(first) = node.operands.first()
-            && let Some(movement) = node.op.index_map(&self.graph.type_of(*first).shape)
-        {
-            return Some(self.moved(*first, &movement, map));
+        if let Some(movement) = self.atlas.movement(id) {
+            return Some(self.moved(operand(0), movement, place));
         }
+        let map = self.atlas.map(place).clone();
         Some(match &node.op {
             Op::Slot(_)
             | Op::Contract(_)
@@ -231,23 +225,23 @@ impl<'a> Inliner<'a> {
             }
             Op::Elementwise(function) => {
                 let operands =
-                    node.operands.iter().map(|&operand| self.value(operand, map)).collect();
+                    node.operands.iter().map(|&operand| self.value_at(operand, place)).collect();
                 self.push(InstructionKind::Apply(*function, operands), dtype)
             }
             Op::Cast(_) => {
-                let operand = self.value(operand(0), map);
+                let operand = self.value_at(operand(0), place);
                 self.push(InstructionKind::Cast(operand), dtype)
             }
-            Op::StopGradient(_) => self.value(operand(0), map),
-            Op::Concat(concat) => self.joined(id, node, concat.axis, map),
-            Op::Gather(gather) => self.gathered(node, gather.batch, map)?,
+            Op::StopGradient(_) => self.value_at(operand(0), place),
+            Op::Concat(concat) => self.joined(id, node, concat.axis, &map),
+            Op::Gather(gather) => self.gathered(node, gather.batch, &map)?,
             Op::Reduce(reduce) => {
-                let place = self.place_of_reduced(operand(0), &reduce.axes, map)?;
+                let place = self.place_of_reduced(operand(0), &reduce.axes, &map)?;
                 let operand = self.value(operand(0), &place);
                 self.push(InstructionKind::Reduce(reduce.kind, operand), dtype)
             }
             Op::ArgReduce(reduce) => {
-                let place = self.place_of_reduced(operand(0), &[reduce.axis], map)?;
+                let place = self.place_of_reduced(operand(0), &[reduce.axis], &map)?;
                 let operand = self.value(operand(0), &place);
                 self.push(InstructionKind::ArgReduce(reduce.kind, operand), dtype)
             }
@@ -264,22 +258,23 @@ impl<'a> Inliner<'a> {
     }
 
     /// The element of a moved `operand`.
-    fn moved(&mut self, operand: NodeId, movement: &IndexMap, map: &IndexMap) -> InstructionId {
-        let need = movement.clone().with_fill(any_fill());
-        let place = map.compose(&need).expect("both maps fill alike");
-        let fill = match movement.fill() {
+    fn moved(&mut self, operand: NodeId, movement: Movement, place: Place) -> InstructionId {
+        let there = self.atlas.chain(place, movement.need);
+        let constraints = |place: Place| self.atlas.map(place).constraints();
+        let fill = match movement.fill {
             // Nothing is filled in here, or only where no value is needed.
-            None => return self.value(operand, &place),
-            Some(_) if place.constraints() == map.constraints() => {
-                return self.value(operand, &place);
+            None => return self.value_at(operand, there),
+            Some(_) if constraints(there) == constraints(place) => {
+                return self.value_at(operand, there);
             }
             Some(fill) => fill,
         };
         if self.is_read(operand) {
-            return self.load(operand, &place, fill);
+            return self.load(operand, there, fill);
         }
-        let value = self.value(operand, &place);
-        self.push(InstructionKind::Masked(value, place.with_fill(fill)), fill.dtype)
+        let value = self.value_at(operand, there);
+        let map = self.atlas.map(there).clone().with_fill(fill);
+        self.push(InstructionKind::Masked(value, map), fill.dtype)
     }
 
     /// The element of a gathering, whose first operand lies in memory. Under conditions its index

@@ -46,7 +46,7 @@ pub(super) fn draft(
         outputs: ports.to_vec(),
         inputs: node.operands.iter().copied().collect(),
         nodes: ports.iter().copied().chain([scan_node]).collect::<BTreeSet<NodeId>>(),
-        name: "loop".to_owned(),
+        name: Some("loop"),
         reasons: vec![match scan.until {
             true => format!("a loop of at most {} steps", scan.length),
             false => format!("a loop of {} steps", scan.length),

@@ -1,6 +1,7 @@
 //! Level two: from the optimized graph to fused kernels.
 
 mod assemble;
+mod atlas;
 mod candidate;
 mod cover;
 mod downstream;
@@ -14,11 +15,13 @@ mod survey;
 #[cfg(test)]
 mod tests;
 mod upstream;
+mod ways;
 
 use crate::graph::{Graph, NodeId};
 use crate::kernel::KernelGraph;
 use crate::op::Op;
 use crate::optimize::OptimizeOptions;
+use atlas::Atlas;
 use draft::Draft;
 use survey::Survey;
 
@@ -51,7 +54,8 @@ pub fn fuse_with_effort(graph: &Graph, options: &OptimizeOptions) -> (KernelGrap
     } else {
         separate(&survey)
     };
-    drafts.extend(survey.copied.iter().map(|&slot| Draft::of_node(graph, slot)));
+    let mut atlas = Atlas::new(graph);
+    drafts.extend(survey.copied.iter().map(|&slot| Draft::of_node(&mut atlas, slot)));
     let kernels = assemble::assemble(graph, drafts);
     debug_assert_eq!(crate::kernel::verify::verify(&kernels), Ok(()), "{kernels}");
     (kernels, effort)
@@ -65,7 +69,8 @@ fn separate(survey: &Survey<'_>) -> Vec<Draft> {
         Op::Constant(_) => survey.roots.contains(&id) || survey.is_read(id),
         _ => true,
     });
-    let drafts = nodes.map(|id| Draft::of_node(graph, id));
+    let mut atlas = Atlas::new(graph);
+    let drafts = nodes.map(|id| Draft::of_node(&mut atlas, id));
     drafts.chain(loops(survey)).collect()
 }
 

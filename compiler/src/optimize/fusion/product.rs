@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use smallvec::SmallVec;
 
+use super::atlas::Atlas;
 use super::inline::{Inlined, Inliner, tensor_of};
 use crate::graph::{Graph, NodeId};
 use crate::index::{Expression, IndexMap, row_major_strides};
@@ -151,13 +152,14 @@ pub(super) fn parallel_axes(extents: &[usize]) -> Vec<Axis> {
 /// An operand of a product, read from memory where it lies if its elements lie there like those of
 /// matrices, else computed while it is packed. Adds what is read and computed to the sets.
 fn operand(
-    graph: &Graph,
+    atlas: &mut Atlas<'_>,
     (node, map): &(NodeId, IndexMap),
     reads: &dyn Fn(NodeId) -> bool,
     inputs: &mut BTreeSet<NodeId>,
     inside: &mut BTreeSet<NodeId>,
 ) -> ProductOperand {
-    let mut inliner = Inliner::new(graph, parallel_axes(map.domain()), reads);
+    let graph = atlas.graph();
+    let mut inliner = Inliner::new(atlas, parallel_axes(map.domain()), reads);
     inliner.value(*node, map);
     let Inlined { body, inputs: read, inside: computed } = inliner.finish();
     inputs.extend(read.iter().copied());
@@ -174,10 +176,11 @@ fn operand(
 impl Layout {
     /// Whether the left and the right operand lie in memory like matrices, moved or not.
     pub fn reads_in_place(&self, graph: &Graph) -> [bool; 2] {
+        let mut atlas = Atlas::new(graph);
         [&self.left, &self.right].map(|place| {
             let computes = |node: NodeId| !graph.node(node).op.is_movement();
             let (mut inputs, mut inside) = (BTreeSet::new(), BTreeSet::new());
-            let operand = operand(graph, place, &computes, &mut inputs, &mut inside);
+            let operand = operand(&mut atlas, place, &computes, &mut inputs, &mut inside);
             matches!(operand, ProductOperand::Value(..))
         })
     }
@@ -186,20 +189,20 @@ impl Layout {
     /// the left and the right operand. Adds what is read and computed to the sets.
     pub fn product(
         &self,
-        graph: &Graph,
+        atlas: &mut Atlas<'_>,
         reads: [&dyn Fn(NodeId) -> bool; 2],
         epilogue: Body,
         inputs: &mut BTreeSet<NodeId>,
         inside: &mut BTreeSet<NodeId>,
     ) -> Product {
         Product {
-            dtype: graph.type_of(self.left.0).dtype,
+            dtype: atlas.graph().type_of(self.left.0).dtype,
             batch: self.batch.clone(),
             rows: self.rows,
             columns: self.columns,
             depth: self.depth,
-            left: operand(graph, &self.left, reads[0], inputs, inside),
-            right: operand(graph, &self.right, reads[1], inputs, inside),
+            left: operand(atlas, &self.left, reads[0], inputs, inside),
+            right: operand(atlas, &self.right, reads[1], inputs, inside),
             epilogue,
         }
     }

@@ -5,9 +5,10 @@
 //! other, and the points at which it computes - not from which nodes these are. So this is found out
 //! for the first of equal plans, and told for the others in the names of their nodes.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
 use super::candidate::{Frame, Plan};
@@ -16,7 +17,7 @@ use super::survey::Survey;
 use crate::graph::NodeId;
 use crate::index::IndexMap;
 use crate::kernel::AxisRole;
-use crate::op::Op;
+use crate::op::{Op, Random};
 use crate::types::TensorType;
 
 /// What is known of a plan.
@@ -34,11 +35,10 @@ pub(super) struct Replay {
     /// For each node, a number for its operation and the types of its operands.
     kinds: Vec<u32>,
     maps: FxHashMap<IndexMap, u32>,
-    known: FxHashMap<Shape, Nameless>,
+    /// `None` while it is being found out.
+    known: FxHashMap<Shape, Option<Nameless>>,
     /// Numbers of nodes in the piece that is being described.
     numbers: FxHashMap<NodeId, u32>,
-    /// How many plans were priced, and not told.
-    pub priced: usize,
 }
 
 /// What is known of all plans of a shape: nodes are numbers in their pieces.
@@ -62,33 +62,34 @@ impl Replay {
     /// Nothing is known yet of plans for this graph.
     pub fn new(survey: &Survey<'_>) -> Replay {
         let graph = survey.graph;
-        let mut known: FxHashMap<(&Op, SmallVec<[&TensorType; 3]>), u32> = FxHashMap::default();
+        let mut known: FxHashMap<(Cow<'_, Op>, SmallVec<[&TensorType; 3]>), u32> =
+            FxHashMap::default();
         let kinds = graph.iter().map(|(_, node)| {
             let types = node.operands.iter().map(|operand| &graph.node(*operand).ty).collect();
+            let op = match &node.op {
+                // All streams cost the same.
+                Op::Random(random) => {
+                    Cow::Owned(Op::Random(Random { stream: 0, ..random.clone() }))
+                }
+                op => Cow::Borrowed(op),
+            };
             let count = known.len() as u32;
-            *known.entry((&node.op, types)).or_insert(count)
+            *known.entry((op, types)).or_insert(count)
         });
         Replay {
             kinds: kinds.collect(),
             maps: FxHashMap::default(),
             known: FxHashMap::default(),
             numbers: FxHashMap::default(),
-            priced: 0,
         }
     }
 
     /// Describes a plan that computes `targets` at least.
     pub fn piece(&mut self, survey: &Survey<'_>, plan: &Plan, targets: &Places) -> Piece {
         let Plan { frame, inside, packed: [left, right], joined } = plan;
+        let mut shape: Vec<u32> = [inside, left, right].map(|set| set.len() as u32).to_vec();
+        let mut nodes = self.in_order(survey, plan, targets);
         self.numbers.clear();
-        let mut nodes: Vec<NodeId> = Vec::new();
-        let mut shape: Vec<u32> = Vec::new();
-        for set in [inside, left, right] {
-            nodes.extend(set);
-            shape.push(set.len() as u32);
-        }
-        nodes.sort_unstable();
-        nodes.dedup();
         self.numbers.extend(nodes.iter().enumerate().map(|(number, &node)| (node, number as u32)));
         for number in 0..nodes.len() {
             let node = nodes[number];
@@ -118,11 +119,43 @@ impl Replay {
         for &node in joined {
             shape.push(self.number(node, &mut nodes));
         }
-        for (&node, place) in targets {
-            let number = self.number(node, &mut nodes);
-            shape.extend([number, self.map(place)]);
-        }
+        let targets = targets.iter();
+        let mut wanted: Vec<[u32; 2]> = targets
+            .map(|(&node, place)| [self.number(node, &mut nodes), self.map(place)])
+            .collect();
+        wanted.sort_unstable();
+        shape.extend(wanted.as_flattened());
         Piece { shape: shape.into(), nodes }
+    }
+
+    /// What a plan computes, in an order that does not depend on how nodes are numbered in the graph
+    /// (but where targets are alike): from the targets on, users first.
+    fn in_order(&mut self, survey: &Survey<'_>, plan: &Plan, targets: &Places) -> Vec<NodeId> {
+        let Plan { frame, inside, packed: [left, right], joined } = plan;
+        let is_computed =
+            |node: &NodeId| [inside, left, right].iter().any(|set| set.contains(node));
+        let mut starts: Vec<(u32, u32, NodeId)> = Vec::with_capacity(targets.len());
+        for (&node, place) in targets {
+            starts.push((self.kinds[node.index()], self.map(place), node));
+        }
+        starts.sort_unstable();
+        let mut pending: Vec<NodeId> = starts.into_iter().map(|(.., node)| node).collect();
+        pending.extend(joined);
+        if let Frame::Product(layout) = frame {
+            pending.extend([layout.node, layout.left.0, layout.right.0]);
+        }
+        // Whatever the targets do not lead to.
+        pending.extend(inside.iter().chain(left).chain(right));
+        pending.reverse();
+        let mut nodes: Vec<NodeId> = Vec::new();
+        let mut seen: FxHashSet<NodeId> = FxHashSet::default();
+        while let Some(node) = pending.pop() {
+            if is_computed(&node) && seen.insert(node) {
+                nodes.push(node);
+                pending.extend(survey.graph.node(node).operands.iter().rev());
+            }
+        }
+        nodes
     }
 
     /// The number of a node in the piece, a new one for a node that it does not compute.
@@ -142,31 +175,48 @@ impl Replay {
         number
     }
 
-    /// What is known of a piece, in the names of its nodes; `find_out` is asked if an equal one is
-    /// seen for the first time.
-    pub fn tell(&mut self, piece: Piece, find_out: impl FnOnce() -> Known) -> Known {
-        let Piece { shape, nodes } = piece;
-        if let Some(known) = self.known.get(&shape) {
-            let name = |number: &u32| nodes[*number as usize];
-            let exports = known.exports.iter().map(|(node, place)| (name(node), place.clone()));
-            let inputs = known.inputs.iter().map(name);
-            return Known {
-                exports: exports.collect(),
-                inputs: inputs.collect(),
-                price: known.price,
-            };
+    /// Whether nobody has asked about an equal piece before.
+    pub fn is_new(&mut self, piece: &Piece) -> bool {
+        match self.known.contains_key(&piece.shape) {
+            true => false,
+            false => self.known.insert(piece.shape.clone(), None).is_none(),
         }
-        self.priced += 1;
-        let known = find_out();
-        // The numbers are still those of this piece.
-        let number = |node: &NodeId| self.numbers[node];
-        let exports = known.exports.iter().map(|(node, place)| (number(node), place.clone()));
+    }
+
+    /// Keeps what was found out about a piece.
+    pub fn learn(&mut self, piece: &Piece, known: &Known) {
+        let named = piece.nodes.iter().enumerate();
+        let numbers: FxHashMap<NodeId, u32> =
+            named.map(|(number, &node)| (node, number as u32)).collect();
+        let exports = known.exports.iter().map(|(node, place)| (numbers[node], place.clone()));
         let nameless = Nameless {
             exports: exports.collect(),
-            inputs: known.inputs.iter().map(number).collect(),
+            inputs: known.inputs.iter().map(|node| numbers[node]).collect(),
             price: known.price,
         };
-        self.known.insert(shape, nameless);
-        known
+        self.known.insert(piece.shape.clone(), Some(nameless));
+    }
+
+    /// What is known of a piece, in the names of its nodes.
+    ///
+    /// # Panics
+    /// If nothing was learned of an equal one.
+    pub fn tell(&self, piece: &Piece) -> Known {
+        let known = self.known[&piece.shape].as_ref().expect("what is asked has been found out");
+        let name = |number: &u32| piece.nodes[*number as usize];
+        Known {
+            exports: known
+                .exports
+                .iter()
+                .map(|(node, place)| (name(node), place.clone()))
+                .collect(),
+            inputs: known.inputs.iter().map(name).collect(),
+            price: known.price,
+        }
+    }
+
+    /// How many plans had to be priced: equal ones once.
+    pub fn priced(&self) -> usize {
+        self.known.len()
     }
 }

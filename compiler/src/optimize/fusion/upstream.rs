@@ -102,7 +102,9 @@ fn decide(
             Op::Slot(_) | Op::Contract(_) | Op::Scan(_) | Op::Port(_) => false,
             op if op.is_routine() => false,
             _ if survey.is_free(node) || op.is_movement() => true,
-            _ if inside.len() >= MOST_NODES || (repeated && !growth.repeating) => false,
+            _ if inside.len() >= MOST_NODES => false,
+            // What a scalar takes is done once, whoever needs it.
+            _ if repeated && (!growth.repeating || survey.elements(node) == 1) => false,
             Op::Reduce(_) | Op::ArgReduce(_) if !fits(survey, node, growth.reducing) => false,
             _ => match growth.reach {
                 Reach::Movement => false,

@@ -55,7 +55,7 @@ fn counts<const N: usize>(labels: &Tensor) -> [usize; N] {
 fn the_digits_load_as_images_and_labels() {
     let fields = [
         field("image", DType::U8, &[Some(1), Some(8), Some(8)]),
-        FieldSpec { classes: Some(10), ..field("label", DType::I32, &[]) },
+        FieldSpec { classes: Some(10.into()), ..field("label", DType::I32, &[]) },
     ];
     let spec = source("idx", "data/digits", &[("test", OptionValue::Float(0.2))]);
     let Loaded { train, test, .. } = load(&spec, &fields, &examples()).unwrap();
@@ -84,7 +84,7 @@ fn a_wrong_declaration_of_the_digits_is_explained() {
         "{message}"
     );
     assert!(error.remedy().contains("`as`"));
-    let labels = FieldSpec { classes: Some(9), ..field("label", DType::I32, &[]) };
+    let labels = FieldSpec { classes: Some(9.into()), ..field("label", DType::I32, &[]) };
     let images = FieldSpec { name: "_".to_string(), ..field("_", DType::U8, &[]) };
     let error = load(&spec, &[images, labels], &examples()).unwrap_err();
     assert!(matches!(*error.fault, Fault::LabelOutOfRange { label: 9, classes: 9 }), "{error}");
@@ -117,7 +117,7 @@ fn mnist_loads_with_its_own_test_files() {
     let Some(folder) = real_data("mnist") else { return };
     let fields = [
         field("image", DType::U8, &[Some(1), Some(28), Some(28)]),
-        FieldSpec { classes: Some(10), ..field("label", DType::I32, &[]) },
+        FieldSpec { classes: Some(10.into()), ..field("label", DType::I32, &[]) },
     ];
     let start = std::time::Instant::now();
     let Loaded { train, test, .. } = load(&source("idx", ".", &[]), &fields, &folder).unwrap();

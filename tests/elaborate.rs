@@ -142,7 +142,7 @@ fn cross_entropy_is_the_mean_negative_log_likelihood() {
         })
         .collect();
     assert_close(&loss.values, &[(terms[0] + terms[1]) / 2.0]);
-    assert_eq!(m.program.labels, [("y".to_owned(), 3)]);
+    assert_eq!(m.program.labels, [("y".to_owned(), 3.into())]);
 }
 
 /// A model of one parameter, `loss = mean((w * x - y)^2)`.

@@ -1,10 +1,11 @@
 //! What programs compute: axes, movement, indices, reductions, control flow, instances, state.
 
+use cygnet::data::source::Classes;
 use cygnet::language::program::Mode;
 use cygnet_compiler::graph::SlotRole;
 use cygnet_compiler::op::Op;
 
-use crate::elaborate::{model, outputs, recipe};
+use crate::elaborate::{assert_close, model, outputs, recipe};
 
 /// The type and values of a model `m` with the parameters `signature`; see
 /// [`slots`](crate::elaborate::slots) for what inputs are.
@@ -390,4 +391,28 @@ model m(x: f32[3, 4]) {
         origin.spans.iter().map(|span| &text[span.start as usize..span.end as usize]).collect();
     assert_eq!(places, ["2 * x", "inner: twice"]);
     assert!(m.program.graph.nodes.iter().any(|node| node.origin.name.as_deref() == Some("y")));
+}
+
+#[test]
+fn whole_numbers_are_divided_rounding_down() {
+    let (ty, values) = value("x: f32[4]", "f32((i32(10 * x) * 3 - 5) // 2) / 10");
+    assert_eq!((ty.as_str(), values), ("f32[4]", vec![-3.0, -1.0, 0.0, 2.0]));
+    let (ty, values) = value("x: f32[3]", "f32(-7 // (i32(10 * x) + 1)) / 10");
+    assert_eq!((ty.as_str(), values), ("f32[3]", vec![-7.0, -4.0, -3.0]));
+    // 2147483647 / 46341 is 46340.95...
+    let (_, values) = value("x: f32[1]", "f32((i32(x) + 2147483647) // 46341) / 10");
+    assert_eq!(values, [46340.0]);
+}
+
+#[test]
+fn labels_may_be_the_ignored_one() {
+    let text = "model m(x: f32[n, 3], label: i32[n]) = cross_entropy(x, label, ignore: 255)";
+    let program = model(text, &[("n", 4)], Mode::Training).program;
+    let classes = Classes { count: 3, ignored: Some(255) };
+    assert_eq!(program.labels, [("label".to_owned(), classes)]);
+    let labels = [0.0, 255.0, 2.0, 255.0];
+    // Logits are 0 to 1.1 in steps of a tenth: all samples have the same differences.
+    let loss = outputs(&program, &[("label", &labels)]).remove(0).values;
+    let log_sum = (1.0 + f64::exp(0.1) + f64::exp(0.2)).ln();
+    assert_close(&loss, &[log_sum - 0.1]);
 }

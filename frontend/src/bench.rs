@@ -67,7 +67,7 @@ pub fn random_inputs(program: &Program) -> BTreeMap<String, Tensor> {
         .map(|(stream, input)| {
             let mut tensor = Tensor::zeros(input.ty.dtype, &input.ty.shape);
             let labels = program.labels.iter().find(|(name, _)| *name == input.name);
-            let classes = labels.map_or(2, |&(_, classes)| classes.max(1));
+            let classes = labels.map_or(2, |(_, classes)| classes.count.max(1));
             match input.ty.dtype {
                 DType::F32 => {
                     for (index, value) in tensor.as_mut_slice::<f32>().iter_mut().enumerate() {

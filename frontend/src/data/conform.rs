@@ -5,7 +5,7 @@ use cygnet_runtime::tensor::Tensor;
 
 use super::error::{DataError, Fault};
 use super::raw::{Origin, RawField};
-use super::source::FieldSpec;
+use super::source::{Classes, FieldSpec};
 
 /// The values of `raw` with the element type and shape that `spec` declares.
 ///
@@ -130,23 +130,23 @@ fn each(
     }
 }
 
-/// Makes sure that every element is from 0 to `classes` - 1. `row` gives the position in the file
+/// Makes sure that every element is a label of `classes`. `row` gives the position in the file
 /// of the sample at a position in `labels`.
 ///
 /// # Errors
 /// The first element that is not.
 pub(super) fn check_labels(
     labels: &Tensor,
-    classes: usize,
+    classes: Classes,
     row: impl Fn(usize) -> usize,
     origin: &Origin,
 ) -> Result<(), DataError> {
     let width = labels.shape().iter().skip(1).product::<usize>().max(1);
     each(labels, |index, value| {
-        if value >= 0.0 && value < classes as f64 {
+        if classes.admit(value) {
             return Ok(());
         }
-        let fault = Fault::LabelOutOfRange { label: value as i64, classes };
+        let fault = Fault::LabelOutOfRange { label: value as i64, classes: classes.count };
         Err(origin.error(row(index / width), index % width, width, fault))
     })
 }
@@ -253,7 +253,7 @@ mod tests {
     #[test]
     fn labels_must_be_below_the_number_of_classes() {
         let mut labels = spec(DType::I32, &[None]);
-        labels.classes = Some(10);
+        labels.classes = Some(10.into());
         assert!(conform(raw(Tensor::from_slice(&[2], &[0, 9])), &labels).is_ok());
         for label in [-1, 10] {
             let error = conform(raw(Tensor::from_slice(&[2], &[0, label])), &labels).unwrap_err();

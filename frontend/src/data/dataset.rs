@@ -5,6 +5,7 @@ use cygnet_runtime::tensor::Tensor;
 use super::conform;
 use super::error::DataError;
 use super::raw::{Origin, RawField};
+use super::source::Classes;
 
 /// One field of all samples.
 #[derive(Debug, Clone)]
@@ -127,14 +128,14 @@ impl Dataset {
         self.fields[field].gather(indices, out);
     }
 
-    /// Makes sure that the labels in the field at position `field` are below `classes`.
+    /// Makes sure that the field at position `field` holds labels of `classes`.
     ///
     /// # Errors
     /// The first label that is not, with its place in the file.
     ///
     /// # Panics
     /// If there is no such field.
-    pub fn check_labels(&self, field: usize, classes: usize) -> Result<(), DataError> {
+    pub fn check_labels(&self, field: usize, classes: Classes) -> Result<(), DataError> {
         let Field { name, tensor, origin, .. } = &self.fields[field];
         conform::check_labels(tensor, classes, |sample| self.rows[sample] as usize, origin)
             .map_err(|error| error.for_field(name))
@@ -183,8 +184,10 @@ mod tests {
     #[test]
     fn a_label_out_of_range_is_named_by_its_place_in_the_file() {
         let (_, test) = Dataset::split(fields(), vec![0, 2, 4], vec![1, 3]);
-        assert!(test.check_labels(1, 14).is_ok());
-        let error = test.check_labels(1, 13).unwrap_err();
+        let classes = |count, ignored| Classes { count, ignored };
+        assert!(test.check_labels(1, classes(14, None)).is_ok());
+        assert!(test.check_labels(1, classes(13, Some(13))).is_ok());
+        let error = test.check_labels(1, classes(13, Some(255))).unwrap_err();
         assert!(matches!(*error.fault, Fault::LabelOutOfRange { label: 13, .. }), "{error}");
         assert!(error.to_string().starts_with("sample 3: "), "{error}");
         assert_eq!(error.field.as_deref(), Some("y"));

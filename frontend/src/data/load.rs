@@ -325,7 +325,7 @@ mod tests {
 
     fn images_and_labels() -> [FieldSpec; 2] {
         let image = field("image", DType::U8, &[Some(1), Some(2), None]);
-        let label = FieldSpec { classes: Some(10), ..field("label", DType::I32, &[]) };
+        let label = FieldSpec { classes: Some(10.into()), ..field("label", DType::I32, &[]) };
         [image, label]
     }
 
@@ -460,7 +460,7 @@ mod tests {
         let base = folder_with_set();
         let spec = source("idx", &["."], &[]);
         let mut fields = images_and_labels();
-        fields[1].classes = Some(9);
+        fields[1].classes = Some(9.into());
         let error = refusal(&spec, &fields, base.path());
         assert!(error.to_string().contains("labels.idx, sample 9 (byte 17): label 9"), "{error}");
         assert_eq!(error.field.as_deref(), Some("label"));

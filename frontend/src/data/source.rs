@@ -60,6 +60,30 @@ impl fmt::Display for OptionValue {
     }
 }
 
+/// The values that labels may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Classes {
+    /// How many classes there are: labels are below that.
+    pub count: usize,
+    /// The label of samples that do not count, which may be any number.
+    pub ignored: Option<i64>,
+}
+
+impl From<usize> for Classes {
+    /// So many classes, and no label that does not count.
+    fn from(count: usize) -> Classes {
+        Classes { count, ignored: None }
+    }
+}
+
+impl Classes {
+    /// Whether a label is one of a class, or says that its sample does not count.
+    pub fn admit(self, label: f64) -> bool {
+        let is_class = label >= 0.0 && label < self.count as f64;
+        is_class || self.ignored.is_some_and(|ignored| label == ignored as f64)
+    }
+}
+
 /// A declared field, as `image: u8[n, 1, 8, 8]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FieldSpec {
@@ -69,8 +93,8 @@ pub struct FieldSpec {
     pub dtype: DType,
     /// The extents, the sample axis first; `None` where the data decide.
     pub shape: Vec<Option<usize>>,
-    /// If these are labels and the number of classes is known: labels must be below it.
-    pub classes: Option<usize>,
+    /// If these are labels and the number of classes is known: what they may be.
+    pub classes: Option<Classes>,
 }
 
 impl FieldSpec {

@@ -228,7 +228,7 @@ fn problem_of(mut program: Program, loss: impl FnOnce(&mut Graph) -> NodeId) -> 
     for (name, classes) in &program.labels {
         let inputs = program.inputs.iter().filter(|input| input.name == *name);
         for input in inputs {
-            samplings[input.slot as usize].values = Values::Below(*classes);
+            samplings[input.slot as usize].values = Values::Below(classes.count);
         }
     }
     for scalar in &program.scalars {

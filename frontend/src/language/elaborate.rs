@@ -13,6 +13,7 @@ use super::program::{
 };
 use super::signature::{Dims, Input, is_scalar, tensor_type};
 use super::value::Tensor;
+use crate::data::source::Classes;
 use crate::diagnostic::Diagnostic;
 use crate::syntax::ast::{self, TypeKind};
 
@@ -129,12 +130,12 @@ impl<'p> Evaluator<'p> {
         }
     }
 
-    /// The inputs that hold labels, with the number of their classes.
+    /// The inputs that hold labels, and what these may be.
     fn label_inputs(
         &self,
         graph: &cygnet_compiler::graph::Graph,
         inputs: &[GraphInput],
-    ) -> Vec<(String, usize)> {
+    ) -> Vec<(String, Classes)> {
         use cygnet_compiler::op::Op;
         let mut labels = Vec::new();
         for &(mut node, classes) in &self.labels {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::initializer::Initializer;
 use super::selection::Selection;
-use crate::data::source::{FieldSpec, SourceSpec};
+use crate::data::source::{Classes, FieldSpec, SourceSpec};
 use crate::source::Span;
 
 /// Whether `training` holds.
@@ -99,8 +99,8 @@ pub struct Program {
     pub parameters: Vec<GraphParameter>,
     /// The results, in the order of [`Graph::outputs`].
     pub outputs: Vec<GraphOutput>,
-    /// Labels that select a class: the input's name, and how many classes there are.
-    pub labels: Vec<(String, usize)>,
+    /// Labels that select a class: the input's name, and what they may be.
+    pub labels: Vec<(String, Classes)>,
     /// The models that it uses, by the paths of their instances.
     pub models: BTreeMap<String, ModelInstance>,
     /// Whether the model has other entry points, which may use parameters that this one does not.

@@ -102,7 +102,7 @@ pub fn data_clause(plan: &RecipePlan) -> Result<&DataClause, Error> {
 }
 
 /// The declared fields of a `data` clause, for the loader. Where the recipe can be elaborated
-/// without its data, labels get the number of their classes.
+/// without its data, it is known what labels may be.
 pub fn fields(
     package: &Package,
     plan: &RecipePlan,
@@ -113,7 +113,7 @@ pub fn fields(
     bound.dims = plan.dims(&[]);
     let labels = elaborate_recipe(package, Some(&plan.name), &bound)
         .map_or_else(|_| Vec::new(), |recipe| recipe.training.labels);
-    let classes = |name: &str| labels.iter().find(|(n, _)| n == name).map(|&(_, count)| count);
+    let classes = |name: &str| labels.iter().find(|(n, _)| n == name).map(|&(_, classes)| classes);
     let field = |field: &DataField| FieldSpec {
         name: field.name.clone(),
         dtype: field.dtype.unwrap_or(DType::F32),
@@ -123,8 +123,8 @@ pub fn fields(
     clause.fields.iter().map(field).collect()
 }
 
-/// Holds labels against the number of their classes: of fields that were read before that number
-/// was known, since it takes sizes that the data give.
+/// Holds labels against their classes: of fields that were read before the number of these was
+/// known, since it takes sizes that the data give.
 ///
 /// # Errors
 /// The first label that is out of range, with its place in the file.

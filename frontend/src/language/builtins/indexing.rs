@@ -76,7 +76,8 @@ impl<'p> Evaluator<'p> {
         }
         self.check_axes(&axes, call)?;
         if let (Some(node), Some(extent)) = (indices.node, tensor.axes[place].size.as_constant()) {
-            self.labels.push((node, usize::try_from(extent).unwrap_or(0)));
+            let count = usize::try_from(extent).unwrap_or(0);
+            self.labels.push((node, count.into()));
         }
         let from: Vec<usize> =
             shared.iter().map(|(axis, _)| *axis).chain([place]).chain(rest).collect();
@@ -196,7 +197,7 @@ fn scatter<'p>(evaluator: &mut Evaluator<'p>, call: &Call<'p>) -> Eval<Value<'p>
     evaluator.check_axes(&axes, call.span)?;
     let extent = Evaluator::extents(&[Axis { id, size: extent }])[0];
     if let Some(node) = index.node {
-        evaluator.labels.push((node, extent));
+        evaluator.labels.push((node, extent.into()));
     }
     let both = || shared.iter().chain(&listed);
     let from: Vec<usize> = both().map(|(axis, _)| *axis).chain(rest).collect();

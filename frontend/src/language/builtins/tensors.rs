@@ -7,6 +7,7 @@ use cygnet_compiler::op::Concat;
 use cygnet_compiler::types::DType;
 
 use super::{Call, Entry, Kind};
+use crate::data::source::Classes;
 use crate::diagnostic::Diagnostic;
 use crate::language::evaluate::{Eval, Evaluator, Number, Stop};
 use crate::language::size::Size;
@@ -56,8 +57,13 @@ pub(super) const ENTRIES: &[Entry] = &[
     },
     Entry {
         name: "is_class",
-        parameters: &[("label", Kind::Required), ("classes", Kind::Required)],
-        doc: "whether a label (i32) is the class, along a new last axis `classes`; bool",
+        parameters: &[
+            ("label", Kind::Required),
+            ("classes", Kind::Required),
+            ("ignore", Kind::Optional),
+        ],
+        doc: "whether a label (i32) is the class, along a new last axis `classes`; bool. Labels of data \
+              must be below `classes`, or `ignore` if that is not -1",
         run: is_class,
     },
 ];
@@ -294,8 +300,14 @@ fn is_class<'p>(evaluator: &mut Evaluator<'p>, call: &Call<'p>) -> Eval<Value<'p
         Value::Int(Int { axis: Some(id), .. }) => *id,
         _ => evaluator.axes.unnamed(),
     };
+    let ignored = match call.get(2) {
+        Some(Given { value, span }) => Some(evaluator.expect_integer(value, *span, "`ignore`")?),
+        None => None,
+    };
+    let ignored = ignored.filter(|&label| label != -1);
     if let (Some(node), Some(count)) = (tensor.node, size.as_constant()) {
-        evaluator.labels.push((node, usize::try_from(count).unwrap_or(0)));
+        let count = usize::try_from(count).unwrap_or(0);
+        evaluator.labels.push((node, Classes { count, ignored }));
     }
     let class = Axis { id, size };
     let counts = evaluator.iota(DType::I32, vec![class.clone()]);

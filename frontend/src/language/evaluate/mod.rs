@@ -47,6 +47,7 @@ use super::program::{ModelInstance, Plateau};
 use super::scope::Scope;
 use super::selection::Selection;
 use super::value::{Axis, AxisNames, Tensor, Value};
+use crate::data::source::Classes;
 use crate::diagnostic::Diagnostic;
 use crate::source::Span;
 
@@ -103,8 +104,8 @@ pub struct Evaluator<'p> {
     pub in_recipe: bool,
     /// Whether a recipe uses one model, whose parameters then need no prefix.
     pub single_model: bool,
-    /// Labels that select one of so many classes.
-    pub labels: Vec<(NodeId, usize)>,
+    /// Labels that select a class, and what they may be.
+    pub labels: Vec<(NodeId, Classes)>,
     /// What is frozen: its parameters are not trained, and `training` is false in it.
     pub frozen: Vec<Selection>,
     /// What is asked about the course of metrics from epoch to epoch.

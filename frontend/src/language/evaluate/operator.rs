@@ -47,10 +47,7 @@ impl<'p> Evaluator<'p> {
             Op::Subtract => self.elementwise("sub", vec![left, right]),
             Op::Multiply => self.elementwise("mul", vec![left, right]),
             Op::Divide => self.elementwise("div", vec![left, right]),
-            Op::FloorDivide => {
-                let quotient = self.elementwise("div", vec![left, right])?;
-                self.elementwise("floor", vec![Given { value: quotient, span: self.here() }])
-            }
+            Op::FloorDivide => self.floor_divide(left, right),
             Op::Power => self.power(left, right),
             Op::Equal => self.elementwise("eq", vec![left, right]),
             Op::NotEqual => {
@@ -139,6 +136,29 @@ impl<'p> Evaluator<'p> {
                 .primary(divisor, "this is 0")
                 .help("divide by a number other than 0"),
         )
+    }
+
+    /// The quotient, rounded down. Whole numbers are divided in f64, where 31 bits lose nothing: the
+    /// quotient of numbers that do not divide each other is further from the next whole number than
+    /// the spacing of f64 there.
+    fn floor_divide(&mut self, left: Given<'p>, right: Given<'p>) -> Eval<Value<'p>> {
+        let operands = [left, right];
+        let is_float = |given: &Given| matches!(given.value, Value::Float(_) | Value::Scalar(_));
+        let whole = self.common_dtype("//", &operands)? == Some(DType::I32)
+            && !operands.iter().any(is_float);
+        let floats = operands.into_iter().map(|Given { value, span }| match value {
+            Value::Tensor(tensor) if whole => {
+                Given { value: Value::Tensor(self.convert(&tensor, DType::F64)), span }
+            }
+            value => Given { value, span },
+        });
+        let floats = floats.collect();
+        let value = self.elementwise("div", floats)?;
+        let floor = self.elementwise("floor", vec![Given { value, span: self.here() }])?;
+        Ok(match floor {
+            Value::Tensor(tensor) if whole => Value::Tensor(self.convert(&tensor, DType::I32)),
+            floor => floor,
+        })
     }
 
     /// `base ** exponent`. Small static powers are products.

@@ -197,7 +197,8 @@ fn weights_in_panels_change_nothing() {
 #[test]
 fn the_length_of_a_loop_costs_no_compilation() {
     let text = std::fs::read_to_string(folder().join("lstm.cyg")).expect("the workload");
-    let effort = |steps: usize| -> (Effort, usize, usize) {
+    // Prices decide how many changes of the cover are tried, and depend on the number of steps.
+    let effort = |steps: usize| -> ([usize; 4], Effort) {
         let text = text.replace("i32[n, 64]", &format!("i32[n, {steps}]"));
         let (package, diagnostics) = Package::from_source("lstm.cyg", &text);
         assert!(diagnostics.is_empty(), "{}", render(&diagnostics, package.sources()));
@@ -205,8 +206,11 @@ fn the_length_of_a_loop_costs_no_compilation() {
         let (optimized, _) = optimize(&program(&package).graph, &options);
         let (kernels, effort) = fuse_with_effort(&optimized, &options);
         let schedule = schedule(kernels);
-        (effort, schedule.kernel_numbers().count(), schedule.functions.len())
+        let Effort { candidates, priced, .. } = effort;
+        let kernels = schedule.kernel_numbers().count();
+        ([candidates, priced, kernels, schedule.functions.len()], effort)
     };
-    let (short, long) = (effort(64), effort(1024));
+    let ((short, small), (long, large)) = (effort(64), effort(1024));
     assert_eq!(short, long);
+    assert!(large.trials <= 2 * small.trials, "{small:?} and {large:?}");
 }

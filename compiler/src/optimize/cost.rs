@@ -316,7 +316,14 @@ pub fn of_row_start(epilogue: &Body, elements: &dyn Fn(ValueId) -> usize) -> f64
 }
 
 fn of_library<'a>(library: &Library, type_of: &dyn Fn(ValueId) -> &'a TensorType) -> Work {
-    let mut work = Work { computing: of_routine(&library.routine), ..Work::default() };
+    // A transformed convolution counts as what it computes, so that shares of a machine's limit can
+    // be compared, whatever way is taken.
+    let flops = match &library.routine {
+        Routine::Winograd(shape) => direct_flops(shape),
+        _ => 0.0,
+    };
+    let computing = of_routine(&library.routine);
+    let mut work = Work { computing, flops, ..Work::default() };
     for &value in library.operands.iter().chain([&library.result]) {
         let ty = type_of(value);
         work.transfer(ty.elements() as f64, ty);
@@ -355,14 +362,20 @@ fn of_routine(routine: &Routine) -> f64 {
 }
 
 /// Whether a convolution of 3 x 3 taps is faster in a transformed space, with kernels that have to
-/// be transformed in each step.
-pub fn prefers_winograd(shape: &gemm::Winograd) -> bool {
-    let (from, to) = (shape.from as f64, shape.to as f64);
-    let directly = 2.0 * 9.0 * 4.0 * shape.tiles() as f64 * from * to / PRODUCT_RATE;
+/// be transformed in each step unless they are fixed.
+pub fn prefers_winograd(shape: &gemm::Winograd, fixed_kernels: bool) -> bool {
+    let directly = direct_flops(shape) / PRODUCT_RATE;
     let kernel = gemm::WinogradKernel { kernels: shape.from * shape.to };
     let [transform, convolve] =
         [Routine::WinogradKernel(kernel), Routine::Winograd(*shape)].map(|r| of_routine(&r));
+    let transform = if fixed_kernels { 0.0 } else { transform };
     transform + convolve < WINOGRAD_MARGIN * directly
+}
+
+/// Floating-point operations of a convolution as products and sums of its windows.
+fn direct_flops(shape: &gemm::Winograd) -> f64 {
+    let gemm::Winograd { from, to, .. } = *shape;
+    2.0 * 9.0 * 4.0 * shape.tiles() as f64 * from as f64 * to as f64
 }
 
 /// At most how many elements a map reaches from a domain with these extents.

@@ -107,7 +107,7 @@ pub fn optimize(graph: &Graph, options: &OptimizeOptions) -> (Graph, OptimizeRep
     } else {
         (needed, AlgebraReport::default())
     };
-    let result = expand::expand(result, options.math);
+    let result = expand::expand(result, options);
     let report = OptimizeReport {
         nodes_before: graph.nodes.len(),
         nodes_after: result.nodes.len(),

@@ -104,7 +104,7 @@ fn drop_slots(graph: &mut Graph, names: &BTreeSet<&str>) {
 }
 
 /// For each node, whether it depends on fixed weights and on nothing that changes.
-fn fixed_nodes(graph: &Graph) -> Vec<bool> {
+pub(super) fn fixed_nodes(graph: &Graph) -> Vec<bool> {
     /// What is known of a node.
     #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
     enum Stays {

@@ -117,17 +117,18 @@ impl Winograd {
         self.samples * (self.height / 2) * (self.width / 2)
     }
 
-    /// Tiles of a piece, a multiple of [`LEAST_TILES`].
+    /// Tiles of a piece, a multiple of [`LEAST_TILES`]: as few as make enough pieces, since each
+    /// block of rows of the same tiles transforms them again.
     fn tile_block(&self) -> usize {
-        let fitting = INPUT_BYTES / (4 * POINTS * self.from) / LEAST_TILES * LEAST_TILES;
-        let most = self.tiles().next_multiple_of(LEAST_TILES);
-        fitting.clamp(LEAST_TILES, MOST_TILES).min(most)
+        let fitting = INPUT_BYTES / (4 * POINTS * self.from);
+        let most = fitting.min(self.tiles() / ENOUGH_PIECES) / LEAST_TILES * LEAST_TILES;
+        most.clamp(LEAST_TILES, MOST_TILES)
     }
 
     /// Channels of the result of a piece.
     fn row_block(&self) -> usize {
         let groups = ENOUGH_PIECES.div_ceil(self.tiles().div_ceil(self.tile_block()).max(1));
-        self.to.div_ceil(groups).next_multiple_of(MOST_ROWS / 2).min(self.to)
+        self.to.div_ceil(groups).next_multiple_of(MOST_ROWS).min(self.to)
     }
 
     /// How often each input is transformed.
@@ -210,6 +211,7 @@ impl Prepared {
             row: width + 2,
             target: transformed,
             columns: tile_block,
+            panel: self.kernels.panel_columns(),
         };
         // SAFETY: by the caller's promise; scratch memory has room for all transformed tiles.
         unsafe { transform_inputs::address(self.cpu)(&raw const input) };
@@ -264,11 +266,11 @@ impl Prepared {
         rows: usize,
     ) {
         let (depth, columns) = (self.shape.from, self.shape.tile_block());
-        let width = 2 * self.kernels.lanes;
+        let width = self.kernels.panel_columns();
         for (start, length) in blocks(depth, even_block(depth, DEPTH_BLOCK)) {
             let left = left.wrapping_offset(start as isize * depth_stride);
-            let right = right.wrapping_add(start * columns);
             for column in (0..columns).step_by(width) {
+                let right = right.wrapping_add(column * depth + start * width);
                 for (row, height) in even_tiles(rows, self.kernels.outer.len()) {
                     let tile = Tile {
                         depth: length,
@@ -276,8 +278,8 @@ impl Prepared {
                         left_row_stride: row_stride,
                         left_depth_stride: depth_stride,
                         left_steps: ptr::null(),
-                        right: right.wrapping_add(column),
-                        right_depth_stride: columns as isize,
+                        right,
+                        right_depth_stride: width as isize,
                         right_column_stride: 1,
                         right_steps: ptr::null(),
                         right_vectors: ptr::null(),
@@ -306,9 +308,12 @@ struct Inputs<'a> {
     channels: usize,
     plane: usize,
     row: usize,
-    /// Transformed tiles: `[16, channels, columns]`.
+    /// Transformed tiles, in panels: `[16, columns / panel, channels, panel]`. A micro-kernel then
+    /// reads one stretch of memory.
     target: *mut f32,
     columns: usize,
+    /// Columns that a micro-kernel takes, a multiple of the vectors here.
+    panel: usize,
 }
 
 /// Products to transform back.
@@ -355,66 +360,96 @@ unsafe fn inputs_of<V: Vector<Element = f32>>(inputs: *const Inputs<'_>) {
     // SAFETY: by the promise to `Prepared::run_piece`.
     unsafe {
         let inputs = &*inputs;
+        let zero = V::load_first(inputs.source, 0);
         for tile in (0..inputs.columns).step_by(V::LANES) {
-            let groups = inputs.group + 2 * tile / V::LANES;
+            let first = inputs.group + 2 * tile / V::LANES;
             let counts = [0, 1].map(|half| count_of(inputs.tiles, tile, half, V::LANES));
-            let whole = counts == [V::LANES; 2]
-                && inputs.lanes.groups[groups] == From::Run
-                && inputs.lanes.groups[groups + 1] == From::Run;
-            for channel in 0..inputs.channels {
-                let source = inputs.source.wrapping_add(channel * inputs.plane);
-                let target = inputs.target.wrapping_add(channel * inputs.columns + tile);
-                if whole {
-                    input_tiles::<V, true>(inputs, source, target, groups, counts);
-                } else {
-                    input_tiles::<V, false>(inputs, source, target, groups, counts);
+            let runs = [0, 1].map(|half| two_runs(inputs.lanes, first + half, counts[half]));
+            match runs {
+                [Some([low, rest]), Some([high, last])] => {
+                    let halves = [low, high].map(|run| (run.first, run.end)) == [(0, V::LANES); 2];
+                    if halves {
+                        let load = |source: *const f32, half: usize| {
+                            V::load(source.wrapping_offset([low, high][half].offset))
+                        };
+                        input_tiles::<V>(inputs, tile, load);
+                    } else {
+                        let load = |source: *const f32, half: usize| {
+                            let [a, b] = [[low, rest], [high, last]][half];
+                            let with_a =
+                                zero.with(source.wrapping_offset(a.offset), a.first, a.end);
+                            with_a.with(source.wrapping_offset(b.offset), b.first, b.end)
+                        };
+                        input_tiles::<V>(inputs, tile, load);
+                    }
+                }
+                _ => {
+                    let load = |source: *const f32, half: usize| match counts[half] {
+                        0 => zero,
+                        count => load(inputs.lanes, first + half, count, source, zero),
+                    };
+                    input_tiles::<V>(inputs, tile, load);
                 }
             }
         }
     }
 }
 
+/// The elements of a group as two runs of neighbours, of which the second may be empty; nothing if
+/// they are more.
+fn two_runs(lanes: &Lanes, group: usize, count: usize) -> Option<[Piece; 2]> {
+    let none = Piece { offset: 0, first: 0, end: 0 };
+    if count == 0 {
+        return Some([none; 2]);
+    }
+    let base = lanes.offsets(group)[0];
+    let moved = |piece: Piece| Piece { offset: base + piece.offset, ..piece };
+    match lanes.groups[group] {
+        From::Run => Some([moved(Piece { end: count, ..none }), none]),
+        From::Pieces(first, end) => match lanes.pieces[first..end] {
+            [a, b] => Some([moved(a), moved(b)]),
+            _ => None,
+        },
+        From::Apart(_) => None,
+    }
+}
+
+/// Transforms a vector of tiles, of all channels; `load` reads the elements of one half of them.
 #[inline(always)]
-unsafe fn input_tiles<V: Vector<Element = f32>, const WHOLE: bool>(
+unsafe fn input_tiles<V: Vector<Element = f32>>(
     inputs: &Inputs<'_>,
-    source: *const f32,
-    target: *mut f32,
-    groups: usize,
-    counts: [usize; 2],
+    tile: usize,
+    load: impl Fn(*const f32, usize) -> V,
 ) {
     // SAFETY: by the promise to `Prepared::run_piece`.
     unsafe {
-        let zero = V::load_first(source, 0);
-        let mut tiles = [[zero; 4]; 4];
-        for (i, tile_row) in tiles.iter_mut().enumerate() {
-            for pair in 0..2 {
-                let source = source.wrapping_add(i * inputs.row + 2 * pair);
-                let mut halves = [zero; 2];
-                for (half, vector) in halves.iter_mut().enumerate() {
-                    *vector = if WHOLE {
-                        V::load(source.wrapping_offset(inputs.lanes.offsets(groups + half)[0]))
-                    } else if counts[half] > 0 {
-                        load(inputs.lanes, groups + half, counts[half], source, zero)
-                    } else {
-                        zero
-                    };
-                }
-                let (even, odd) = V::deinterleave(halves[0], halves[1]);
-                (tile_row[2 * pair], tile_row[2 * pair + 1]) = (even, odd);
-            }
-        }
-        let mut half = [[zero; 4]; 4];
-        for j in 0..4 {
-            let (a, b, c, d) = (tiles[0][j], tiles[1][j], tiles[2][j], tiles[3][j]);
-            (half[0][j], half[1][j], half[2][j], half[3][j]) = (a - c, b + c, c - b, b - d);
-        }
+        let zero = V::load_first(inputs.source, 0);
+        let inner = tile % inputs.panel;
+        let panel = inputs.target.wrapping_add((tile - inner) * inputs.channels + inner);
         let point = inputs.channels * inputs.columns;
-        for (i, &[a, b, c, d]) in half.iter().enumerate() {
-            let target = target.wrapping_add(4 * i * point);
-            (a - c).store(target);
-            (b + c).store(target.wrapping_add(point));
-            (c - b).store(target.wrapping_add(2 * point));
-            (b - d).store(target.wrapping_add(3 * point));
+        for channel in 0..inputs.channels {
+            let source = inputs.source.wrapping_add(channel * inputs.plane);
+            let target = panel.wrapping_add(channel * inputs.panel);
+            let mut tiles = [[zero; 4]; 4];
+            for (i, tile_row) in tiles.iter_mut().enumerate() {
+                for pair in 0..2 {
+                    let source = source.wrapping_add(i * inputs.row + 2 * pair);
+                    let (even, odd) = V::deinterleave(load(source, 0), load(source, 1));
+                    (tile_row[2 * pair], tile_row[2 * pair + 1]) = (even, odd);
+                }
+            }
+            let mut half = [[zero; 4]; 4];
+            for j in 0..4 {
+                let (a, b, c, d) = (tiles[0][j], tiles[1][j], tiles[2][j], tiles[3][j]);
+                (half[0][j], half[1][j], half[2][j], half[3][j]) = (a - c, b + c, c - b, b - d);
+            }
+            for (i, &[a, b, c, d]) in half.iter().enumerate() {
+                let target = target.wrapping_add(4 * i * point);
+                (a - c).store(target);
+                (b + c).store(target.wrapping_add(point));
+                (c - b).store(target.wrapping_add(2 * point));
+                (b - d).store(target.wrapping_add(3 * point));
+            }
         }
     }
 }

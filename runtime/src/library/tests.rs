@@ -175,6 +175,7 @@ fn transformed_convolutions_match_plain_ones() {
         (1, 8, 70, 8, 32),
         (5, 2, 3, 2, 14),
         (9, 330, 33, 8, 8),
+        (1, 40, 130, 14, 14),
     ];
     for (samples, from, to, height, width) in shapes {
         for transposed in [false, true] {

@@ -14,18 +14,19 @@ mod tests;
 mod window;
 mod winograd;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 
 use crate::graph::{Emit, Graph, NodeId, Output, Update};
 use crate::op::{ArgKind, Op, Reduce, ReduceKind};
-use crate::optimize::MathMode;
+use crate::optimize::prepare::fixed_nodes;
+use crate::optimize::{MathMode, OptimizeOptions};
 
 /// The graph without convolutions and folds, and with extremes of small windows as comparisons.
 /// Convolutions may be computed in a transformed space unless arithmetic is strict.
-pub fn expand(graph: Graph, math: MathMode) -> Graph {
+pub fn expand(graph: Graph, options: &OptimizeOptions) -> Graph {
     let is_expanded = |op: &Op| match op {
         Op::Conv(_) | Op::Fold(_) | Op::ArgReduce(_) => true,
         Op::Reduce(reduce) => reduce.kind == ReduceKind::Max,
@@ -34,10 +35,15 @@ pub fn expand(graph: Graph, math: MathMode) -> Graph {
     if !graph.nodes.iter().any(|node| is_expanded(&node.op)) {
         return graph;
     }
-    let mut expander = Expander { may_transform: math != MathMode::Strict, ..Expander::default() };
+    let may_transform = options.math != MathMode::Strict;
+    let mut expander = Expander { may_transform, ..Expander::default() };
+    let fixed = match options.fixed_weights {
+        true => fixed_nodes(&graph),
+        false => vec![false; graph.nodes.len()],
+    };
     expander.graph.slots.clone_from(&graph.slots);
     let mut nodes: Vec<NodeId> = Vec::with_capacity(graph.nodes.len());
-    for node in &graph.nodes {
+    for (node, fixed) in graph.nodes.iter().zip(fixed) {
         let operands: SmallVec<[NodeId; 3]> =
             node.operands.iter().map(|operand| nodes[operand.index()]).collect();
         expander.graph.set_origin(Arc::clone(&node.origin));
@@ -56,7 +62,11 @@ pub fn expand(graph: Graph, math: MathMode) -> Graph {
             _ => None,
         };
         let emit = || expander.graph.emit(node.op.clone(), &operands);
-        nodes.push(expanded.unwrap_or_else(emit));
+        let emitted = expanded.unwrap_or_else(emit);
+        if fixed {
+            expander.fixed.insert(emitted);
+        }
+        nodes.push(emitted);
     }
     let mut result = expander.graph;
     let outputs = graph.outputs.into_iter();
@@ -74,6 +84,8 @@ struct Expander {
     graph: Graph,
     /// Whether convolutions may be computed in a transformed space.
     may_transform: bool,
+    /// What is computed from fixed weights alone.
+    fixed: BTreeSet<NodeId>,
     /// Transformed kernels.
     transformed: BTreeMap<NodeId, NodeId>,
     /// Padded tensors: several convolutions may read one.

@@ -4,7 +4,7 @@ use super::expand;
 use crate::graph::{Emit, Graph, NodeId, Output, SlotRole};
 use crate::kernel::{InstructionKind, KernelBody, KernelGraph, Product, ProductOperand};
 use crate::op::{Conv, Op, Sliding};
-use crate::optimize::{MathMode, OptimizeOptions, fusion, optimize};
+use crate::optimize::{MathMode, OptimizeOptions, fusion, optimize, prepare};
 use crate::types::{DType, TensorType};
 
 fn slot(graph: &mut Graph, name: &str, shape: &[usize]) -> NodeId {
@@ -52,8 +52,9 @@ fn a_kernel_of_one_element_is_a_product_in_place() {
 
 #[test]
 fn windows_are_read_where_they_lie() {
-    let (mut graph, y) = convolution(&[1, 8, 32, 28, 28], &[1, 64, 32, 3, 3], SAME);
-    let bias = slot(&mut graph, "bias", &[64]);
+    // Too few channels for a transformed space.
+    let (mut graph, y) = convolution(&[1, 8, 16, 28, 28], &[1, 32, 16, 3, 3], SAME);
+    let bias = slot(&mut graph, "bias", &[32]);
     let shape = graph.type_of(y).shape.clone();
     let bias = graph.broadcast(bias, &shape, &[2]);
     let sum = graph.add(y, bias);
@@ -62,7 +63,7 @@ fn windows_are_read_where_they_lie() {
     let kernels = kernels(graph, y);
     // The padded input, and the product with bias and rectifier in its epilogue.
     assert_eq!(kernels.kernels.node_count(), 2);
-    let windows = 8 * 28 * 28 * 32 * 9;
+    let windows = 8 * 28 * 28 * 16 * 9;
     assert!(kernels.values.iter().all(|value| value.ty.elements() < windows));
     let [product] = products(&kernels)[..] else { panic!("one product") };
     assert!(matches!(product.left, ProductOperand::Value(..)));
@@ -92,7 +93,7 @@ fn dilated_inputs_multiply_no_zeros() {
     let doubling = Sliding { input_dilation: 2, low: 1, high: 2, ..Sliding::PLAIN };
     let (mut graph, y) = convolution(&[1, 2, 8, 14, 14], &[1, 16, 8, 3, 3], doubling);
     graph.outputs.push(Output { name: "y".to_owned(), node: y });
-    let expanded = expand(graph.clone(), MathMode::Default);
+    let expanded = expand(graph.clone(), &OptimizeOptions::default());
     expanded.verify().unwrap();
     assert!(!expanded.nodes.iter().any(|node| matches!(node.op, Op::Conv(_))));
     // Each of the four phases has a part of the nine taps: four, two, two and one.
@@ -119,7 +120,8 @@ fn many_small_windows_are_multiplied_in_a_transformed_space() {
         graph.outputs.push(Output { name: name.to_owned(), node });
     }
     let count = |math: MathMode, is: fn(&Op) -> bool| {
-        let expanded = expand(graph.clone(), math);
+        let expanded =
+            expand(graph.clone(), &OptimizeOptions { math, ..OptimizeOptions::default() });
         expanded.verify().unwrap();
         expanded.nodes.iter().filter(|node| is(&node.op)).count()
     };
@@ -130,4 +132,40 @@ fn many_small_windows_are_multiplied_in_a_transformed_space() {
     assert_eq!(count(MathMode::Default, convolution), 2);
     assert_eq!(count(MathMode::Default, kernel), 1);
     assert_eq!(count(MathMode::Strict, convolution), 0);
+}
+
+#[test]
+fn fixed_kernels_are_transformed_once_whatever_was_folded_into_them() {
+    let mut graph = Graph::new();
+    let input = slot(&mut graph, "x", &[1, 1, 128, 16, 16]);
+    let weight = |graph: &mut Graph, name: &str, shape: &[usize]| {
+        let index =
+            graph.declare_slot(name, SlotRole::Parameter, TensorType::new(DType::F32, shape));
+        graph.read_slot(index)
+    };
+    let kernel = weight(&mut graph, "w", &[1, 128, 128, 3, 3]);
+    let factors = weight(&mut graph, "factors", &[128]);
+    let factors = graph.broadcast(factors, &[1, 128, 128, 3, 3], &[1]);
+    let kernel = graph.mul(kernel, factors);
+    let axes = [SAME; 2].into_iter().collect();
+    let y = graph.emit(Conv { axes, reversed: false }.into(), &[input, kernel]);
+    graph.outputs.push(Output { name: "y".to_owned(), node: y });
+    let with = |fixed_weights: bool| {
+        let options = OptimizeOptions { fixed_weights, ..OptimizeOptions::default() };
+        let expanded = expand(graph.clone(), &options);
+        expanded.verify().unwrap();
+        expanded
+    };
+    let transforms = |graph: &Graph| {
+        graph.nodes.iter().filter(|node| matches!(node.op, Op::WinogradKernel(_))).count()
+    };
+    // 64 tiles are too few to transform so many kernels for them.
+    assert_eq!(transforms(&with(false)), 0);
+    let expanded = with(true);
+    assert_eq!(transforms(&expanded), 1);
+    let (step, preparations) = prepare::split(&expanded);
+    assert_eq!(transforms(&step), 0);
+    let [preparation] = &preparations[..] else { panic!("one preparation") };
+    assert_eq!(preparation.sources, ["w", "factors"]);
+    assert_eq!(transforms(&preparation.graph), 1);
 }

@@ -1,7 +1,8 @@
 //! Convolutions of 3 x 3 taps in a transformed space, where that is faster.
 //!
 //! It takes fewer multiplications, see [`cygnet_runtime::gemm::Winograd`]. Kernels are transformed once
-//! in a step, for a convolution and for its gradient by the input.
+//! in a step, for a convolution and for its gradient by the input; those that stay over many steps,
+//! once for all of them.
 
 use cygnet_runtime::gemm;
 use smallvec::SmallVec;
@@ -45,20 +46,23 @@ impl Expander {
         let (kernels, transposed) = self.kernels(kernel, conv.reversed, [to, from])?;
         let shape = gemm::Winograd { samples, from, to, height, width, transposed };
         let even = height % 2 == 0 && width % 2 == 0 && width >= LEAST_WIDTH;
-        if !even || !cost::prefers_winograd(&shape) {
+        if !even || !cost::prefers_winograd(&shape, self.fixed.contains(&kernels)) {
             return None;
         }
         let g = &mut self.graph;
-        let transformed = *(self.transformed.entry(kernels))
-            .or_insert_with(|| g.emit(WinogradKernel.into(), &[kernels]));
+        let transformed = *self.transformed.entry(kernels).or_insert_with(|| {
+            let outer = if transposed { [from, to] } else { [to, from] };
+            let kernels = g.reshape(kernels, &[outer[0], outer[1], 3, 3]);
+            g.emit(WinogradKernel.into(), &[kernels])
+        });
         let margins: SmallVec<[(usize, usize); 2]> =
             conv.axes.iter().map(|axis| (axis.low as usize, axis.high as usize)).collect();
         let padded = self.padded(input, margins);
         Some(self.graph.emit(Winograd { shape }.into(), &[transformed, padded]))
     }
 
-    /// The tensor `[to, from, 3, 3]` of which these kernels are a view, or `[from, to, 3, 3]` if
-    /// they are that, each from its other end; and whether they are.
+    /// The tensor of which these kernels are a view: with elements like `[to, from, 3, 3]`, or like
+    /// `[from, to, 3, 3]` if they are that, each from its other end; and whether they are.
     fn kernels(
         &self,
         kernel: NodeId,
@@ -66,8 +70,11 @@ impl Expander {
         [to, from]: [usize; 2],
     ) -> Option<(NodeId, bool)> {
         let (base, map) = source(&self.graph, kernel)?;
-        let found = &self.graph.type_of(base).shape;
-        let offset = map.offset(&row_major_strides(found));
+        let found = self.graph.type_of(base);
+        if found.elements() != 9 * to * from {
+            return None;
+        }
+        let offset = map.offset(&row_major_strides(&found.shape));
         // Offsets of `[1, to, from, 3, 3]` in the two tensors.
         let expected = |strides: [i64; 4], start: i64| {
             let axes = strides.into_iter().enumerate();
@@ -82,9 +89,9 @@ impl Expander {
             true => expected([9, tall, 3, 1], 0),
             false => expected([9, tall, -3, -1], 8),
         };
-        if !reversed && found[..] == [to, from, 3, 3] && offset == expected([wide, 9, 3, 1], 0) {
+        if !reversed && offset == expected([wide, 9, 3, 1], 0) {
             Some((base, false))
-        } else if found[..] == [from, to, 3, 3] && offset == turned {
+        } else if offset == turned {
             Some((base, true))
         } else {
             None

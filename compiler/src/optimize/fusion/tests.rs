@@ -177,7 +177,7 @@ fn figures(graph: &Graph) -> String {
 fn each_level_shows_in_the_figures() {
     insta::assert_snapshot!(figures(&mlp_step(128, &[784, 512, 256, 10])), @r"
     neither   215 nodes  145 kernels   316.160 MFLOP   89186.7 kB   2330.1 us
-    fusion    215 nodes   14 kernels   316.259 MFLOP   19652.5 kB   1871.3 us
+    fusion    215 nodes   14 kernels   316.160 MFLOP   19649.4 kB   1866.9 us
     algebra   210 nodes  148 kernels   316.160 MFLOP   89187.7 kB   2271.4 us
     both      210 nodes   14 kernels   316.160 MFLOP   19256.2 kB   1758.0 us
     ");

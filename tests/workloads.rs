@@ -123,7 +123,7 @@ fn kernels_and_memory() {
         let program = program(&workload(name));
         let options = OptimizeOptions::default();
         let (optimized, _) = optimize(&program.graph, &options);
-        let schedule = schedule(fuse(&optimized, &options));
+        let schedule = schedule(fuse(&optimized, &options, 2));
         let outer = schedule.kernels.kernels.node_count();
         let all = schedule.kernel_numbers().count();
         let kibibytes = schedule.memory.arena_bytes.div_ceil(1024);
@@ -204,7 +204,7 @@ fn the_length_of_a_loop_costs_no_compilation() {
         assert!(diagnostics.is_empty(), "{}", render(&diagnostics, package.sources()));
         let options = OptimizeOptions::default();
         let (optimized, _) = optimize(&program(&package).graph, &options);
-        let (kernels, effort) = fuse_with_effort(&optimized, &options);
+        let (kernels, effort) = fuse_with_effort(&optimized, &options, 2);
         let schedule = schedule(kernels);
         let Effort { candidates, priced, .. } = effort;
         let kernels = schedule.kernel_numbers().count();

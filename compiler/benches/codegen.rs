@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use cygnet_compiler::codegen::{CodegenOptions, compile_functions};
+use cygnet_compiler::codegen::generate;
 use cygnet_compiler::index::{Constraint, Expression};
 use cygnet_compiler::kernel::loops::{
     Address, Buffer, Convention, Function, LaneId, LoopAxis, LoopInstruction,
@@ -303,7 +303,7 @@ fn main() {
     let filter = std::env::args().skip(1).find(|argument| !argument.starts_with("--"));
     let kernels: [fn(usize, usize) -> Kernel; 9] =
         [axpby, bias_gelu, relu_gradient, adam, row_sums, softmax, column_sums, transpose, padding];
-    let options = CodegenOptions { cpu: Cpu::detect(), threads: 1 };
+    let cpu = Cpu::detect();
     let _mode = FlushSubnormals::enter();
     println!(
         "{:16} {:>12} {:>12} {:>12} {:>8}",
@@ -320,8 +320,9 @@ fn main() {
             }
             verify(&function).expect("a valid kernel");
             let functions = std::slice::from_ref(&function);
-            let compile = time(|| drop(compile_functions(functions, &options)));
-            let code = compile_functions(functions, &options).expect("a kernel that compiles");
+            let compile = || generate(functions, 1).and_then(|image| image.place(cpu));
+            let code = compile().expect("a kernel that compiles");
+            let compile = time(|| drop(compile()));
             let mut arena = vec![[0.5f32; 16]; bytes / 64 + 2];
             let mut scratch = vec![[0u64; 8]; code.scratch_bytes(0) / 64 + 2];
             let align = |start: *mut u8| start.wrapping_add(start.align_offset(64));

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use cygnet_runtime::cpu::Cpu;
-use cygnet_runtime::program::Program;
 use serde::Serialize;
 
 use crate::codegen::{self, CodegenError};
@@ -97,15 +96,14 @@ pub fn compile(
     graph: &Graph,
     options: &CompileOptions,
     mut finished: impl FnMut(Stage),
-) -> Result<(Program, Compiled), CodegenError> {
-    let optimize_options = OptimizeOptions { threads: options.threads, ..options.optimize };
-    let (mut optimized, report) = optimize::optimize(graph, &optimize_options);
+) -> Result<Compiled, CodegenError> {
+    let (mut optimized, report) = optimize::optimize(graph, &options.optimize);
     let mut preparations = Vec::new();
     if options.optimize.fixed_weights {
         (optimized, preparations) = prepare::split(&optimized);
     }
     finished(Stage::Optimize);
-    let kernels = optimize::fusion::fuse(&optimized, &optimize_options);
+    let kernels = optimize::fusion::fuse(&optimized, &options.optimize, options.threads);
     finished(Stage::Fuse);
     let schedule = schedule::schedule(kernels);
     finished(Stage::Schedule);
@@ -113,11 +111,10 @@ pub fn compile(
     let step = Executable::new(&schedule, image);
     finished(Stage::Generate);
     let (preparing, prepared) = compile_preparations(&preparations, options)?;
-    let loaded = Bundle { step, preparations: prepared, preparing }.load(options.cpu)?;
-    let program = loaded.program();
+    let bundle = Bundle { step, preparations: prepared, preparing };
+    let loaded = Arc::new(bundle.load(options.cpu)?);
     finished(Stage::Place);
-    let loaded = Arc::new(loaded);
-    Ok((program, Compiled { optimized, report, preparations, schedule, loaded }))
+    Ok(Compiled { optimized, report, preparations, schedule, loaded })
 }
 
 /// The programs of preparations, equal ones once, and which one computes which tensor.
@@ -128,14 +125,13 @@ fn compile_preparations(
     let mut programs = Vec::new();
     let mut numbers: HashMap<&Graph, usize> = HashMap::new();
     let mut prepared = Vec::with_capacity(preparations.len());
-    let optimize =
-        OptimizeOptions { fixed_weights: false, threads: options.threads, ..options.optimize };
+    let optimize = OptimizeOptions { fixed_weights: false, ..options.optimize };
     for Preparation { graph, sources, result } in preparations {
         let program = match numbers.get(graph) {
             Some(&number) => number,
             None => {
                 let (optimized, _) = optimize::optimize(graph, &optimize);
-                let kernels = optimize::fusion::fuse(&optimized, &optimize);
+                let kernels = optimize::fusion::fuse(&optimized, &optimize, options.threads);
                 let schedule = schedule::schedule(kernels);
                 let image = codegen::generate(&schedule.functions, options.threads)?;
                 programs.push(Executable::new(&schedule, image));

@@ -18,7 +18,6 @@ use crate::compile::CompileOptions;
 use crate::graph::{Graph, SlotInfo};
 use crate::kernel::loops::Convention;
 use crate::kernel::{Cost, ValueId};
-use crate::optimize::OptimizeOptions;
 use crate::schedule::product::ProductTask;
 use crate::schedule::{self, Schedule};
 
@@ -354,8 +353,7 @@ pub fn fingerprint(
 ) -> Result<(), CodegenError> {
     let CompileOptions { optimize, cpu, threads: _ } = options;
     graph.hash(hasher);
-    // Threads change nothing about what is compiled.
-    OptimizeOptions { threads: 0, ..*optimize }.hash(hasher);
+    optimize.hash(hasher);
     cpu.hash(hasher);
     codegen::machine()?.hash(hasher);
     // Set by `build.rs`.

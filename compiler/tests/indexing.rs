@@ -53,7 +53,8 @@ impl Sample {
     fn step(&self, fusion: bool, threads: usize) -> (Vec<Tensor>, Compiled) {
         let optimize = OptimizeOptions { fusion, ..OptimizeOptions::default() };
         let options = CompileOptions { optimize, ..CompileOptions::default() };
-        let (program, compiled) = compile(&self.graph, &options, |_| {}).expect("it compiles");
+        let compiled = compile(&self.graph, &options, |_| {}).expect("it compiles");
+        let program = compiled.loaded.program();
         // SAFETY: the program comes from the compiler, for this machine.
         let mut executor = unsafe { Executor::new(program, threads) };
         for (index, value) in self.slots.iter().enumerate() {

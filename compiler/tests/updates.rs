@@ -16,7 +16,7 @@ fn update(graph: &mut Graph, old: NodeId, new: NodeId) {
 
 /// How many kernels only copy a new value to the place of the old one.
 fn copies(graph: &Graph) -> usize {
-    let (_, compiled) = compile(graph, &CompileOptions::default(), |_| {}).expect("it compiles");
+    let compiled = compile(graph, &CompileOptions::default(), |_| {}).expect("it compiles");
     let kernels = &compiled.schedule.kernels.kernels;
     kernels.node_weights().filter(|kernel| kernel.name == "copy").count()
 }

@@ -21,15 +21,6 @@ use super::sharing::{self, representatives};
 use crate::kernel::loops::{Convention, Function};
 use crate::parallel;
 
-/// How code is generated.
-#[derive(Clone, Copy, Debug)]
-pub struct CodegenOptions {
-    /// Whose tile functions are called.
-    pub cpu: Cpu,
-    /// Threads that compile.
-    pub threads: usize,
-}
-
 /// Code could not be made: this machine is not supported, memory ran out, or a function broke a
 /// limit of the code generator.
 #[derive(Debug, Error)]
@@ -136,22 +127,11 @@ impl Drop for CompiledCode {
     }
 }
 
-/// Compiles verified functions to native code. Function `n` of the result is `functions[n]`.
+/// Compiles verified functions to machine code that is not placed in memory yet, on several
+/// threads. The code is the same for every [`Cpu`]. Function `n` of the image is `functions[n]`.
 ///
 /// # Errors
 /// If the machine is not supported or a limit of the code generator is exceeded.
-pub fn compile_functions(
-    functions: &[Function],
-    options: &CodegenOptions,
-) -> Result<CompiledCode, CodegenError> {
-    generate(functions, options.threads)?.place(options.cpu)
-}
-
-/// Compiles verified functions to machine code that is not placed in memory yet, on several
-/// threads. The code is the same for every [`Cpu`].
-///
-/// # Errors
-/// As [`compile_functions`].
 pub fn generate(functions: &[Function], threads: usize) -> Result<Image, CodegenError> {
     let targets = Targets::new()?;
     let called: BTreeSet<RuntimeFunction> =

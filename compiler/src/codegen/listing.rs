@@ -26,12 +26,12 @@ pub struct Listing {
     pub assembly: String,
 }
 
-/// The code that [`compile_functions`](super::compile_functions) makes of verified functions, as
-/// text; functions that share their code have the same. It is the same for every [`Cpu`](cygnet_runtime::cpu::Cpu): only the addresses of the
-/// tile functions that it calls, shown by name, depend on that.
+/// The code that [`generate`](super::generate) makes of verified functions, as text; functions that
+/// share their code have the same. It is the same for every [`Cpu`](cygnet_runtime::cpu::Cpu): only
+/// the addresses of the tile functions that it calls, shown by name, depend on that.
 ///
 /// # Errors
-/// As [`compile_functions`](super::compile_functions); also where there is no disassembler for
+/// As [`generate`](super::generate); also where there is no disassembler for
 /// this machine.
 pub fn list_functions(functions: &[Function]) -> Result<Vec<Listing>, CodegenError> {
     let targets = Targets::with_blocks(true)?;

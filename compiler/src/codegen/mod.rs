@@ -23,5 +23,5 @@ mod tiles;
 
 pub use compiler::machine;
 pub use image::Image;
-pub use jit::{CodegenError, CodegenOptions, CompiledCode, compile_functions, generate};
+pub use jit::{CodegenError, CompiledCode, generate};
 pub use listing::{Listing, list_functions};

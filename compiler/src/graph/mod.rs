@@ -137,6 +137,17 @@ impl Graph {
         std::mem::replace(&mut self.current_origin, origin)
     }
 
+    /// Takes over the results, updates and guards of another graph, of whose nodes `node` tells what
+    /// became here. Slots have the same numbers.
+    pub fn take_results(&mut self, other: &Graph, node: impl Fn(NodeId) -> NodeId) {
+        let outputs = other.outputs.iter();
+        let output = |o: &Output| Output { name: o.name.clone(), node: node(o.node) };
+        self.outputs = outputs.map(output).collect();
+        let updates = other.updates.iter();
+        self.updates = updates.map(|u| Update { slot: u.slot, node: node(u.node) }).collect();
+        self.guards = other.guards.iter().map(|&guard| node(guard)).collect();
+    }
+
     /// Declares a slot and returns its index. The slot has no node until [`Graph::read_slot`].
     pub fn declare_slot(&mut self, name: &str, role: SlotRole, ty: TensorType) -> u32 {
         self.slots.push(SlotInfo { name: name.to_owned(), role, ty });

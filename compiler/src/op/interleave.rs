@@ -73,6 +73,6 @@ impl Primitive for Interleave {
     }
 
     fn gradient(&self, _: &mut dyn Emit, _: &Application<'_>) -> Result<Cotangents, String> {
-        Err("it is made after gradients".to_owned())
+        Err(routines::MADE_AFTER_GRADIENTS.to_owned())
     }
 }

@@ -8,6 +8,9 @@ use super::{Op, ReduceKind, indexing, interleave, winograd};
 use crate::array::Array;
 use crate::types::{DType, TensorType};
 
+/// Why routines that the optimizer puts in place of others have no gradient.
+pub(super) const MADE_AFTER_GRADIENTS: &str = "it is made after gradients";
+
 impl Op {
     /// The routine of the runtime that computes the operation on operands of these types, which
     /// fit it, and the element type that it works on; `None` if the operation is generated code.

@@ -7,9 +7,6 @@ use super::{Application, Context, Cotangents, Emit, Primitive, library as routin
 use crate::array::Array;
 use crate::types::{DType, TensorType};
 
-/// Why there is no gradient.
-const NO_GRADIENT: &str = "it is made after gradients";
-
 /// Kernels `[a, b, 3, 3]` transformed for [`Winograd`]: `[16, a, b]`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WinogradKernel;
@@ -64,7 +61,7 @@ impl Primitive for WinogradKernel {
     }
 
     fn gradient(&self, _: &mut dyn Emit, _: &Application<'_>) -> Result<Cotangents, String> {
-        Err(NO_GRADIENT.to_owned())
+        Err(routines::MADE_AFTER_GRADIENTS.to_owned())
     }
 
     fn flops(&self, operands: &[&TensorType], _: &TensorType) -> f64 {
@@ -109,7 +106,7 @@ impl Primitive for Winograd {
     }
 
     fn gradient(&self, _: &mut dyn Emit, _: &Application<'_>) -> Result<Cotangents, String> {
-        Err(NO_GRADIENT.to_owned())
+        Err(routines::MADE_AFTER_GRADIENTS.to_owned())
     }
 
     fn flops(&self, _: &[&TensorType], _: &TensorType) -> f64 {

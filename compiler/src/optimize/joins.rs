@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use crate::graph::{Graph, NodeId, Origin, Output, Update};
+use crate::graph::{Graph, NodeId, Origin};
 use crate::op::{Emit, Op, Primitive};
 use crate::types::Shape;
 
@@ -41,12 +41,7 @@ pub fn join_parts(graph: &Graph) -> Graph {
         }));
     }
     result.set_origin(Arc::default());
-    let node = |old: NodeId| nodes[old.index()];
-    let outputs = graph.outputs.iter();
-    result.outputs = outputs.map(|o| Output { name: o.name.clone(), node: node(o.node) }).collect();
-    let updates = graph.updates.iter();
-    result.updates = updates.map(|u| Update { slot: u.slot, node: node(u.node) }).collect();
-    result.guards = graph.guards.iter().map(|&guard| node(guard)).collect();
+    result.take_results(graph, |old| nodes[old.index()]);
     result.prune();
     result
 }
@@ -158,7 +153,7 @@ mod tests {
     use super::*;
     use crate::array::Array;
     use crate::evaluate::Evaluator;
-    use crate::graph::SlotRole;
+    use crate::graph::{Output, SlotRole};
     use crate::types::{DType, TensorType};
 
     fn input(graph: &mut Graph, name: &str, shape: &[usize]) -> NodeId {

@@ -2,8 +2,8 @@
 //!
 //! Level one ([`algebra`]) rewrites the graph; level two ([`fusion`]) covers it with kernels.
 //! Between them, [`expand`] replaces what kernels are not made of, and [`prepare`] takes out what
-//! depends on fixed weights alone. Both levels build an e-graph, extract from it with [`extract`], and price by the predicted time of
-//! [`cost`].
+//! depends on fixed weights alone. Both levels build an e-graph, extract from it with [`extract`],
+//! and price by the predicted time of [`cost`].
 
 pub mod algebra;
 pub mod cost;
@@ -18,9 +18,11 @@ mod samples;
 #[cfg(test)]
 mod tests;
 
+use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
 use crate::graph::Graph;
 use crate::op::Op;
@@ -39,6 +41,24 @@ pub enum MathMode {
     Finite,
 }
 
+impl FromStr for MathMode {
+    type Err = UnknownMathMode;
+
+    fn from_str(name: &str) -> Result<MathMode, UnknownMathMode> {
+        match name {
+            "strict" => Ok(MathMode::Strict),
+            "default" => Ok(MathMode::Default),
+            "finite" => Ok(MathMode::Finite),
+            _ => Err(UnknownMathMode),
+        }
+    }
+}
+
+/// There is no [`MathMode`] of this name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("expected `strict`, `default` or `finite`")]
+pub struct UnknownMathMode;
+
 /// What the optimizer may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct OptimizeOptions {
@@ -51,8 +71,6 @@ pub struct OptimizeOptions {
     /// Whether parameters and buffers that the graph does not update keep their values over many
     /// steps, so that what depends on them alone is computed once ([`prepare`]).
     pub fixed_weights: bool,
-    /// Threads that look for kernels. Which ones are found does not depend on it.
-    pub threads: usize,
 }
 
 impl Default for OptimizeOptions {
@@ -62,7 +80,6 @@ impl Default for OptimizeOptions {
             fusion: true,
             math: MathMode::Default,
             fixed_weights: false,
-            threads: 2,
         }
     }
 }

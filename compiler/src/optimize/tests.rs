@@ -14,7 +14,7 @@ use crate::types::DType;
 fn stages(graph: &Graph) -> [String; 4] {
     let options = OptimizeOptions::default();
     let (optimized, report) = optimize(graph, &options);
-    let kernels = fusion::fuse(&optimized, &options);
+    let kernels = fusion::fuse(&optimized, &options, 2);
     let kernels_text = kernels.to_string();
     let schedule = schedule(kernels);
     let functions = schedule.functions.iter().map(ToString::to_string).collect::<Vec<_>>();

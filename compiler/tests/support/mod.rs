@@ -20,7 +20,8 @@ pub fn execute(
     options: &CompileOptions,
     threads: usize,
 ) -> Executor {
-    let (program, _) = compile(graph, options, |_| {}).expect("the graph compiles");
+    let compiled = compile(graph, options, |_| {}).expect("the graph compiles");
+    let program = compiled.loaded.program();
     // SAFETY: the program comes from the compiler, for this machine.
     let mut executor = unsafe { Executor::new(program, threads) };
     for (index, value) in slots.iter().enumerate() {

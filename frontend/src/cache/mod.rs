@@ -1,6 +1,6 @@
 //! Compiled programs on disk, so that a process need not compile what another one has.
 //!
-//! A file holds one [`Executable`]. Its name is a hash of all that the program depends on: the
+//! A file holds one [`Bundle`]. Its name is a hash of all that the program depends on: the
 //! graph, the options, the machine's instructions and the build of Cygnet. It is written under
 //! another name first and then renamed, so nobody reads half of one; a header with length and
 //! checksum finds files that were damaged later, which count as absent. Nothing here is an error:

@@ -68,7 +68,7 @@ impl Stored {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::new(folder.path().to_owned(), MOST_BYTES);
         let key = Cache::key(&graph, &CompileOptions::default()).unwrap();
-        let (_, compiled) = compile(&graph, &CompileOptions::default(), |_| {}).unwrap();
+        let compiled = compile(&graph, &CompileOptions::default(), |_| {}).unwrap();
         cache.store(key, &compiled.loaded.bundle);
         let bytes = fs::read(cache.path(key)).unwrap();
         Stored { folder, cache, graph, key, bytes }
@@ -191,7 +191,7 @@ fn inconsistent_programs_are_refused() {
 #[test]
 fn what_was_not_used_for_longest_goes_first() {
     let stored = Stored::new(graph("exp", 3));
-    let (_, compiled) = compile(&stored.graph, &CompileOptions::default(), |_| {}).unwrap();
+    let compiled = compile(&stored.graph, &CompileOptions::default(), |_| {}).unwrap();
     let program = &compiled.loaded.bundle;
     let folder = stored.folder.path();
     let small = Cache::new(folder.to_owned(), 2 * stored.bytes.len() as u64);

@@ -53,7 +53,7 @@ pub struct Instructions {
     cpu: Option<Cpu>,
     /// What the optimizer may change about results: nothing (strict), rounding (default), or also
     /// what is infinite or NaN (finite)
-    #[arg(long, value_name = "MODE", value_parser = math_mode, default_value = "default", hide_default_value = true)]
+    #[arg(long, value_name = "MODE", default_value = "default", hide_default_value = true)]
     math: MathMode,
 }
 
@@ -84,16 +84,6 @@ impl Execution {
         let compile = self.instructions.options()?;
         let cache = if self.no_cache { None } else { Cache::of_user() };
         Ok(SessionOptions { compile, threads: self.threads, cache, ..SessionOptions::default() })
-    }
-}
-
-/// Parses a kind of arithmetic.
-fn math_mode(text: &str) -> Result<MathMode, String> {
-    match text {
-        "strict" => Ok(MathMode::Strict),
-        "default" => Ok(MathMode::Default),
-        "finite" => Ok(MathMode::Finite),
-        _ => Err("expected `strict`, `default` or `finite`".to_owned()),
     }
 }
 

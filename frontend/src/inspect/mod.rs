@@ -216,7 +216,7 @@ impl<'a> Inspector<'a> {
             return Ok(compiled);
         }
         let graph = self.subject.training.unwrap_or(self.subject.forward);
-        let (_, compiled) = compile(graph, &self.options, |_| {})?;
+        let compiled = compile(graph, &self.options, |_| {})?;
         Ok(self.compiled.get_or_init(|| compiled))
     }
 }

@@ -374,7 +374,7 @@ fn obtain(
         timings.push((stage, since.elapsed()));
         since = Instant::now();
     });
-    let (_, compiled) = compiled.map_err(|error| error.to_string())?;
+    let compiled = compiled.map_err(|error| error.to_string())?;
     if let Some((cache, key)) = place {
         cache.store(key, &compiled.loaded.bundle);
     }

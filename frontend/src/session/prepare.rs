@@ -3,7 +3,7 @@
 //! What depends on one weight is computed as soon as that is set; what depends on several, before
 //! the next step, since they are set one by one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use cygnet_compiler::executable::{Loaded, PreparedTensor};
@@ -21,6 +21,8 @@ const SMALL: usize = 1 << 14;
 pub(super) struct Preparing {
     loaded: Arc<Loaded>,
     threads: usize,
+    /// Names of the weights that preparations depend on.
+    sources: HashSet<String>,
     /// Numbers of those whose weights have changed.
     pending: BTreeSet<usize>,
     /// Weights that preparations depend on.
@@ -33,10 +35,12 @@ pub(super) struct Preparing {
 impl Preparing {
     /// The preparations of a program. All depend on weights that are zero.
     pub fn new(loaded: Arc<Loaded>, options: &SessionOptions) -> Preparing {
-        let pending = (0..loaded.bundle.preparations.len()).collect();
+        let preparations = &loaded.bundle.preparations;
+        let pending = (0..preparations.len()).collect();
+        let sources = preparations.iter().flat_map(|one| &one.sources).cloned().collect();
         let (held, released) = (BTreeMap::new(), BTreeSet::new());
         let (threads, release) = (options.thread_count(), options.release_weights);
-        Preparing { loaded, threads, pending, held, released, release }
+        Preparing { loaded, threads, sources, pending, held, released, release }
     }
 
     fn preparations(&self) -> &[PreparedTensor] {
@@ -50,7 +54,7 @@ impl Preparing {
 
     /// Whether a preparation depends on the weight `name`.
     pub fn depends_on(&self, name: &str) -> bool {
-        self.preparations().iter().any(|one| one.sources.iter().any(|source| source == name))
+        self.sources.contains(name)
     }
 
     /// The weight `name`, if it is held.

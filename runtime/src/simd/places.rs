@@ -46,20 +46,44 @@ pub(crate) trait FromPlaces: Copy {
     fn interleave(even: Self, odd: Self) -> (Self, Self);
 }
 
+/// A mask of lanes `first..end`.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn mask16(first: usize, end: usize) -> __mmask16 {
+    ((1u32 << end) - (1u32 << first)) as __mmask16
+}
+
+/// A mask of lanes `first..end`.
+///
+/// # Safety
+///
+/// The processor has AVX2.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+unsafe fn mask8(first: usize, end: usize) -> __m256i {
+    // SAFETY: by the caller's promise; no memory is touched.
+    unsafe {
+        let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+        let behind = _mm256_cmpgt_epi32(_mm256_set1_epi32(end as i32), lanes);
+        let before = _mm256_cmpgt_epi32(_mm256_set1_epi32(first as i32), lanes);
+        _mm256_andnot_si256(before, behind)
+    }
+}
+
 #[cfg(target_arch = "x86_64")]
 impl FromPlaces for F32x16 {
     type Lane = f32;
 
     #[inline(always)]
     unsafe fn with(self, from: *const f32, first: usize, end: usize) -> Self {
-        let mask = ((1u32 << end) - (1u32 << first)) as __mmask16;
+        let mask = mask16(first, end);
         // SAFETY: the caller's promise; masked lanes are not read.
         F32x16(unsafe { _mm512_mask_loadu_ps(self.0, mask, from.wrapping_sub(first)) })
     }
 
     #[inline(always)]
     unsafe fn gather(self, from: *const f32, offsets: *const i32, count: usize) -> Self {
-        let mask = ((1u32 << count) - 1) as __mmask16;
+        let mask = mask16(0, count);
         // SAFETY: the caller's promise; masked lanes are not read.
         F32x16(unsafe {
             let offsets = _mm512_loadu_si512(offsets.cast());
@@ -69,7 +93,7 @@ impl FromPlaces for F32x16 {
 
     #[inline(always)]
     unsafe fn store_lanes(self, to: *mut f32, first: usize, end: usize) {
-        let mask = ((1u32 << end) - (1u32 << first)) as __mmask16;
+        let mask = mask16(first, end);
         // SAFETY: the caller's promise; masked lanes are not written.
         unsafe { _mm512_mask_storeu_ps(to.wrapping_sub(first), mask, self.0) }
     }
@@ -107,10 +131,7 @@ impl FromPlaces for F32x8 {
     unsafe fn with(self, from: *const f32, first: usize, end: usize) -> Self {
         // SAFETY: the caller's promise; masked lanes are not read.
         F32x8(unsafe {
-            let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-            let behind = _mm256_cmpgt_epi32(_mm256_set1_epi32(end as i32), lanes);
-            let before = _mm256_cmpgt_epi32(_mm256_set1_epi32(first as i32), lanes);
-            let mask = _mm256_andnot_si256(before, behind);
+            let mask = mask8(first, end);
             let loaded = _mm256_maskload_ps(from.wrapping_sub(first), mask);
             _mm256_blendv_ps(self.0, loaded, _mm256_castsi256_ps(mask))
         })
@@ -120,8 +141,7 @@ impl FromPlaces for F32x8 {
     unsafe fn gather(self, from: *const f32, offsets: *const i32, count: usize) -> Self {
         // SAFETY: the caller's promise; masked lanes are not read.
         F32x8(unsafe {
-            let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-            let mask = _mm256_cmpgt_epi32(_mm256_set1_epi32(count as i32), lanes);
+            let mask = mask8(0, count);
             let offsets = _mm256_loadu_si256(offsets.cast());
             _mm256_mask_i32gather_ps::<4>(self.0, from, offsets, _mm256_castsi256_ps(mask))
         })
@@ -131,10 +151,7 @@ impl FromPlaces for F32x8 {
     unsafe fn store_lanes(self, to: *mut f32, first: usize, end: usize) {
         // SAFETY: the caller's promise; masked lanes are not written.
         unsafe {
-            let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-            let behind = _mm256_cmpgt_epi32(_mm256_set1_epi32(end as i32), lanes);
-            let before = _mm256_cmpgt_epi32(_mm256_set1_epi32(first as i32), lanes);
-            let mask = _mm256_andnot_si256(before, behind);
+            let mask = mask8(first, end);
             _mm256_maskstore_ps(to.wrapping_sub(first), mask, self.0);
         }
     }

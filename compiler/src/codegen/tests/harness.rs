@@ -4,7 +4,7 @@ use cygnet_runtime::cpu::Cpu;
 use cygnet_runtime::program::{COUNTERS, Frame, Region};
 use smallvec::SmallVec;
 
-use crate::codegen::{CodegenOptions, CompiledCode, compile_functions};
+use crate::codegen::{CompiledCode, generate};
 use crate::index::{Constraint, Expression};
 use crate::kernel::loops::interpret::{Machine, TileMemory, read, write};
 use crate::kernel::loops::{
@@ -262,8 +262,8 @@ fn interpreted(
 
 /// Compiles a function and executes pieces.
 fn native(function: &Function, memory: Memory, pieces: usize) -> Memory {
-    let options = CodegenOptions { cpu: Cpu::detect(), threads: 1 };
-    let code = compile_functions(std::slice::from_ref(function), &options)
+    let code = generate(std::slice::from_ref(function), 1)
+        .and_then(|image| image.place(Cpu::detect()))
         .unwrap_or_else(|error| panic!("{error}\n{function}"));
     run(&code, 0, memory, pieces)
 }

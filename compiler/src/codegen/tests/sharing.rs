@@ -5,7 +5,7 @@ use cygnet_runtime::program::Region;
 
 use super::harness::{Draft, Memory, Tile, affine, compare, run, sample};
 use crate::codegen::sharing::representatives;
-use crate::codegen::{CodegenOptions, compile_functions, list_functions};
+use crate::codegen::{generate, list_functions};
 use crate::kernel::loops::{Address, Function, LoopInstructionKind, Range, Statement};
 use crate::types::DType;
 
@@ -74,8 +74,7 @@ fn functions_that_differ_in_places_only_share_their_code() {
     ];
     // Where operands coincide, and where lengths differ, so does the code.
     assert_eq!(representatives(&functions), [0, 0, 2, 3, 0, 5, 5]);
-    let options = CodegenOptions { cpu: Cpu::detect(), threads: 2 };
-    let code = compile_functions(&functions, &options).unwrap();
+    let code = generate(&functions, 2).and_then(|image| image.place(Cpu::detect())).unwrap();
     for (number, function) in functions.iter().enumerate() {
         let mut memory = Memory::for_function(function);
         if number > 4 {

@@ -6,10 +6,10 @@ use egg::Id;
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
-use super::facts::{Facts, Terms};
+use super::facts::{Facts, Terms, fixed_by_operands};
 use super::language::{Kind, Term};
 use super::rules::RULES;
-use crate::graph::{Emit, Graph, NodeId, Origin, Output, Update};
+use crate::graph::{Emit, Graph, NodeId, Origin};
 use crate::optimize::cost;
 use crate::optimize::extract::{Choice, Choices, extract};
 use crate::types::TensorType;
@@ -76,11 +76,7 @@ pub fn export(terms: &Terms, graph: &Graph, classes: &[Id]) -> Graph {
         }
     }
     let node = |old: NodeId| emitted[number(classes[old.index()])].expect("roots are emitted");
-    let outputs = graph.outputs.iter();
-    result.outputs = outputs.map(|o| Output { name: o.name.clone(), node: node(o.node) }).collect();
-    let updates = graph.updates.iter();
-    result.updates = updates.map(|u| Update { slot: u.slot, node: node(u.node) }).collect();
-    result.guards = graph.guards.iter().map(|&guard| node(guard)).collect();
+    result.take_results(graph, node);
     result.set_origin(Arc::default());
     result
 }
@@ -98,7 +94,8 @@ const PREPARING: f64 = 1e-9;
 
 fn price(terms: &Terms, term: &Term, ty: &TensorType, kept: &FxHashSet<Id>) -> f64 {
     let op = terms.analysis.operations.get(term.operation);
-    if is_prepared(terms, term) {
+    // What is computed once for all steps.
+    if fixed_by_operands(op, term.children.iter().map(|&child| &terms[child].data)) {
         return PER_TERM * ty.elements() as f64 * PREPARING;
     }
     let operands: SmallVec<[&TensorType; 3]> =
@@ -112,14 +109,6 @@ fn price(terms: &Terms, term: &Term, ty: &TensorType, kept: &FxHashSet<Id>) -> f
         _ => 0.0,
     };
     PER_TERM + cost::of_operation(op, &operands, ty) + keeping * ty.elements() as f64 * KEEPING
-}
-
-/// Whether a term is computed once, for fixed weights.
-fn is_prepared(terms: &Terms, term: &Term) -> bool {
-    let facts = term.children.iter().map(|&child| &terms[child].data);
-    facts.clone().all(|facts| facts.fixed || facts.constant.is_some())
-        && facts.into_iter().any(|facts| facts.fixed)
-        && !matches!(term.kind, Kind::Scan | Kind::Port)
 }
 
 /// Classes that are in memory in any case: slots, and operands of contractions and convolutions.

@@ -116,11 +116,7 @@ impl Analysis<Term> for Algebra {
             Op::Slot(slot) => {
                 terms.analysis.fixed_slots.get(slot.index as usize).is_some_and(|&fixed| fixed)
             }
-            Op::Scan(_) | Op::Port(_) => false,
-            _ => {
-                let stays = |facts: &&Facts| facts.fixed || facts.constant.is_some();
-                operands.iter().all(stays) && operands.iter().any(|facts| facts.fixed)
-            }
+            op => fixed_by_operands(op, operands.iter().copied()),
         };
         let nodes = SmallVec::new();
         Facts { ty, constant, nonnegative, fixed, source: term.source, nodes }
@@ -158,6 +154,16 @@ impl Analysis<Term> for Algebra {
             terms.union(id, constant);
         }
     }
+}
+
+/// Whether an operation is computed from fixed weights alone, by what is known of its operands.
+pub fn fixed_by_operands<'a>(
+    op: &Op,
+    mut operands: impl Iterator<Item = &'a Facts> + Clone,
+) -> bool {
+    !matches!(op, Op::Scan(_) | Op::Port(_))
+        && operands.clone().all(|facts| facts.fixed || facts.constant.is_some())
+        && operands.any(|facts| facts.fixed)
 }
 
 /// The value of an operation that is the same everywhere: constants, and functions of constants.

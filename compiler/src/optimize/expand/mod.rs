@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::graph::{Emit, Graph, NodeId, Output, Update};
+use crate::graph::{Emit, Graph, NodeId};
 use crate::op::{ArgKind, Op, Reduce, ReduceKind};
 use crate::optimize::prepare::fixed_nodes;
 use crate::optimize::{MathMode, OptimizeOptions};
@@ -69,11 +69,7 @@ pub fn expand(graph: Graph, options: &OptimizeOptions) -> Graph {
         nodes.push(emitted);
     }
     let mut result = expander.graph;
-    let outputs = graph.outputs.into_iter();
-    result.outputs = outputs.map(|o| Output { node: nodes[o.node.index()], ..o }).collect();
-    let updates = graph.updates.into_iter();
-    result.updates = updates.map(|u| Update { node: nodes[u.node.index()], ..u }).collect();
-    result.guards = graph.guards.iter().map(|guard| nodes[guard.index()]).collect();
+    result.take_results(&graph, |old| nodes[old.index()]);
     result.set_origin(Arc::default());
     result
 }

@@ -25,7 +25,7 @@ fn convolution(input: &[usize], kernel: &[usize], sliding: Sliding) -> (Graph, N
 fn kernels(mut graph: Graph, result: NodeId) -> KernelGraph {
     graph.outputs.push(Output { name: "y".to_owned(), node: result });
     let options = OptimizeOptions::default();
-    fusion::fuse(&optimize(&graph, &options).0, &options)
+    fusion::fuse(&optimize(&graph, &options).0, &options, 1)
 }
 
 fn products(kernels: &KernelGraph) -> Vec<&Product> {

@@ -36,7 +36,8 @@ pub(super) fn draft(
     let body = KernelBody::Loop(Box::new(Loop {
         length: scan.length,
         reverse: scan.reverse,
-        body: fuse(&step_graph(scan, &yielded), options),
+        // Other kernels are looked for meanwhile.
+        body: fuse(&step_graph(scan, &yielded), options, 1),
         until: scan.until,
         operands: operands.collect(),
         yields: yielded.iter().filter_map(|&index| result(index)).collect(),

@@ -37,17 +37,22 @@ pub struct Effort {
 }
 
 /// Covers a graph with kernels: with [`OptimizeOptions::fusion`] by the cheapest cover found, else
-/// with a kernel for each node.
-pub fn fuse(graph: &Graph, options: &OptimizeOptions) -> KernelGraph {
-    fuse_with_effort(graph, options).0
+/// with a kernel for each node. Looks for kernels on up to `threads` threads; which ones are found
+/// does not depend on how many.
+pub fn fuse(graph: &Graph, options: &OptimizeOptions, threads: usize) -> KernelGraph {
+    fuse_with_effort(graph, options, threads).0
 }
 
 /// As [`fuse`], and how much was done for it. The bodies of loops do not count.
-pub fn fuse_with_effort(graph: &Graph, options: &OptimizeOptions) -> (KernelGraph, Effort) {
+pub fn fuse_with_effort(
+    graph: &Graph,
+    options: &OptimizeOptions,
+    threads: usize,
+) -> (KernelGraph, Effort) {
     let survey = Survey::new(graph, options);
     let mut effort = Effort::default();
     let mut drafts = if options.fusion {
-        let proposal = propose::propose(&survey);
+        let proposal = propose::propose(&survey, threads);
         effort.candidates = proposal.candidates.len();
         effort.priced = proposal.priced;
         cover::choose(&survey, &proposal, &mut effort.trials)

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use rustc_hash::FxHashSet;
 
 use super::atlas::Atlas;
-use super::candidate::{self, Candidate, PlanKey};
+use super::candidate::{self, Candidate, Plan, PlanKey};
+use super::downstream::Places;
 use super::draft::reduced_axes;
 use super::replay::{Piece, Replay};
 use super::survey::Survey;
@@ -15,8 +16,11 @@ use crate::op::{Emit, Op};
 use crate::parallel;
 use crate::types::Shape;
 
-/// How many kernels must be looked at for a thread to be worth its start.
+/// How many plans must be priced for a thread to be worth its start.
 const ENOUGH: usize = 16;
+
+/// About how many plans finding ways for a node takes as long as pricing.
+const PLANS_A_NODE: usize = 4;
 
 /// Candidates, and the nodes whose tensors they read or the graph's roots need.
 pub(super) struct Proposal {
@@ -29,8 +33,8 @@ pub(super) struct Proposal {
 }
 
 /// Proposes kernels for a graph.
-pub(super) fn propose(survey: &Survey<'_>) -> Proposal {
-    let threads = 0..survey.options.threads.max(1);
+pub(super) fn propose(survey: &Survey<'_>, threads: usize) -> Proposal {
+    let threads = 0..threads.max(1);
     let mut proposer = Proposer {
         survey,
         atlases: threads.map(|_| Atlas::new(survey.graph)).collect(),
@@ -63,12 +67,18 @@ struct Proposer<'a, 'g> {
     demanded: BTreeSet<NodeId>,
 }
 
+/// A way that is not known yet, and its plan described.
+enum Offer {
+    Plan { plan: Plan, targets: Places, reason: &'static str, piece: Piece },
+    Whole(Candidate),
+}
+
 impl Proposer<'_, '_> {
     /// Proposes kernels for what is wanted, for what these read, and so on.
     fn run(&mut self, mut wanted: Vec<Wanted>) {
         while !wanted.is_empty() {
             let survey = self.survey;
-            let threads = self.threads(4 * wanted.len());
+            let threads = self.threads(PLANS_A_NODE * wanted.len());
             let found =
                 parallel::map(&mut self.atlases[..threads], &wanted, |_, w| ways::find(survey, w));
             let demanded = self.offer(found.into_iter().flatten().collect());
@@ -76,9 +86,9 @@ impl Proposer<'_, '_> {
         }
     }
 
-    /// How many threads so many kernels are worth.
-    fn threads(&self, kernels: usize) -> usize {
-        (kernels / ENOUGH).clamp(1, self.atlases.len())
+    /// How many threads so many plans are worth.
+    fn threads(&self, plans: usize) -> usize {
+        (plans / ENOUGH).clamp(1, self.atlases.len())
     }
 
     /// What is wanted for nodes: each of them, or the loop that it is a result of, once.
@@ -98,21 +108,23 @@ impl Proposer<'_, '_> {
 
     /// Adds a candidate for each way, unless there is one like it. Tells which nodes are demanded
     /// for the first time.
-    fn offer(&mut self, mut ways: Vec<Way>) -> Vec<NodeId> {
+    fn offer(&mut self, ways: Vec<Way>) -> Vec<NodeId> {
         let survey = self.survey;
-        ways.retain(|way| match way {
-            Way::Plan { plan, .. } => self.known.insert(plan.key()),
-            Way::Whole(_) => true,
-        });
-        let pieces: Vec<Option<Piece>> = (ways.iter())
-            .map(|way| match way {
-                Way::Plan { plan, targets, .. } => Some(self.replay.piece(survey, plan, targets)),
-                Way::Whole(_) => None,
-            })
-            .collect();
+        let mut offers = Vec::with_capacity(ways.len());
+        for way in ways {
+            match way {
+                Way::Whole(candidate) => offers.push(Offer::Whole(candidate)),
+                Way::Plan { plan, targets, reason } => {
+                    if self.known.insert(plan.key()) {
+                        let piece = self.replay.piece(survey, &plan, &targets);
+                        offers.push(Offer::Plan { plan, targets, reason, piece });
+                    }
+                }
+            }
+        }
         let mut unknown = Vec::new();
-        for (way, piece) in ways.iter().zip(&pieces) {
-            if let (Way::Plan { plan, targets, .. }, Some(piece)) = (way, piece)
+        for offer in &offers {
+            if let Offer::Plan { plan, targets, piece, .. } = offer
                 && self.replay.is_new(piece)
             {
                 unknown.push((plan, targets, piece));
@@ -127,13 +139,12 @@ impl Proposer<'_, '_> {
             self.replay.learn(piece, known);
         }
         let mut demanded = Vec::new();
-        for (way, piece) in ways.into_iter().zip(pieces) {
-            let candidate = match (way, piece) {
-                (Way::Plan { plan, reason, .. }, Some(piece)) => {
+        for offer in offers {
+            let candidate = match offer {
+                Offer::Whole(candidate) => candidate,
+                Offer::Plan { plan, reason, piece, .. } => {
                     Candidate::new(plan, self.replay.tell(&piece), reason)
                 }
-                (Way::Whole(candidate), _) => candidate,
-                (Way::Plan { .. }, None) => unreachable!("each plan was described"),
             };
             self.add(candidate, &mut demanded);
         }

@@ -30,7 +30,7 @@ fn check(graph: &Graph, slots: &[Array], tolerance: f64) -> KernelGraph {
         let (optimized, _) = optimize(graph, &options);
         optimized.verify().unwrap_or_else(|error| panic!("{error}\n{optimized}"));
         assert_equal(&optimized, graph, slots, tolerance);
-        let kernels = fuse(&optimized, &options);
+        let kernels = fuse(&optimized, &options, 1);
         verify(&kernels).unwrap_or_else(|error| panic!("{error}\n{kernels}\n{optimized}"));
         assert_computes(&kernels, &optimized, slots);
         cover = Some(kernels);
@@ -127,7 +127,7 @@ fn how_long_it_takes() {
             let start = run_time();
             let default = OptimizeOptions::default();
             let survey = Survey::new(&optimized, &default);
-            let proposal = propose::propose(&survey);
+            let proposal = propose::propose(&survey, 1);
             let proposed = run_time() - start;
             let drafts = cover::choose(&survey, &proposal, &mut 0);
             let chosen = run_time() - start;
@@ -151,7 +151,7 @@ fn figures(graph: &Graph) -> String {
     let lines = ways.map(|(algebra, fusion)| {
         let options = OptimizeOptions { algebra, fusion, ..OptimizeOptions::default() };
         let (optimized, _) = optimize(graph, &options);
-        let kernels = fuse(&optimized, &options);
+        let kernels = fuse(&optimized, &options, 2);
         let sum = |cost: fn(&Cost) -> f64| -> f64 {
             kernels.kernels.node_weights().map(|kernel| cost(&kernel.cost)).sum()
         };
@@ -200,7 +200,7 @@ fn effort_grows_no_faster_than_the_network() {
     let options = OptimizeOptions::default();
     let effort = |layers: usize| {
         let (optimized, _) = optimize(&mlp_step(16, &vec![32; layers + 1]), &options);
-        fuse_with_effort(&optimized, &options).1
+        fuse_with_effort(&optimized, &options, 2).1
     };
     let (small, large) = (effort(12), effort(96));
     let grown = [

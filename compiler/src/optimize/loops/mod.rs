@@ -16,7 +16,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::graph::{Graph, Names, NodeId, Origin, Output, SlotRole, Update};
+use crate::graph::{Graph, Names, NodeId, Origin, Output, SlotRole};
 use crate::op::{Emit, Op, OperandRole, Scan};
 use crate::optimize::MathMode;
 use crate::types::Scalar;
@@ -63,12 +63,7 @@ pub fn rearrange(graph: &Graph, math: MathMode) -> Graph {
         nodes.push(emitted);
         result.set_origin(before);
     }
-    let node = |old: NodeId| nodes[old.index()];
-    let outputs = graph.outputs.iter();
-    result.outputs = outputs.map(|o| Output { name: o.name.clone(), node: node(o.node) }).collect();
-    let updates = graph.updates.iter();
-    result.updates = updates.map(|u| Update { slot: u.slot, node: node(u.node) }).collect();
-    result.guards = graph.guards.iter().map(|&guard| node(guard)).collect();
+    result.take_results(graph, |old| nodes[old.index()]);
     result.set_origin(Arc::default());
     result
 }

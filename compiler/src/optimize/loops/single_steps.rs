@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::graph::{Graph, NodeId, Output, Update};
+use crate::graph::{Graph, NodeId};
 use crate::op::{Emit, Op, OperandRole, Scan};
 
 /// The graph with what loops of one step do in their place; `None` if there are none.
@@ -16,12 +16,7 @@ pub fn inline_single_steps(graph: &Graph) -> Option<Graph> {
     result.slots.clone_from(&graph.slots);
     let nodes = copy(&mut result, graph, None);
     result.set_origin(Arc::default());
-    let node = |old: NodeId| nodes[old.index()];
-    let outputs = graph.outputs.iter();
-    result.outputs = outputs.map(|o| Output { name: o.name.clone(), node: node(o.node) }).collect();
-    let updates = graph.updates.iter();
-    result.updates = updates.map(|u| Update { slot: u.slot, node: node(u.node) }).collect();
-    result.guards = graph.guards.iter().map(|&guard| node(guard)).collect();
+    result.take_results(graph, |old| nodes[old.index()]);
     Some(result)
 }
 

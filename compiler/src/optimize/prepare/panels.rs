@@ -157,7 +157,7 @@ mod tests {
     #[test]
     fn panels_take_the_place_of_the_weight() {
         let (step, _) = split(&product(8, 96, 0));
-        let kernels = fuse(&step, &OptimizeOptions::default());
+        let kernels = fuse(&step, &OptimizeOptions::default(), 1);
         assert_eq!(kernels.kernels.node_count(), 1, "{kernels}");
         let slots = kernels.values.iter().filter(|value| value.slot.is_some());
         let elements: usize = slots.map(|value| value.ty.elements()).sum();

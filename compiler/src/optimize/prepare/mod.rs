@@ -66,13 +66,7 @@ pub fn split(graph: &Graph) -> (Graph, Vec<Preparation>) {
         };
         numbers.push(emitted);
     }
-    let outputs = graph.outputs.iter();
-    step.outputs = outputs
-        .map(|output| Output { name: output.name.clone(), node: numbers[output.node.index()] })
-        .collect();
-    step.updates.clone_from(&graph.updates);
-    step.updates.iter_mut().for_each(|update| update.node = numbers[update.node.index()]);
-    step.guards = graph.guards.iter().map(|guard| numbers[guard.index()]).collect();
+    step.take_results(graph, |old| numbers[old.index()]);
     step.prune();
     let sources = preparations.iter().flat_map(|preparation| &preparation.sources);
     drop_slots(&mut step, &sources.map(String::as_str).collect());

@@ -277,3 +277,31 @@ model spelled(x: f32[n, 5, c]) {
     );
     assert_gradients(&package, None, &BTreeMap::new(), 4);
 }
+
+#[test]
+fn gradients_are_right_where_functions_are_strongly_curved() {
+    // Two values whose variance is about the `eps` of a batch normalization, behind one that
+    // enlarges movements 300 times: in case 79, differences that seemed exact were not.
+    let package = package(
+        "\
+fn near_zero(x, share: float) = x - stop_gradient(x) + share * stop_gradient(x)
+
+model thin(x: f32[2, c]) {
+    near_zero(x, 1e-4) |> first: batch_norm |> out: linear(3) |> last: batch_norm
+}
+",
+    );
+    let targets = targets(&package, Some("thin"), &BTreeMap::new()).expect("the model");
+    let differentiator = Differentiator::default();
+    let methods = Methods { differentiator: &differentiator, executor: None };
+    match check(&targets[0], &methods, Options { cases: 80, seed: 5 }, |_| {}) {
+        Ok(Verdict::Passed(summary)) => {
+            assert_eq!(summary.passed, 80, "{summary:?}");
+            assert_eq!(summary.agreement.unknown, 0, "{summary:?}");
+        }
+        Ok(Verdict::Failed(failure)) => {
+            panic!("{}", render(&[failure.diagnostic("thin")], package.sources()))
+        }
+        Err(error) => panic!("{error}"),
+    }
+}

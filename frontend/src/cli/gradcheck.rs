@@ -137,8 +137,12 @@ fn describe(summary: &Summary) -> String {
         0 => String::new(),
         kinks => format!(", {kinks} more are at kinks"),
     };
+    let unknown = match agreement.unknown {
+        0 => String::new(),
+        unknown => format!(", {unknown} more have no finite difference to be held against"),
+    };
     format!(
-        "gradients agree in {passed} cases{skipped} ({} derivatives compared{kinks}; the largest \
+        "gradients agree in {passed} cases{skipped} ({} derivatives compared{kinks}{unknown}; the largest \
          difference is {:.2} of its tolerance)",
         agreement.derivatives, agreement.worst
     )

@@ -8,10 +8,12 @@ use cygnet_compiler::op::{Context, Op};
 /// Distances at which values are moved, for operands of size 1. With a relative precision of
 /// 1.1e-16 and smooth third derivatives the best distance for a central difference is the cube
 /// root of the precision, 5e-6; the larger one suits results of which most cancels, the smaller
-/// ones are for places near kinks.
+/// ones are for places near kinks and for strong curvature, as of a normalization over two values
+/// whose variance is about its `eps`.
 const DISTANCES: [f64; 4] = [1e-5, 1e-4, 1e-6, 1e-7];
 
-/// Relative error with which no other distance needs to be tried.
+/// Relative error with which no other distance needs to be tried, if the derivative in question
+/// agrees.
 const GOOD_ERROR: f64 = 1e-6;
 
 /// How much nearer than its distance to a kink an operand must stay: both operands of a
@@ -48,7 +50,8 @@ pub enum Slope {
     Smooth {
         /// The central difference.
         value: f64,
-        /// Bound on its error: what halving the distance changes, and rounding.
+        /// Bound on its error: what halving the distance changes (once and before, as far as
+        /// errors fall with the square of the distance), and rounding.
         error: f64,
     },
     /// Some operation has a kink too near: the slopes on both sides.
@@ -58,6 +61,8 @@ pub enum Slope {
         /// The larger one, plus its error.
         high: f64,
     },
+    /// Differences are no numbers, or nothing bounds how far they are rounded.
+    Unknown,
 }
 
 /// The values of the nodes that a movement changes, by number.
@@ -90,29 +95,55 @@ impl<'a> Function<'a> {
         Function { graph, result, weights, base, context, relevant, kinks }
     }
 
-    /// The slope when the nodes of `direction` move as it says. `rounding` is the sum, over all
-    /// rounded numbers, of their sizes times their effects on the result.
-    pub fn slope(&self, direction: &[(NodeId, &[f64])], rounding: f64) -> Slope {
+    /// The slope when the nodes of `direction` move as it says, to be held against the slope
+    /// `claimed`. `rounding` is the sum, over all rounded numbers, of their sizes times their
+    /// effects on the result.
+    ///
+    /// Two differences may be equal by chance while both are far off. So what disagrees with
+    /// `claimed`, or is not exact, is compared with a third one, at twice the distance again, and
+    /// the distance with the least error counts.
+    pub fn slope(&self, direction: &[(NodeId, &[f64])], rounding: f64, claimed: f64) -> Slope {
+        let rounding = match (rounding.is_finite(), claimed.is_finite()) {
+            (true, _) => rounding,
+            (false, true) => return Slope::Unknown,
+            // Any number contradicts a slope that is none.
+            (false, false) => 0.0,
+        };
+        let settles = |value: f64, error: f64| {
+            error <= GOOD_ERROR * value.abs() && (value - claimed).abs() <= error
+        };
         let mut best: Option<(f64, f64)> = None;
+        let mut at_kink = false;
         for distance in DISTANCES {
             let moved = [-2.0, -1.0, 1.0, 2.0].map(|times| self.moved(direction, times * distance));
             if self.meets_kink(&moved) {
+                at_kink = true;
                 continue;
             }
             let [far_below, below, above, far_above] = moved.map(|changed| self.value(&changed));
             let value = (above - below) / (2.0 * distance);
             let coarse = (far_above - far_below) / (4.0 * distance);
-            let error = (value - coarse).abs() + rounding_error(rounding, distance);
-            if value.is_finite() && best.is_none_or(|(_, least)| error < least) {
+            let rounding = rounding_error(rounding, distance);
+            let mut error = (value - coarse).abs() + rounding;
+            let mut is_known = value.is_finite() && error.is_finite();
+            if !settles(value, error) {
+                let far = [-4.0, 4.0].map(|times| self.moved(direction, times * distance));
+                let [below, above] = far.map(|changed| self.value(&changed));
+                let coarsest = (above - below) / (8.0 * distance);
+                is_known &= coarsest.is_finite();
+                error = error.max((coarse - coarsest).abs() / 4.0 + rounding);
+            }
+            if is_known && best.is_none_or(|(_, least)| error < least) {
                 best = Some((value, error));
             }
-            if error <= GOOD_ERROR * value.abs() {
+            if settles(value, error) {
                 break;
             }
         }
         match best {
             Some((value, error)) => Slope::Smooth { value, error },
-            None => self.one_sided(direction, rounding),
+            None if at_kink => self.one_sided(direction, rounding),
+            None => Slope::Unknown,
         }
     }
 
@@ -127,8 +158,11 @@ impl<'a> Function<'a> {
             (fine, (fine - coarse).abs() + rounding_error(rounding, distance))
         };
         let (below, above) = (side(-1.0), side(1.0));
-        let low = (below.0 - below.1).min(above.0 - above.1);
-        Slope::Kink { low, high: (below.0 + below.1).max(above.0 + above.1) }
+        let sides = [below.0 - below.1, above.0 - above.1, below.0 + below.1, above.0 + above.1];
+        if !sides.iter().all(|side| side.is_finite()) {
+            return Slope::Unknown;
+        }
+        Slope::Kink { low: sides[0].min(sides[1]), high: sides[2].max(sides[3]) }
     }
 
     /// The values that change when the nodes of `direction` move by so much of it.

@@ -40,7 +40,7 @@ const MOST_FLOPS: f64 = 5e7;
 
 /// Relative difference that is never held against a gradient rule: values that vanish where the
 /// slope is taken are rounded when they move, which the effects of rounding do not tell.
-pub const SMALLEST_DIFFERENCE: f64 = 1e-10;
+const SMALLEST_DIFFERENCE: f64 = 1e-10;
 
 /// Roundoff errors of f32 counted for each number computed: native functions are within a few
 /// units in the last place, sums of many terms and reassociated products a little worse.
@@ -101,6 +101,9 @@ pub struct Agreement {
     pub derivatives: usize,
     /// Derivatives left out because of a kink.
     pub kinks: usize,
+    /// Derivatives left out because what they are held against is no number, or nothing bounds its
+    /// error.
+    pub unknown: usize,
     /// The largest difference in units of its tolerance.
     pub worst: f64,
 }
@@ -212,17 +215,10 @@ fn check_rules(
 
     let mut agreement = Agreement::default();
     for Direction { name, steps } in directions {
-        let slope = function.slope(&movements(&problem, steps), rounding);
         let analytic = inner_product(&gradients, steps);
-        match slope {
+        match function.slope(&movements(&problem, steps), rounding, analytic) {
             Slope::Smooth { value, error } => {
-                let mismatch = Mismatch {
-                    link: Link::GradientRules,
-                    derivative: name.clone(),
-                    expected: value,
-                    actual: analytic,
-                    tolerance: error + SMALLEST_DIFFERENCE * sum_of_sizes(&gradients, steps),
-                };
+                let mismatch = Mismatch::of_rules(name.clone(), (value, error), &gradients, steps);
                 agreement.derivatives += 1;
                 if agreement.differs(&mismatch) {
                     return Ok(Outcome::Differs(mismatch));
@@ -234,10 +230,12 @@ fn check_rules(
                 agreement.derivatives += 1;
             }
             Slope::Kink { .. } => agreement.kinks += 1,
+            Slope::Unknown => agreement.unknown += 1,
         }
     }
     match agreement.derivatives {
-        0 => Ok(Outcome::Skipped("some operation is at a kink")),
+        0 if agreement.kinks > 0 => Ok(Outcome::Skipped("some operation is at a kink")),
+        0 if agreement.unknown > 0 => Ok(Outcome::Skipped("differences are no finite numbers")),
         _ => Ok(Outcome::Agrees(agreement)),
     }
 }
@@ -257,6 +255,10 @@ fn check_compiled(
     let results = run_both(executor, graph, &gradients, context)?;
     for Direction { name, steps } in directions {
         let exact = gradient.along(steps, context);
+        if !exact.is_finite() {
+            agreement.unknown += 1;
+            continue;
+        }
         for (link, outputs) in &results {
             let mismatch = Mismatch {
                 link: *link,
@@ -307,7 +309,7 @@ pub fn inner_product(arrays: &[Array], steps: &[Vec<f64>]) -> f64 {
 }
 
 /// The sum of the sizes of the terms of the inner products.
-pub fn sum_of_sizes(arrays: &[Array], steps: &[Vec<f64>]) -> f64 {
+fn sum_of_sizes(arrays: &[Array], steps: &[Vec<f64>]) -> f64 {
     terms(arrays, steps).map(f64::abs).sum()
 }
 
@@ -318,6 +320,23 @@ fn terms(arrays: &[Array], steps: &[Vec<f64>]) -> impl Iterator<Item = f64> {
 }
 
 impl Mismatch {
+    /// A central difference with its error, and the inner product of what gradient rules give.
+    pub fn of_rules(
+        derivative: String,
+        (expected, error): (f64, f64),
+        gradients: &[Array],
+        steps: &[Vec<f64>],
+    ) -> Mismatch {
+        let sizes = sum_of_sizes(gradients, steps);
+        Mismatch {
+            link: Link::GradientRules,
+            derivative,
+            expected,
+            actual: inner_product(gradients, steps),
+            tolerance: error + if sizes.is_finite() { SMALLEST_DIFFERENCE * sizes } else { 0.0 },
+        }
+    }
+
     /// The difference in units of the tolerance.
     pub fn ratio(&self) -> f64 {
         match (self.expected - self.actual).abs() {

@@ -259,6 +259,7 @@ impl Summary {
         self.passed += 1;
         self.agreement.derivatives += agreement.derivatives;
         self.agreement.kinks += agreement.kinks;
+        self.agreement.unknown += agreement.unknown;
         self.agreement.worst = self.agreement.worst.max(agreement.worst);
     }
 }

@@ -38,6 +38,13 @@ pub struct Projected {
     pub rounding: f64,
 }
 
+impl Projected {
+    /// Whether the value is a number, and how far it may be rounded is known.
+    pub fn is_finite(&self) -> bool {
+        self.value.is_finite() && self.rounding.is_finite()
+    }
+}
+
 impl Projection {
     /// The inner products of these float nodes with directions; evaluated for the given context.
     ///

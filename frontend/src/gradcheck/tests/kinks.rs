@@ -31,6 +31,74 @@ fn values_at_kinks_are_left_out() {
     assert_eq!(summary(&tied).passed, 6);
 }
 
+/// `build` on a small part of a parameter that moves as all of it would.
+fn near_zero(b: &mut Builder, share: f64) -> NodeId {
+    let x = b.parameter("x", &[]);
+    let fixed = b.graph.stop_gradient(x);
+    let factor = b.graph.constant_like(x, share - 1.0);
+    let rest = b.graph.mul(fixed, factor);
+    b.graph.add(x, rest)
+}
+
+#[test]
+fn differences_that_are_equal_by_chance_are_not_believed() {
+    // y + y^3 - y^5 / 5 of y = 1e5 x: with x moved by 1e-5, y moves by 1, where this function and
+    // its double movement give 1.8 times the slope at zero.
+    let wavy = Built::new(&[], |b, _| {
+        let x = near_zero(b, 0.0);
+        let large = b.graph.constant_like(x, 1e5);
+        let y = b.graph.mul(x, large);
+        let square = b.graph.mul(y, y);
+        let cube = b.graph.mul(square, y);
+        let fifth = b.graph.mul(cube, square);
+        let factor = b.graph.constant_like(x, -0.2);
+        let fifth = b.graph.mul(fifth, factor);
+        let sum = b.graph.add(cube, fifth);
+        b.graph.add(y, sum)
+    });
+    let agreement = summary(&wavy).agreement;
+    assert!(agreement.worst < 1.0, "{agreement:?}");
+    assert_eq!((agreement.kinks, agreement.unknown), (0, 0));
+}
+
+/// The square root of numbers so small that the usual movements leave its domain.
+fn small_root(b: &mut Builder, _: &[usize]) -> NodeId {
+    let x = near_zero(b, 1e-7);
+    let eps = b.graph.constant_like(x, 5e-6);
+    let positive = b.graph.add(x, eps);
+    b.graph.apply("sqrt", &[positive])
+}
+
+#[test]
+fn movements_out_of_a_domain_are_made_smaller() {
+    let agreement = summary(&Built::new(&[], small_root)).agreement;
+    assert!(agreement.worst < 1.0, "{agreement:?}");
+    assert_eq!(agreement.unknown, 0);
+
+    let differentiator = Differentiator::default().with_rule("sqrt", |_, graph, at| {
+        [Some(graph.mul(at.cotangent, at.result))].into_iter().collect()
+    });
+    let failure = failure(&Built::new(&[], small_root), &differentiator);
+    assert_eq!(failure.culprit.as_ref().map(|found| found.operation), Some("sqrt"));
+    assert!(failure.mismatch.tolerance.is_finite(), "{failure:?}");
+}
+
+#[test]
+fn slopes_at_the_end_of_a_domain_are_not_judged() {
+    // The root of a number that is smaller than every movement.
+    let end = Built::new(&[], |b, _| {
+        let x = near_zero(b, 0.0);
+        let eps = b.graph.constant_like(x, 1e-9);
+        let positive = b.graph.add(x, eps);
+        b.graph.apply("sqrt", &[positive])
+    });
+    let differentiator = Differentiator::default();
+    let methods = Methods { differentiator: &differentiator, executor: None };
+    let error = check(&end, &methods, Options { cases: 1, seed: 1 }, |_| {});
+    let message = error.map(|_| ()).unwrap_err().to_string();
+    assert!(message.contains("no finite numbers"), "{message}");
+}
+
 /// |x| at 0: the difference to a copy that stands still.
 fn at_a_kink() -> Built {
     Built::new(&[], |b, _| {

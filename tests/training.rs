@@ -276,6 +276,50 @@ train bag() {
     assert!(weight.as_slice::<f32>().iter().all(|value| value.is_finite()));
 }
 
+/// An update may overflow where the loss is finite: neither the next epoch nor its parameter is to
+/// blame then, and no weights that are useless are saved.
+#[test]
+fn the_update_that_spoils_the_weights_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    let x: Vec<f32> = (0..16).map(|i| (i % 5) as f32).collect();
+    let y: Vec<f32> = (0..8).map(|i| 1e4 * i as f32).collect();
+    write_npy(&path("x.npy"), &Tensor::from_slice(&[8, 2], &x)).expect("written");
+    write_npy(&path("y.npy"), &Tensor::from_slice(&[8, 1], &y)).expect("written");
+    // A state may be infinite: that is no reason to stop.
+    let text = "
+model m(x: f32[n, 2]) -> f32[n, 1] = x |> out: linear(1)
+train m() {
+    data x: f32[n, 2], y: f32[n, 1] from npy(\"x.npy\", \"y.npy\")
+    state least: f32[] = inf
+    let loss = mse(m(x), y)
+    least = min(least, stop_gradient(loss))
+    minimize loss using sgd(lr: LR)
+    batch 4
+    epochs 2
+}";
+    for (rate, every, place) in [
+        // The last step of an epoch, the last one of all, and one before a checkpoint.
+        ("1e36 * where(step > 1, 1, 0)", None, "step 2 of epoch 1 (step 2 in all)"),
+        ("1e36 * where(step > 3, 1, 0)", None, "step 2 of epoch 2 (step 4 in all)"),
+        ("1e36", Some(1), "step 1 of epoch 1 (step 1 in all)"),
+    ] {
+        let package = package(&text.replace("LR", rate));
+        let run = path("run");
+        let options = TrainOptions { checkpoint_every: every, ..options(&[], Some(&run)) };
+        let mut trainer = trainer(&package, folder.path(), options);
+        let error = trainer.run(|_| {}).expect_err("no finite weights");
+        let shown = render(&error.diagnostics(), package.sources());
+        let message = format!("is no longer finite after the update of {place}");
+        assert!(shown.contains("x `out.") && shown.contains(&message), "{shown}");
+        assert!(shown.contains("lower the learning rate, clip gradients"), "{shown}");
+        assert!(shown.contains("as the first of all"), "{shown}");
+        let weight = trainer.session().get("out.weight").expect("a slot");
+        assert!(weight.as_slice::<f32>().iter().all(|value| value.is_finite()));
+        assert!(!run.join(CHECKPOINT).exists());
+    }
+}
+
 /// The third element is to blame; the gradient's loop goes the other way.
 #[test]
 fn the_step_of_a_loop_that_spoils_the_loss_is_named() {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use cygnet_compiler::array::Array;
 use cygnet_compiler::evaluate::{Culprit, Evaluator, Precision, first_non_finite};
+use cygnet_compiler::graph::SlotRole;
 use cygnet_runtime::program::Outcome;
 use cygnet_runtime::tensor::Tensor;
 
@@ -34,18 +35,37 @@ impl Snapshot {
         Ok(())
     }
 
-    fn is_finite(&self) -> bool {
-        let finite = |tensor: &Tensor| {
-            !tensor.dtype().is_float()
-                || (0..tensor.len()).all(|index| tensor.get_f64(index).is_finite())
-        };
-        self.tensors.values().all(finite)
+    /// The first tensor of which the session has not a number any more, or only infinity, where
+    /// this has finite numbers only. States of optimizers and recipes may become infinite.
+    pub fn spoilt(&self, session: &Session) -> Option<&str> {
+        let weights = session.executable().slots.iter().filter(|slot| {
+            slot.ty.dtype.is_float() && matches!(slot.role, SlotRole::Parameter | SlotRole::Buffer)
+        });
+        let mut spoilt = weights.filter_map(|slot| {
+            let before = self.tensors.get_key_value(&slot.name)?;
+            let is_spoilt = !is_finite(&session.get(&slot.name).ok()?) && is_finite(before.1);
+            is_spoilt.then_some(before.0.as_str())
+        });
+        spoilt.next()
     }
 }
 
+fn is_finite(tensor: &Tensor) -> bool {
+    (0..tensor.len()).all(|index| tensor.get_f64(index).is_finite())
+}
+
+/// What is wrong with a step.
+enum Spoilt<'a> {
+    /// Its loss.
+    Loss,
+    /// What it makes of this parameter or statistic.
+    Weights(&'a str),
+}
+
 impl Trainer<'_> {
-    /// Explains why step `number` of an epoch has no finite loss, leaving the trainer with the
-    /// last good weights.
+    /// Explains why step `number` of an epoch has no finite loss, or - if it is the one behind the
+    /// last - why the weights are not finite at the end, leaving the trainer with the last good
+    /// weights.
     ///
     /// If the weights were still finite, this step's forward pass is to blame. Otherwise the
     /// epoch is repeated from its snapshot - steps are deterministic - up to the step whose update
@@ -70,8 +90,8 @@ impl Trainer<'_> {
         epoch: usize,
         number: usize,
     ) -> Result<Diagnostic, Error> {
-        if Snapshot::take(self.session(), number).is_finite() {
-            return Ok(self.explain(epoch, number));
+        if snapshot.spoilt(self.session()).is_none() {
+            return Ok(self.explain(epoch, number, Spoilt::Loss));
         }
         snapshot.restore(self.session())?;
         let batches = order.chunks_exact(self.schedule.batch).take(number).enumerate();
@@ -79,17 +99,21 @@ impl Trainer<'_> {
             let before = Snapshot::take(self.session(), earlier);
             self.feed(epoch, earlier, samples)?;
             let outcome = self.session().step();
-            if outcome != Outcome::Finished || !Snapshot::take(self.session(), number).is_finite() {
+            let spoilt = match outcome {
+                Outcome::Finished => before.spoilt(self.session()).map(Spoilt::Weights),
+                Outcome::NotFinite { .. } => Some(Spoilt::Loss),
+            };
+            if let Some(spoilt) = spoilt {
                 before.restore(self.session())?;
-                return Ok(self.explain(epoch, earlier));
+                return Ok(self.explain(epoch, earlier, spoilt));
             }
         }
-        Ok(self.explain(epoch, number))
+        Ok(self.explain(epoch, number, Spoilt::Loss))
     }
 
     /// Runs the step that the session is fed with in the reference evaluator, and names the
     /// operation where the first value that is not finite arises.
-    fn explain(&self, epoch: usize, number: usize) -> Diagnostic {
+    fn explain(&self, epoch: usize, number: usize, spoilt: Spoilt<'_>) -> Diagnostic {
         let graph = &self.program().graph;
         let step = epoch * self.schedule.batches_per_epoch() + number;
         let slots: Vec<Array> = (graph.slots.iter())
@@ -105,12 +129,14 @@ impl Trainer<'_> {
         evaluator.context.step = step as u64;
         evaluator.precision = Precision::Single;
         let values = evaluator.values(graph);
-        let message = format!(
-            "the loss is no longer finite: step {} of epoch {} (step {} in all)",
-            number + 1,
-            epoch + 1,
-            step + 1
-        );
+        let place =
+            format!("step {} of epoch {} (step {} in all)", number + 1, epoch + 1, step + 1);
+        let message = match spoilt {
+            Spoilt::Loss => format!("the loss is no longer finite: {place}"),
+            Spoilt::Weights(name) => {
+                format!("`{name}` is no longer finite after the update of {place}")
+            }
+        };
         let diagnostic = Diagnostic::error("not-finite", message);
         let cause = first_non_finite(graph, &values, evaluator.precision);
         let diagnostic = match &cause {
@@ -120,16 +146,11 @@ impl Trainer<'_> {
                  arithmetic overflows where exact arithmetic does not",
             ),
         };
-        diagnostic.help(match cause.and_then(|culprit| culprit.outside) {
-            Some(_) => {
-                "indices count from 0: make the indexed axis longer, or correct the data; the \
-                 last good weights are kept"
-            }
-            None => {
-                "lower the learning rate, clip gradients, or guard the operation; the last good \
-                 weights are kept"
-            }
-        })
+        let remedy = match cause.and_then(|culprit| culprit.outside) {
+            Some(_) => "indices count from 0: make the indexed axis longer, or correct the data",
+            None => "lower the learning rate, clip gradients, or guard the operation",
+        };
+        diagnostic.help(format!("{remedy}; the last good weights are kept"))
     }
 }
 

@@ -291,10 +291,27 @@ impl<'a> Trainer<'a> {
             }
             let done = epoch * count + number + 1;
             if self.options.checkpoint_every.is_some_and(|every| done.is_multiple_of(every)) {
+                self.expect_finite(&snapshot, &order, epoch, number + 1)?;
                 self.write_checkpoint()?;
             }
         }
+        self.expect_finite(&snapshot, &order, epoch, count)?;
         self.finish_epoch(start, observe)
+    }
+
+    /// Refuses weights that the last of `number` steps has spoilt: the loss, which stops a step,
+    /// tells only of those before.
+    fn expect_finite(
+        &mut self,
+        snapshot: &Snapshot,
+        order: &[u32],
+        epoch: usize,
+        number: usize,
+    ) -> Result<(), Error> {
+        match snapshot.spoilt(&self.steps.current().session) {
+            Some(_) => Err(self.diagnose(snapshot, order, epoch, number)),
+            None => Ok(()),
+        }
     }
 
     /// Results, plateaus, what is shown, and whether this was the last epoch.

@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use crate::arena::{Arena, CACHE_LINE};
+use crate::claims::Claims;
 use crate::cpu::{Cpu, FlushSubnormals};
 use crate::dtype::DType;
 use crate::gemm::Product;
@@ -26,6 +27,7 @@ pub struct Executor {
     loops: Vec<Loop>,
     schedule: Schedule,
     team: Team,
+    claims: Claims,
     arena: Arena,
     scratch: Vec<Arena>,
     seed: u64,
@@ -86,6 +88,7 @@ impl Executor {
         let scratch_bytes = generated.max(library_scratch.max().unwrap_or(0));
         Executor {
             team: Team::new(schedule.threads),
+            claims: Claims::new(schedule.threads),
             arena: Arena::new(program.arena_bytes),
             // Separate allocations, so that no two threads share a cache line.
             scratch: (0..schedule.threads)
@@ -144,6 +147,7 @@ impl Executor {
         let run = Run {
             tasks: &self.tasks,
             loops: &self.loops,
+            claims: &self.claims,
             times: self.times.as_deref(),
             stopped: &stopped,
         };
@@ -283,6 +287,7 @@ impl Loaded {
 struct Run<'a> {
     tasks: &'a [Task],
     loops: &'a [Loop],
+    claims: &'a Claims,
     times: Option<&'a [Mutex<ThreadTimes>]>,
     /// Kernel of the guard that stopped the step, or [`NOT_STOPPED`].
     stopped: &'a AtomicU32,
@@ -322,9 +327,9 @@ impl Run<'_> {
             match stage {
                 Stage::Alone(items) if thread == 0 => self.items(items, frame, times),
                 Stage::Alone(_) => {}
-                Stage::Together(lists) => {
-                    lists[thread].iter().for_each(|share| {
-                        self.share(share, frame, times);
+                Stage::Together(together) => {
+                    self.claims.for_each(thread, together.of_thread(thread), |run| {
+                        self.share(&together.runs[run as usize], frame, times);
                     });
                 }
                 Stage::Loop(looping) => {

@@ -5,6 +5,7 @@
 //! fixed at compile time.
 
 pub mod arena;
+mod claims;
 pub mod contraction;
 pub mod cpu;
 pub mod dtype;

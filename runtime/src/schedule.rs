@@ -1,4 +1,5 @@
-//! Which thread runs which pieces, fixed when a program is loaded.
+//! Which pieces belong to which thread, fixed when a program is loaded. A thread that is done with
+//! its own helps others ([`Claims`](crate::claims::Claims)).
 
 use std::ops::Range;
 
@@ -11,6 +12,10 @@ const ALONE_PROGRAM_NS: f64 = 10_000.0;
 /// Phases predicted to take less than this run on the first thread, which needs no barrier
 /// between two of them: about what two barriers and the transfer of cache lines cost.
 const ALONE_PHASE_NS: f64 = 1_000.0;
+
+/// Predicted nanoseconds of pieces that a thread takes at once: well above what taking them costs,
+/// and the longest that another thread waits for it.
+const RUN_NS: f64 = 2_000.0;
 
 /// A run of pieces of one task.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,10 +40,26 @@ pub(crate) enum Item {
 pub(crate) enum Stage {
     /// The first thread runs these while the others wait. Never followed by another such stage.
     Alone(Vec<Item>),
-    /// Every thread runs its own list.
-    Together(Vec<Vec<Share>>),
+    /// Every thread takes part.
+    Together(Together),
     /// A loop over stages.
     Loop(Looping<Stage>),
+}
+
+/// The work of all threads between two barriers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Together {
+    /// Runs of pieces, in the order of the phase.
+    pub runs: Vec<Share>,
+    /// Where the runs of each thread begin among all, and where those of the last one end.
+    pub bounds: Vec<u32>,
+}
+
+impl Together {
+    /// Numbers of the runs that belong to a thread.
+    pub fn of_thread(&self, thread: usize) -> Range<u32> {
+        self.bounds[thread]..self.bounds[thread + 1]
+    }
 }
 
 /// A loop over what stands in it.
@@ -150,14 +171,14 @@ fn whole(phase: &Phase, first_task: usize) -> impl Iterator<Item = Share> {
         .map(move |(index, task)| Share { task: first_task + index, pieces: 0..task.pieces })
 }
 
-/// Cuts a phase's list of pieces into one contiguous part for each thread.
+/// Cuts a phase's list of pieces into one contiguous part for each thread, and these into runs.
 ///
 /// With the phase's cost laid out as a line, thread t of n takes the pieces whose middle lies
 /// between t/n and (t + 1)/n of it: within one piece of even, and the same part of a tensor
 /// tends to meet the same thread, and its cache, in every phase.
-fn split(phase: &Phase, first_task: usize, threads: usize) -> Vec<Vec<Share>> {
+fn split(phase: &Phase, first_task: usize, threads: usize) -> Together {
     let per_thread = cost(phase) / threads as f64;
-    let mut shares = vec![Vec::new(); threads];
+    let mut lists = vec![Vec::new(); threads];
     let mut before = 0.0;
     for (index, task) in phase.tasks.iter().enumerate() {
         // The first piece whose middle reaches the end of thread t's part.
@@ -170,17 +191,24 @@ fn split(phase: &Phase, first_task: usize, threads: usize) -> Vec<Vec<Share>> {
             // A cast to an integer saturates, and makes zero of the NaN of a task that is free.
             (pieces as u32).min(task.pieces)
         };
+        let in_a_run = ((RUN_NS / task.piece_cost).ceil() as u32).max(1);
         let mut start = 0;
-        for (thread, list) in shares.iter_mut().enumerate() {
+        for (thread, list) in lists.iter_mut().enumerate() {
             let end = end(thread).max(start);
-            if start < end {
-                list.push(Share { task: first_task + index, pieces: start..end });
-            }
+            list.extend((start..end).step_by(in_a_run as usize).map(|first| {
+                let pieces = first..end.min(first.saturating_add(in_a_run));
+                Share { task: first_task + index, pieces }
+            }));
             start = end;
         }
         before += task.piece_cost * f64::from(task.pieces);
     }
-    shares
+    let ends = lists.iter().scan(0, |end, list| {
+        *end += list.len() as u32;
+        Some(*end)
+    });
+    let bounds = std::iter::once(0).chain(ends).collect();
+    Together { runs: lists.concat(), bounds }
 }
 
 #[cfg(test)]
@@ -223,7 +251,12 @@ mod tests {
             let expected: Vec<u32> = tasks.iter().map(|task| task.pieces).collect();
             let schedule = schedule(vec![tasks], threads);
             let lists = match &schedule.stages[0] {
-                Stage::Together(lists) => lists.clone(),
+                Stage::Together(together) => (0..threads)
+                    .map(|thread| {
+                        let Range { start, end } = together.of_thread(thread);
+                        together.runs[start as usize..end as usize].to_vec()
+                    })
+                    .collect(),
                 Stage::Alone(items) => {
                     let share = |item: &Item| match item {
                         Item::Share(share) => share.clone(),

@@ -1,6 +1,7 @@
 //! Formatting: it keeps the program and its comments, and does nothing the second time.
 
 use std::fs;
+use std::path::Path;
 
 use cygnet::format::{WIDTH, format};
 use cygnet::source::SourceMap;
@@ -77,6 +78,28 @@ fn the_programs_are_formatted() {
         }
         for line in formatted.lines() {
             assert!(line.chars().count() <= WIDTH, "{line}");
+        }
+    }
+}
+
+#[test]
+fn the_library_and_the_examples_are_formatted() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let folders = [
+        "frontend/std",
+        "examples",
+        "examples/networks",
+        "examples/bench",
+        "examples/bench/parts",
+        "tests/gradcheck",
+        "tests/golden",
+    ];
+    for folder in folders {
+        let files = fs::read_dir(root.join(folder)).expect("a folder");
+        let files = files.map(|file| file.expect("an entry").path());
+        for file in files.filter(|file| file.extension().is_some_and(|kind| kind == "cyg")) {
+            let text = fs::read_to_string(&file).expect("a program");
+            assert!(formatted(&text) == text, "run `cygnet fmt {}`", file.display());
         }
     }
 }

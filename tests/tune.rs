@@ -6,7 +6,7 @@ use std::process::Output;
 
 use cygnet::language::package::Package;
 use cygnet::session::SessionOptions;
-use cygnet::tune::{Event, Findings, Goal, Outcome, Search, Settings};
+use cygnet::tune::{Event, Findings, Goal, Judge, Outcome, Search, Settings};
 use serde_json::Value;
 
 use crate::command;
@@ -59,7 +59,7 @@ fn search<'a>(
         trials,
         settings: Settings::new(),
         seed: 3,
-        validate: 0.25,
+        judge: Judge::Share(0.25),
         metric: None,
         goal: None,
         session: SessionOptions { threads, ..SessionOptions::default() },
@@ -119,7 +119,7 @@ fn an_interrupted_search_goes_on_where_it_was() {
     assert_eq!(outcomes(&resumed.expect("a search")), outcomes(&anew.expect("a search")));
 
     let mut other = search(&package, folder.path(), rates(&["0.3"]), 1);
-    other.validate = 0.5;
+    other.judge = Judge::Share(0.5);
     let error = other.run(&out, |_| {}).expect_err("another search");
     assert!(error.to_string().contains("belongs to a search with another --validate"), "{error}");
 }
@@ -143,6 +143,51 @@ fn trials_that_fail_do_not_end_the_search() {
     let size = "a batch takes 1000 samples, but there are 60".to_owned();
     assert_eq!(shown, [(2, "done".to_owned()), (1, reason), (3, size)]);
     assert_eq!(found.best().map(|best| best.trial), Some(2));
+}
+
+#[test]
+fn folds_judge_by_their_mean() {
+    let (folder, package) = (folder(), package(PROGRAM));
+    let searched = |judge: Judge, out: &str, rates: &[&str]| {
+        let mut search = search(&package, folder.path(), self::rates(rates), 2);
+        search.judge = judge;
+        let mut ended = 0;
+        let found = search.run(&folder.path().join(out), |event| {
+            ended += usize::from(matches!(event, Event::Ended(_)));
+        });
+        (found.expect("a search"), ended)
+    };
+    // 26 samples in a fold: three batches, and a rest of two.
+    let (found, ended) = searched(Judge::Folds(3), "folds", &["0.3", "0.03"]);
+    assert_eq!(ended, 2);
+    let (one, _) = searched(Judge::Share(0.325), "one", &["0.3"]);
+    assert_eq!((found.compiled, one.compiled), (3, 3), "folds compile nothing");
+    let first = found.trials.iter().find(|trial| trial.trial == 1).expect("a trial");
+    let Outcome::Done { score, spread, folds, validation, .. } = &first.outcome else {
+        panic!("it has failed")
+    };
+    let mean = folds.iter().sum::<f64>() / 3.0;
+    let deviation = folds.iter().map(|fold| (fold - mean).powi(2)).sum::<f64>() / 2.0;
+    assert_eq!(folds.len(), 3);
+    assert!(folds[0] != folds[1] && folds[1] != folds[2], "{folds:?}");
+    assert!((score - mean).abs() < 1e-12 && validation["rmse"] == *score);
+    assert!((spread.expect("a spread") - deviation.sqrt()).abs() < 1e-12);
+    // The same again from the record, and with a trial more.
+    let (again, ended) = searched(Judge::Folds(3), "folds", &["0.3", "0.03", "0.1"]);
+    assert_eq!(ended, 1);
+    let of_first = again.trials.iter().find(|trial| trial.trial == 1);
+    assert_eq!(of_first.map(|trial| &trial.outcome), Some(&first.outcome));
+    let table = std::fs::read_to_string(folder.path().join("folds/trials.csv")).expect("a table");
+    assert!(table.starts_with("trial,status,score,spread,lr,train_loss"), "{table}");
+}
+
+#[test]
+fn the_command_shows_the_spread_of_folds() {
+    let folder = folder();
+    let arguments = ["tune", "fit.cyg", "--grid", "lr=0.3,1e30", "--folds", "4"];
+    let output = cygnet(folder.path(), &[&arguments[..], &["--cpu", "portable"]].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    insta::assert_snapshot!(text(&output.stdout));
 }
 
 /// The command, in a folder with the program.
@@ -216,5 +261,8 @@ fn wrong_searches_are_refused() {
     refused(&["--grid", "lr=1,2", "--validate", "2"], 2, "a number between 0 and 1");
     refused(&["--grid", "lr=fast"], 2, "which is not a number");
     refused(&["--grid", "lr=1", "--metric", "f1"], 1, "nothing is reported as `f1`");
+    refused(&["--grid", "lr=1", "--folds", "1"], 2, "--folds");
+    refused(&["--grid", "lr=1", "--folds", "3", "--validate", "0.2"], 2, "cannot be used with");
+    refused(&["--grid", "lr=1", "--folds", "81"], 1, "80 samples cannot be cut into 81 folds");
     refused(&["--grid", "lr=1", "--validate", "0.001"], 1, "option `validate`: of 80 samples 0");
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::error::Error;
 use crate::language::bindings::Bindings;
 use crate::language::recipe::plan_recipe;
-use crate::train::{Checkpoint, Summary, TrainAndTest, TrainOptions, Trainer};
+use crate::train::{Checkpoint, Summary, TrainAndTest, TrainOptions, Trainer, Validation};
 
 use super::common::{Execution, Settings, base_of, load_package, share};
 use super::console::{Console, Failure};
@@ -102,7 +102,7 @@ pub fn run(arguments: &Arguments, console: &Console) -> Result<(), Failure> {
         session: execution,
         out: Some(out.clone()),
         checkpoint_every: arguments.checkpoint_every.map(|every| every as usize),
-        validate: arguments.validate,
+        validate: arguments.validate.map(Validation::Share),
         ..TrainOptions::default()
     };
     let base = base_of(&arguments.file);

@@ -12,7 +12,7 @@ use crate::diagnostic::closest;
 use crate::error::Error;
 use crate::language::package::Package;
 use crate::language::recipe::recipe_called;
-use crate::tune::{Axis, Event, Findings, Goal, Outcome, Search, Settings, Trial};
+use crate::tune::{Axis, Event, Findings, Goal, Judge, Outcome, Search, Settings, Trial};
 use crate::tune::{grid, random, searchable};
 
 use super::common::{Execution, Settings as Fixed, base_of, load_package, pair, share};
@@ -46,6 +46,14 @@ pub struct Arguments {
     /// The part of the training samples that is held out to compare trials
     #[arg(long, value_name = "SHARE", default_value = "0.2", value_parser = share)]
     validate: f64,
+    /// Compare trials by the mean over so many folds: each trains once for every part, on the others
+    #[arg(
+        long,
+        value_name = "K",
+        value_parser = clap::value_parser!(u64).range(2..),
+        conflicts_with = "validate"
+    )]
+    folds: Option<u64>,
     /// The result to compare trials by; the first number that the recipe reports if not given
     #[arg(long, value_name = "NAME")]
     metric: Option<String>,
@@ -110,7 +118,10 @@ pub fn run(arguments: &Arguments, console: &Console) -> Result<(), Failure> {
         trials: trials(arguments, &package, name)?,
         settings: arguments.settings.to_map(),
         seed: arguments.seed,
-        validate: arguments.validate,
+        judge: match arguments.folds {
+            Some(folds) => Judge::Folds(usize::try_from(folds).unwrap_or(usize::MAX)),
+            None => Judge::Share(arguments.validate),
+        },
         metric: arguments.metric.clone(),
         goal,
         session,
@@ -144,7 +155,11 @@ pub fn run(arguments: &Arguments, console: &Console) -> Result<(), Failure> {
         console.print(&table(&found));
         console.print(&format!("results saved in {}", out.display()));
         if let Some(command) = command {
-            console.print(&format!("the best trial again:\n  {command}"));
+            let what = match search.judge {
+                Judge::Share(_) => "the best trial again",
+                Judge::Folds(_) => "the best trial's settings, with all training samples",
+            };
+            console.print(&format!("{what}:\n  {command}"));
         }
     }
     if failed == found.trials.len() {
@@ -198,7 +213,8 @@ fn trials(
     }
 }
 
-/// The command that trains with the settings of a trial.
+/// The command that trains with the settings of a trial: with the same samples, unless that was
+/// done for several folds.
 fn command(arguments: &Arguments, search: &Search<'_>, trial: &Trial) -> String {
     let mut words: Vec<String> = ["cygnet", "train"].map(str::to_owned).to_vec();
     words.extend([arguments.file.display().to_string(), search.recipe.to_owned()]);
@@ -208,7 +224,9 @@ fn command(arguments: &Arguments, search: &Search<'_>, trial: &Trial) -> String 
         words.extend(["--set".to_owned(), format!("{name}={value}")]);
     }
     words.extend(["--seed".to_owned(), search.seed.to_string()]);
-    words.extend(["--validate".to_owned(), search.validate.to_string()]);
+    if let Judge::Share(share) = search.judge {
+        words.extend(["--validate".to_owned(), share.to_string()]);
+    }
     if let Some(cpu) = arguments.execution.cpu() {
         words.extend(["--cpu".to_owned(), cpu.to_string()]);
     }
@@ -249,8 +267,12 @@ fn table(found: &Findings) -> String {
             parameters.iter().map(|name| trial.settings.get(*name).cloned().unwrap_or_default()),
         );
         match &trial.outcome {
-            Outcome::Done { validation, .. } => {
-                let shown = |name: &String| validation.get(name).map(|value| format!("{value:.4}"));
+            Outcome::Done { spread, validation, .. } => {
+                let shown = |name: &String| {
+                    let value = format!("{:.4}", validation.get(name)?);
+                    let spread = spread.filter(|_| name == metric);
+                    Some(value + &spread.map_or(String::new(), |s| format!(" ± {s:.4}")))
+                };
                 let values = std::iter::once(metric).chain(results.iter().copied());
                 row.extend(values.map(|name| shown(name).unwrap_or_default()));
             }
@@ -296,6 +318,9 @@ impl Progress {
             Event::Ended(trial) => {
                 let settings = trial.settings.iter().map(|(name, value)| format!("{name}={value}"));
                 let outcome = match &trial.outcome {
+                    Outcome::Done { score, spread: Some(spread), .. } => {
+                        format!("{score:.4} ± {spread:.4}")
+                    }
                     Outcome::Done { score, .. } => format!("{score:.4}"),
                     Outcome::Failed { reason } => format!("failed: {reason}"),
                 };

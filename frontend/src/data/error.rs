@@ -305,6 +305,17 @@ pub enum Fault {
         /// Samples held out.
         test: usize,
     },
+    /// So many folds cannot be made.
+    #[error("{count} samples cannot be cut into {folds} folds")]
+    BadFolds {
+        /// All samples.
+        count: usize,
+        /// Folds.
+        folds: usize,
+    },
+    /// Folds of samples in order.
+    #[error("these samples follow each other; folds would tear them apart")]
+    FoldsOfSequence,
     /// No source of this name.
     #[error("there is no data source `{kind}`; there are {}", .known.join(", "))]
     UnknownSource {
@@ -456,6 +467,8 @@ impl Fault {
             Fault::EmptySplit { .. } => {
                 "hold out a fraction between 0 and 1 that leaves samples on both sides, or a number of them"
             }
+            Fault::BadFolds { .. } => "use two folds or more, and not more than samples",
+            Fault::FoldsOfSequence => "hold out their end instead, by --validate",
             Fault::UnknownSource { .. } | Fault::UnknownOption { .. } => "use one of these",
             Fault::MissingOption { .. } => "pass it by name, as `NAME: VALUE`",
             Fault::BadOption { .. } => "change the value",

@@ -69,9 +69,49 @@ impl HoldOut {
     }
 }
 
+/// The positions of the samples of all folds but one, and of that one, each ascending: `count`
+/// samples are shuffled once, by `seed`, and cut into `folds` parts of equal size. What is left over
+/// is in no part, so that all of them take the same steps.
+///
+/// # Errors
+/// If there are fewer samples than folds, or fewer than two folds.
+pub(super) fn fold(
+    count: usize,
+    seed: u64,
+    (fold, folds): (usize, usize),
+) -> Result<(Vec<u32>, Vec<u32>), DataError> {
+    if folds < 2 || folds > count {
+        return Err(DataError::in_option("folds", Fault::BadFolds { count, folds }));
+    }
+    let size = count / folds;
+    let mut rest = shuffle(seed, NO_EPOCH, count as u32);
+    let mut held_out: Vec<u32> = rest.drain(fold * size..(fold + 1) * size).collect();
+    rest.sort_unstable();
+    held_out.sort_unstable();
+    Ok((rest, held_out))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn folds_are_disjoint_and_of_equal_size() {
+        let folds: Vec<_> = (0..3).map(|number| fold(11, 1, (number, 3)).unwrap()).collect();
+        let mut seen: Vec<u32> = Vec::new();
+        for (rest, held_out) in &folds {
+            assert_eq!((rest.len(), held_out.len()), (8, 3));
+            assert!(held_out.iter().all(|sample| !rest.contains(sample)));
+            seen.extend(held_out);
+        }
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen.len(), 9);
+        for folds in [0, 1, 12] {
+            let error = fold(11, 1, (0, folds)).unwrap_err();
+            assert!(matches!(*error.fault, Fault::BadFolds { .. }), "{error}");
+        }
+    }
 
     #[test]
     fn the_parts_are_disjoint_and_complete() {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::dataset::{Dataset, Field};
 use super::error::{DataError, Fault};
-use super::hold_out::HoldOut;
+use super::hold_out::{self, HoldOut};
 use super::input::Input;
 use super::raw::RawField;
 use super::request::{Contents, Request};
@@ -44,6 +44,22 @@ impl Loaded {
         let (train, validation) = self.train.divided(&rest, &held_out);
         (self.train, self.test) = (train, Some(validation));
         Ok(())
+    }
+
+    /// The training samples without fold number `fold`, from 0, of `folds` parts of equal size,
+    /// and that part in the place of the test samples. The choice depends on the number of the
+    /// samples only.
+    ///
+    /// # Errors
+    /// If there are fewer samples than folds, or samples follow each other.
+    pub fn fold(&self, fold: usize, folds: usize) -> Result<Loaded, DataError> {
+        if self.contiguous {
+            return Err(DataError::in_option("folds", Fault::FoldsOfSequence));
+        }
+        let (rest, held_out) = hold_out::fold(self.train.len(), VALIDATION_SEED, (fold, folds))?;
+        let (train, test) = self.train.divided(&rest, &held_out);
+        let Loaded { contiguous, scales, .. } = self;
+        Ok(Loaded { train, test: Some(test), contiguous: *contiguous, scales: scales.clone() })
     }
 }
 

@@ -51,11 +51,24 @@ pub struct TrainOptions {
     pub checkpoint_every: Option<usize>,
     /// How columns are standardized, if trained weights say so; otherwise the training samples do.
     pub scales: Option<Vec<Scale>>,
-    /// The part of the training samples that is held out and evaluated in the place of the test
-    /// samples.
-    pub validate: Option<f64>,
+    /// The training samples that are held out and evaluated in the place of the test samples.
+    pub validate: Option<Validation>,
     /// What other trainings have read, to share with them.
     pub samples: Option<Arc<Samples>>,
+}
+
+/// Which of the training samples are held out, to compare trainings by.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Validation {
+    /// This part of them, between 0 and 1.
+    Share(f64),
+    /// One of several parts of equal size.
+    Fold {
+        /// Which, from 0.
+        fold: usize,
+        /// The number of parts.
+        folds: usize,
+    },
 }
 
 /// What happens during training.

@@ -3,12 +3,13 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::TrainOptions;
+use super::{TrainOptions, Validation};
 use crate::data::error::DataError;
 use crate::data::load::{Loaded, load_scaled};
 use crate::data::source::{FieldSpec, SourceSpec};
 
-/// What was read so far, relative to one folder and with one part held out for validation.
+/// What was read so far, relative to one folder and with one part held out for validation, or none
+/// yet of several.
 #[derive(Debug, Default)]
 pub struct Samples {
     entries: Mutex<Vec<Entry>>,
@@ -24,9 +25,24 @@ pub fn load(
     base: &Path,
     options: &TrainOptions,
 ) -> Result<Arc<Loaded>, DataError> {
+    let whole = read_shared(source, fields, base, options)?;
+    match options.validate {
+        // Cut anew for each training: folds that are kept would be as many copies of all samples.
+        Some(Validation::Fold { fold, folds }) => Ok(Arc::new(whole.fold(fold, folds)?)),
+        Some(Validation::Share(_)) | None => Ok(whole),
+    }
+}
+
+/// The samples, before folds are cut.
+fn read_shared(
+    source: &SourceSpec,
+    fields: &[FieldSpec],
+    base: &Path,
+    options: &TrainOptions,
+) -> Result<Arc<Loaded>, DataError> {
     let read = || {
         let mut loaded = load_scaled(source, fields, base, options.scales.as_deref())?;
-        if let Some(share) = options.validate {
+        if let Some(Validation::Share(share)) = options.validate {
             loaded.hold_out_for_validation(share)?;
         }
         Ok(Arc::new(loaded))

@@ -1,13 +1,15 @@
 //! The search for good settings of a recipe: trials side by side, each a whole training.
 //!
-//! Trials are compared on samples that are held out of the training samples. The test samples are
-//! never looked at: what they say of the best trial stays an honest estimate.
+//! Trials are compared on samples that are held out of the training samples: one part of them, or
+//! in turn each of several folds. The test samples are never looked at: what they say of the best
+//! trial stays an honest estimate.
 
 mod record;
 mod score;
 mod space;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
@@ -18,7 +20,9 @@ use crate::error::Error;
 use crate::language::package::Package;
 use crate::language::recipe::elaborate_recipe;
 use crate::session::SessionOptions;
-use crate::train::{Metrics, Samples, TrainOptions, Trainer, load_for};
+use crate::train::{Metrics, Samples, TrainOptions, Trainer, Validation, load_for};
+
+use record::{Results, Run};
 
 pub use record::{Conditions, Outcome, Record, Trial};
 pub use score::{Criterion, Goal};
@@ -39,14 +43,44 @@ pub struct Search<'a> {
     pub settings: Settings,
     /// Seed of initial weights, order of samples and random streams, in every trial.
     pub seed: u64,
-    /// The part of the training samples that is held out to compare trials.
-    pub validate: f64,
+    /// What trials are compared on.
+    pub judge: Judge,
     /// The result to compare by; see [`Criterion::of`].
     pub metric: Option<String>,
     /// Which results are better; see [`Criterion::of`].
     pub goal: Option<Goal>,
     /// Compilation, and the threads that all trials have together.
     pub session: SessionOptions,
+}
+
+/// Which of the training samples judge a trial.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Judge {
+    /// One part of them, between 0 and 1, that is held out.
+    Share(f64),
+    /// Each of so many parts of equal size: a trial trains once for each, on the others.
+    Folds(usize),
+}
+
+impl Judge {
+    /// What is held out of each training of a trial.
+    fn validations(self) -> Vec<Validation> {
+        match self {
+            Judge::Share(share) => vec![Validation::Share(share)],
+            Judge::Folds(folds) => {
+                (0..folds).map(|fold| Validation::Fold { fold, folds }).collect()
+            }
+        }
+    }
+}
+
+impl fmt::Display for Judge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Judge::Share(share) => write!(f, "{share}"),
+            Judge::Folds(folds) => write!(f, "{folds} folds"),
+        }
+    }
 }
 
 /// What a search found.
@@ -154,7 +188,8 @@ impl Search<'_> {
     /// wrong with all of them is reported as it is in training.
     fn criterion(&self, samples: &Arc<Samples>) -> Result<Criterion, Error> {
         let settings = self.trials.first().cloned().unwrap_or_default();
-        let options = self.train_options(&settings, self.session.clone(), samples);
+        let first = self.judge.validations().first().copied();
+        let options = self.train_options(&settings, self.session.clone(), samples, first);
         let loaded = load_for(self.package, Some(self.recipe), &self.base, &options)?;
         let recipe = elaborate_recipe(self.package, Some(self.recipe), &loaded.bindings)?;
         Criterion::of(&recipe, self.metric.as_deref(), self.goal)
@@ -168,7 +203,7 @@ impl Search<'_> {
             program: self.package.program().map(file).collect(),
             settings: self.settings.clone(),
             seed: self.seed,
-            validate: self.validate.to_string(),
+            validate: self.judge.to_string(),
             cpu: self.session.compile.cpu.to_string(),
             criterion: criterion.clone(),
         }
@@ -179,6 +214,7 @@ impl Search<'_> {
         settings: &Settings,
         session: SessionOptions,
         samples: &Arc<Samples>,
+        validate: Option<Validation>,
     ) -> TrainOptions {
         let mut all = self.settings.clone();
         all.extend(settings.clone());
@@ -186,13 +222,13 @@ impl Search<'_> {
             settings: all,
             seed: self.seed,
             session,
-            validate: Some(self.validate),
+            validate,
             samples: Some(Arc::clone(samples)),
             ..TrainOptions::default()
         }
     }
 
-    /// Trains with these settings and evaluates on the samples held out.
+    /// Trains with these settings and evaluates on the samples held out, for each fold.
     fn trial(
         &self,
         settings: &Settings,
@@ -200,26 +236,48 @@ impl Search<'_> {
         samples: &Arc<Samples>,
         criterion: &Criterion,
     ) -> Outcome {
-        let options = self.train_options(settings, session.clone(), samples);
+        let mut runs = Vec::new();
+        for validation in self.judge.validations() {
+            match self.training(settings, session, samples, criterion, validation) {
+                Ok(run) => runs.push(run),
+                Err(reason) => {
+                    let reason = match validation {
+                        Validation::Share(_) => reason,
+                        Validation::Fold { fold, .. } => format!("fold {}: {reason}", fold + 1),
+                    };
+                    return Outcome::Failed { reason };
+                }
+            }
+        }
+        Outcome::of(&runs, &criterion.metric)
+    }
+
+    /// The results of one training: its last epoch, and those on the samples held out; or why there
+    /// are none.
+    fn training(
+        &self,
+        settings: &Settings,
+        session: &SessionOptions,
+        samples: &Arc<Samples>,
+        criterion: &Criterion,
+        validation: Validation,
+    ) -> Result<Run, String> {
+        let options = self.train_options(settings, session.clone(), samples, Some(validation));
         let trained = Trainer::new(self.package, Some(self.recipe), &self.base, options)
             .and_then(|mut trainer| trainer.run(|_| {}));
-        let metrics = match trained {
-            Ok(summary) => summary.metrics,
-            Err(error) => {
-                let first = error.diagnostics().into_iter().next();
-                let reason = first.map_or_else(|| error.to_string(), |first| first.message);
-                return Outcome::Failed { reason };
-            }
-        };
-        let numbers = |metrics: &Metrics| -> BTreeMap<String, f64> {
+        let metrics = trained.map(|summary| summary.metrics).map_err(|error| {
+            let first = error.diagnostics().into_iter().next();
+            first.map_or_else(|| error.to_string(), |first| first.message)
+        })?;
+        let numbers = |metrics: &Metrics| -> Results {
             let numbers = metrics.iter().filter_map(|(name, value)| Some((name, value.number()?)));
             let finite = numbers.filter(|(_, value)| value.is_finite());
             finite.map(|(name, value)| (name.clone(), value)).collect()
         };
         let validation = numbers(&metrics.validation.unwrap_or_default());
-        match validation.get(&criterion.metric) {
-            Some(&score) => Outcome::Done { score, train: numbers(&metrics.train), validation },
-            None => Outcome::Failed { reason: format!("`{}` is not finite", criterion.metric) },
+        match validation.contains_key(&criterion.metric) {
+            true => Ok(Run { train: numbers(&metrics.train), validation }),
+            false => Err(format!("`{}` is not finite", criterion.metric)),
         }
     }
 

@@ -29,7 +29,7 @@ pub struct Conditions {
     pub settings: Settings,
     /// Seed of weights, order and random streams.
     pub seed: u64,
-    /// The part of the training samples that judges, as text.
+    /// The part of the training samples that judges, or the number of folds, as text.
     pub validate: String,
     /// The instructions that the programs use.
     pub cpu: String,
@@ -57,12 +57,18 @@ pub struct Trial {
 pub enum Outcome {
     /// With results.
     Done {
-        /// The one that trials are compared by.
+        /// The one that trials are compared by: with folds the mean of theirs.
         score: f64,
-        /// Those of the last epoch of training that are finite numbers.
-        train: BTreeMap<String, f64>,
-        /// Those on the samples held out that are finite numbers.
-        validation: BTreeMap<String, f64>,
+        /// With folds the standard deviation of their scores (of a sample: over K - 1).
+        #[serde(skip_serializing_if = "Option::is_none")]
+        spread: Option<f64>,
+        /// With folds the score of each.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        folds: Vec<f64>,
+        /// Those of the last epoch of training that are finite numbers; means over the folds.
+        train: Results,
+        /// Those on the samples held out that are finite numbers; means over the folds.
+        validation: Results,
     },
     /// Without: the loss or the score was not finite, or the settings do not fit.
     Failed {
@@ -71,7 +77,39 @@ pub enum Outcome {
     },
 }
 
+/// Numbers by their names.
+pub(super) type Results = BTreeMap<String, f64>;
+
+/// The results of one training of a trial.
+pub(super) struct Run {
+    /// Of the last epoch.
+    pub train: Results,
+    /// On the samples held out; the one that trials are compared by is among them.
+    pub validation: Results,
+}
+
 impl Outcome {
+    /// The outcome of a trial, from its trainings: one, or one for each fold.
+    pub(super) fn of(runs: &[Run], metric: &str) -> Outcome {
+        let folds: Vec<f64> = runs.iter().map(|run| run.validation[metric]).collect();
+        let (train, validation) = (mean(runs, |run| &run.train), mean(runs, |run| &run.validation));
+        let score = validation[metric];
+        if runs.len() == 1 {
+            return Outcome::Done { score, spread: None, folds: Vec::new(), train, validation };
+        }
+        let squares: f64 = folds.iter().map(|fold| (fold - score).powi(2)).sum();
+        let spread = Some((squares / (folds.len() - 1) as f64).sqrt());
+        Outcome::Done { score, spread, folds, train, validation }
+    }
+
+    /// How far the scores of folds lie apart, with folds.
+    pub fn spread(&self) -> Option<f64> {
+        match self {
+            Outcome::Done { spread, .. } => *spread,
+            Outcome::Failed { .. } => None,
+        }
+    }
+
     /// The result that trials are compared by.
     pub fn score(&self) -> Option<f64> {
         match self {
@@ -79,6 +117,17 @@ impl Outcome {
             Outcome::Failed { .. } => None,
         }
     }
+}
+
+/// The means of the results that all trainings have.
+fn mean(runs: &[Run], part: impl Fn(&Run) -> &Results) -> Results {
+    let Some((first, others)) = runs.split_first() else { return Results::new() };
+    let sum = |(name, value): (&String, &f64)| {
+        let others = others.iter().map(|run| part(run).get(name).copied());
+        let sum = others.sum::<Option<f64>>()? + value;
+        Some((name.clone(), sum / runs.len() as f64))
+    };
+    part(first).iter().filter_map(sum).collect()
 }
 
 /// The folder of a search.
@@ -146,6 +195,8 @@ impl Record {
             .flat_map(|trial| parts(trial).into_iter().flatten())
             .map(|(n, _)| n)
             .collect();
+        let with_folds = trials.iter().any(|trial| trial.outcome.spread().is_some());
+        let spread = if with_folds { vec!["spread".to_owned()] } else { Vec::new() };
         let named = |part: &str| results.iter().map(move |name| format!("{part}_{name}")).collect();
         let (train_names, validation_names): (Vec<String>, Vec<String>) =
             (named("train"), named("validation"));
@@ -153,7 +204,8 @@ impl Record {
             let mut table = csv::Writer::from_writer(writer);
             let ends = ["trial", "status", "score"].into_iter().map(str::to_owned);
             let names = parameters.iter().map(|name| (*name).clone());
-            let columns = ends.chain(names).chain(train_names).chain(validation_names);
+            let columns =
+                ends.chain(spread).chain(names).chain(train_names).chain(validation_names);
             table.write_record(columns.chain(["seconds", "reason"].map(str::to_owned)))?;
             for trial in &trials {
                 let (status, score, reason) = match &trial.outcome {
@@ -161,6 +213,11 @@ impl Record {
                     Outcome::Failed { reason } => ("failed", String::new(), reason.as_str()),
                 };
                 let mut row = vec![trial.trial.to_string(), status.to_owned(), score];
+                if with_folds {
+                    row.push(
+                        trial.outcome.spread().as_ref().map(f64::to_string).unwrap_or_default(),
+                    );
+                }
                 let setting = |name: &&String| trial.settings.get(*name).cloned();
                 row.extend(parameters.iter().map(|name| setting(name).unwrap_or_default()));
                 for part in parts(trial) {
@@ -199,7 +256,7 @@ fn difference(known: &Conditions, wanted: &Conditions) -> &'static str {
         _ if known.program != wanted.program => "another text of the program",
         _ if known.settings != wanted.settings => "other settings (--set)",
         _ if known.seed != wanted.seed => "another --seed",
-        _ if known.validate != wanted.validate => "another --validate",
+        _ if known.validate != wanted.validate => "another --validate or --folds",
         _ if known.cpu != wanted.cpu => "another --cpu",
         _ => "another --metric or goal",
     }
@@ -237,7 +294,7 @@ mod tests {
 
     fn done(score: f64) -> Outcome {
         let validation = BTreeMap::from([("loss".to_owned(), score)]);
-        Outcome::Done { score, train: BTreeMap::new(), validation }
+        Outcome::of(&[Run { train: BTreeMap::new(), validation }], "loss")
     }
 
     #[test]

@@ -85,6 +85,54 @@ fn attention_weighs_values_by_scores() {
     );
 }
 
+/// Two places at once and then one after the other, with a cache, as all at once.
+#[test]
+fn a_cache_changes_nothing() {
+    let numbers = |count: usize, seed: usize| -> Vec<f64> {
+        (0..count).map(|i| ((i * 7 + seed * 5) % 11) as f64 / 5.0 - 1.0).collect()
+    };
+    let (x, weight) = (numbers(2 * 5 * 4, 1), numbers(12 * 4, 2));
+    let (bias, out) = (numbers(12, 3), numbers(16, 4));
+    let values = [
+        ("x", x.as_slice()),
+        ("unit.in_proj_weight", &weight),
+        ("unit.in_proj_bias", &bias),
+        ("unit.out_proj.weight", &out),
+        ("unit.out_proj.bias", &bias[..4]),
+    ];
+    let found = |body: &str| {
+        let text = format!("model m(x: f32[n: 2, t: 5, d: 4]) {{\n{body}\n}}");
+        outputs(&model(&text, &[], Mode::Inference).program, &values).remove(0)
+    };
+    let all = found("x |> unit: self_attention(2, causal: true)");
+    // There is more room than is used.
+    let cached = found(
+        "let unit = cached_self_attention(_, _, _, _)
+        let room = zeros[n, s: 7, heads: 2, e: 2]
+        let (first, keys, values) = unit(x[t: ..2], room, room, 0)
+        var cache = [keys, values]
+        let others = scan i, now in x[t: 2..] along t {
+            let (y, keys, values) = unit(now as [n, d] -> [n, one: 1, d], cache[0], cache[1], 2 + i)
+            cache = [keys, values]
+            yield y[one: 0]
+        }
+        concat(first, others, along: 1)",
+    );
+    assert_eq!(cached.ty, all.ty);
+    assert_close(&cached.values, &all.values);
+}
+
+#[test]
+fn positions_can_begin_anywhere() {
+    let x: Vec<f64> = (0..12).map(f64::from).collect();
+    let found = |body: &str| {
+        let text = format!("model m(x: f32[n: 1, t: 3, heads: 1, e: 4]) = {body}");
+        outputs(&model(&text, &[], Mode::Inference).program, &[("x", &x)]).remove(0).values
+    };
+    let (all, later) = (found("rotary(x)"), found("rotary(x[t: 1..], 1)"));
+    assert_close(&later, &all[4..]);
+}
+
 #[test]
 fn blocks_have_the_names_of_pytorch() {
     let text = "

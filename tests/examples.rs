@@ -226,6 +226,20 @@ fn transformers_learn_from_text() {
     let tokens = Tensor::from_slice(&[2, 5], &[1i32, 2, 3, 4, 5, 5, 4, 3, 2, 1]);
     let next = gpt.run("gpt.next", "", &[("tokens", &tokens)], "output");
     assert_eq!(next.shape(), [2]);
+    // So cold that it is the likeliest token: with a cache the same as by asking for each anew.
+    let cold = "--set temperature=1e-4 --set length=6";
+    let written = gpt.run("gpt.generate", cold, &[("prompt", &tokens)], "output");
+    assert_eq!(written.shape(), [2, 6]);
+    for (row, prompt) in tokens.as_slice::<i32>().chunks(5).enumerate() {
+        let mut text = prompt.to_vec();
+        for _ in 0..6 {
+            let tokens = Tensor::from_slice(&[1, text.len()], &text);
+            let cold = "--set temperature=1e-4";
+            let next = gpt.run("gpt.next", cold, &[("tokens", &tokens)], "output");
+            text.extend(next.as_slice::<i32>());
+        }
+        assert_eq!(written.as_slice::<i32>()[6 * row..][..6], text[5..]);
+    }
 }
 
 #[test]

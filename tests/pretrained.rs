@@ -101,6 +101,20 @@ fn llama_tells_the_story_of_published_weights() {
         tokens[step + 1] = greedy.output("output").expect("tokens").as_slice::<i32>()[step];
     }
     assert_eq!(tokens, expected);
+
+    // With keys and values in a cache, behind beginnings of one token and of several.
+    for beginning in [1, 9] {
+        let rest = expected.len() - beginning;
+        let sizes = [("n", 1), ("t", beginning), ("length", rest)];
+        let mut tell = compiled(&package, "llama.tell", &sizes, &weights);
+        let given = Tensor::from_slice(&[1, beginning], &expected[..beginning]);
+        tell.set("tokens", &given).expect("tokens");
+        tell.run();
+        assert_eq!(
+            tell.output("output").expect("tokens").as_slice::<i32>(),
+            &expected[beginning..]
+        );
+    }
 }
 
 /// The part of `samples` that are classified as their labels say, `batch` at a time.

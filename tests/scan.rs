@@ -54,6 +54,26 @@ model m(x: f32[t: 3, n: 2], y: f32[n: 2, t: 3]) {
 }
 
 #[test]
+fn lists_of_tensors_go_from_step_to_step() {
+    let results = values(
+        "
+model m(x: f32[n: 2, t: 3]) {
+    var pairs = for i in 0..2 { yield (zeros[n], i) }
+    let sums = scan x_t in x along t {
+        pairs = for (sum, count) in pairs { yield (sum + f32(count + 1) * x_t, count + 1) }
+        yield pairs[1][0]
+    }
+    let (first, counted) = pairs[0]
+    (sums, first, f32(counted) / 10)
+}",
+    );
+    // x is 0 1 2 / 3 4 5 in tenths; the second sum counts elements 2, 3 and 4 times.
+    assert_eq!(results[0], ("f32[2, 3]".to_owned(), vec![0.0, 3.0, 11.0, 6.0, 18.0, 38.0]));
+    assert_eq!(results[1], ("f32[2]".to_owned(), vec![8.0, 26.0]));
+    assert_eq!(results[2], ("f32[]".to_owned(), vec![3.0]));
+}
+
+#[test]
 fn a_range_and_a_loop_inside() {
     let results = values(
         "
@@ -120,6 +140,16 @@ model m(x: f32[n, t]) = scan x_t in x along t { yield x_t |> counted }",
         "model m(x: f32[n, t]) {
     var h = \"text\"
     scan x_t in x along t { h = x_t }
+    h
+}",
+        "model m(x: f32[n, t]) {
+    var h = [zeros[n], zeros[n]]
+    scan x_t in x along t { h = [x_t] }
+    h[0]
+}",
+        "model m(x: f32[n, t]) {
+    var h = (zeros[n], 0)
+    scan x_t in x along t { h = (x_t, x_t) }
     h
 }",
         "model m(x: f32[n]) {

@@ -267,7 +267,12 @@ layer named(x: f32[n, d], k: int) {
 model m(x: f32[2, 4]) {
     let shared = linear(_, 4, bias: false)
     let y = x |> layer1: stage(2) |> shared |> shared |> linear(4, bias: false) |> linear(4, bias: false)
-    y |> \"rnn\": named(0) |> \"rnn\": named(1) |> heads[1].out: linear(2, bias: false)
+    let steps = for _ in 0..2 { yield linear(_, 4, bias: false) }
+    let ends = [linear(_, 4, bias: false), (linear(_, 4, bias: false))]
+    var z = y |> \"rnn\": named(0) |> \"rnn\": named(1) |> heads[1].out: linear(4, bias: false)
+    for step in steps { z = step(step(z)) }
+    for end in ends { z = end(z) }
+    z
 }";
     assert_eq!(
         paths(text),
@@ -282,6 +287,10 @@ model m(x: f32[2, 4]) {
             "rnn.weight_l0",
             "rnn.weight_l1",
             "heads.1.out.weight",
+            "steps.0.weight",
+            "steps.1.weight",
+            "ends.0.weight",
+            "ends.1.weight",
         ]
     );
 }

@@ -470,7 +470,7 @@ impl<'p> Evaluator<'p> {
         let signature = signature_of(function, statics);
         let order = assign_arguments(signature, &arguments.places(), arguments.span);
         let order = self.assigned(order)?;
-        let name = self.capture_name.take().map(str::to_owned);
+        let name = self.capture_name.take();
         let mut capture = Capture {
             closure: closure.clone(),
             statics: arguments.in_order(&order),

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::{Eval, Evaluator, Stop};
+use super::{Eval, Evaluator, Stop, Yields};
 use crate::diagnostic::Diagnostic;
 use crate::language::scope::Scope;
 use crate::language::size::Size;
@@ -112,6 +112,7 @@ impl<'p> Evaluator<'p> {
 
     /// `for`: the body once for each element. Gives the list of what it yields, or nothing.
     pub fn for_loop(&mut self, the_loop: &'p Loop, scope: &Rc<Scope<'p>>) -> Eval<Value<'p>> {
+        let name = self.capture_name.take();
         if let Some(along) = &the_loop.along {
             return Err(self.report(
                 Diagnostic::error("for-along", "`along` belongs to `scan`")
@@ -147,7 +148,7 @@ impl<'p> Evaluator<'p> {
                 ));
             }
         }
-        self.yields.push(Vec::new());
+        self.yields.push(Yields { name, ..Yields::default() });
         for index in 0..length {
             let inner = Scope::inside(scope);
             for (generator, source) in the_loop.generators.iter().zip(&sources) {
@@ -156,7 +157,7 @@ impl<'p> Evaluator<'p> {
             // A mistake in the body was reported; the next element may show others.
             let _ = self.block_in(&the_loop.body, &inner);
         }
-        let yielded = self.yields.pop().unwrap_or_default();
+        let yielded = self.yields.pop().unwrap_or_default().values;
         Ok(if yielded.is_empty() { Value::Unit } else { Value::List(yielded.into()) })
     }
 

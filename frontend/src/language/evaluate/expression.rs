@@ -49,8 +49,12 @@ impl<'p> Evaluator<'p> {
     }
 
     fn expr_kind(&mut self, expr: &'p Expr, scope: &Rc<Scope<'p>>) -> Eval<Value<'p>> {
-        // Only a capture that is the whole value of a `let` is called what the `let` binds.
-        let whole = matches!(expr.kind, ExprKind::Call { .. } | ExprKind::Paren(_));
+        // Only a capture that is the whole value of a `let`, or an element of a list that is, is
+        // called what the `let` binds.
+        let whole = matches!(
+            expr.kind,
+            ExprKind::Call { .. } | ExprKind::Paren(_) | ExprKind::List(_) | ExprKind::Loop(_)
+        );
         let capture_name = self.capture_name.take().filter(|_| whole);
         match &expr.kind {
             ExprKind::Name(name) => self.name(name, expr.span, scope),
@@ -69,7 +73,13 @@ impl<'p> Evaluator<'p> {
                 self.values(parts, scope).map(|parts| Value::Tuple(parts.into()))
             }
             ExprKind::List(parts) => {
-                self.values(parts.iter(), scope).map(|parts| Value::List(parts.into()))
+                let value = |(place, part): (usize, &'p Expr)| {
+                    self.capture_name = capture_name.as_ref().map(|name| format!("{name}.{place}"));
+                    self.expr(part, scope).unwrap_or(Value::Unknown)
+                };
+                let parts = parts.iter().enumerate().map(value).collect();
+                self.capture_name = None;
+                Ok(Value::List(parts))
             }
             ExprKind::Range { start, end, step: None } => {
                 self.range(start.as_deref(), end.as_deref(), scope)
@@ -108,7 +118,10 @@ impl<'p> Evaluator<'p> {
                 self.if_expr(condition, then, otherwise.as_deref(), scope)
             }
             ExprKind::Loop(the_loop) => match the_loop.kind {
-                LoopKind::For => self.for_loop(the_loop, scope),
+                LoopKind::For => {
+                    self.capture_name = capture_name;
+                    self.for_loop(the_loop, scope)
+                }
                 LoopKind::Scan => self.scan(the_loop, scope),
             },
             ExprKind::Placeholder => Err(self.report(

@@ -129,14 +129,24 @@ pub struct Evaluator<'p> {
     depth: u32,
     /// How many expressions were evaluated.
     expressions: u32,
-    yields: Vec<Vec<Value<'p>>>,
+    /// What the loops being evaluated have yielded, the innermost last.
+    yields: Vec<Yields<'p>>,
     /// How many `scan`s are being evaluated, one inside another.
     loops: usize,
-    /// What a capture is called: the name that a `let` binds it to.
-    capture_name: Option<&'p str>,
+    /// What a capture is called: the name that a `let` binds it to, or the list that it is in, and
+    /// its place there.
+    capture_name: Option<String>,
     /// The scopes of `let`s at the top of modules; `None` while one is being evaluated.
     globals: HashMap<(ModuleId, usize), Option<Rc<Scope<'p>>>>,
     origin: Option<(Span, u64, Arc<Origin>)>,
+}
+
+/// What a loop has yielded.
+#[derive(Default)]
+struct Yields<'p> {
+    values: Vec<Value<'p>>,
+    /// The name that a `let` binds the list of them to.
+    name: Option<String>,
 }
 
 impl<'p> Evaluator<'p> {

@@ -1,8 +1,8 @@
 //! `scan`: a loop of the compiled program.
 //!
 //! The body is evaluated once, on nodes that stand for the carried values and for the elements of
-//! one step. What a step carries on are the `var`s that the body assigns; they keep element type
-//! and shape.
+//! one step. What a step carries on are the `var`s that the body assigns: tensors, which keep element
+//! type and shape, and lists and tuples of such, which keep their form.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -12,7 +12,7 @@ use cygnet_compiler::op::Iota;
 use cygnet_compiler::types::{DType, Shape};
 use cygnet_runtime::program::MAX_LOOP_DEPTH;
 
-use super::{Eval, Evaluator, Number};
+use super::{Eval, Evaluator, Number, Stop, Yields};
 use crate::diagnostic::Diagnostic;
 use crate::language::scope::{BindingKind, Scope};
 use crate::language::size::Size;
@@ -38,7 +38,39 @@ struct Carry<'p> {
     bound: Span,
     /// Where the body assigns it.
     assigned: Span,
-    initial: Tensor,
+    /// Its value before the first step.
+    initial: Parts,
+}
+
+/// The tensors that a `var` consists of.
+enum Parts {
+    One(Tensor),
+    /// A list, or a tuple.
+    Many {
+        parts: Vec<Parts>,
+        is_list: bool,
+    },
+}
+
+impl Parts {
+    /// All tensors, in order.
+    fn tensors(&self) -> Vec<&Tensor> {
+        match self {
+            Parts::One(tensor) => vec![tensor],
+            Parts::Many { parts, .. } => parts.iter().flat_map(Parts::tensors).collect(),
+        }
+    }
+
+    /// The value that is made of other tensors in the same way.
+    fn with<'p>(&self, tensors: &mut impl Iterator<Item = Tensor>) -> Value<'p> {
+        match self {
+            Parts::One(_) => tensors.next().map_or(Value::Unknown, Value::Tensor),
+            Parts::Many { parts, is_list } => {
+                let parts = parts.iter().map(|part| part.with(tensors)).collect();
+                if *is_list { Value::List(parts) } else { Value::Tuple(parts) }
+            }
+        }
+    }
 }
 
 impl<'p> Evaluator<'p> {
@@ -67,18 +99,27 @@ impl<'p> Evaluator<'p> {
 
         let mut builder = self.graph.as_ref().map(|graph| ScanBuilder::begin(graph, length, false));
         for carry in &carries {
-            let inside = self.stand_in(carry.initial.clone(), |graph, node| {
-                Some(builder.as_mut()?.carry(graph, carry.name, node))
-            });
-            scope.assign(carry.name, Value::Tensor(inside));
+            let tensors = carry.initial.tensors().into_iter().cloned().enumerate();
+            let inside: Vec<Tensor> = tensors
+                .map(|(number, tensor)| {
+                    let name = match &carry.initial {
+                        Parts::One(_) => carry.name.to_owned(),
+                        Parts::Many { .. } => format!("{}.{number}", carry.name),
+                    };
+                    self.stand_in(tensor, |graph, node| {
+                        Some(builder.as_mut()?.carry(graph, &name, node))
+                    })
+                })
+                .collect();
+            scope.assign(carry.name, carry.initial.with(&mut inside.into_iter()));
         }
         let inner = Scope::inside(scope);
         for source in &sources {
             self.bind_elements(source, &mut builder, &inner);
         }
-        self.yields.push(Vec::new());
+        self.yields.push(Yields::default());
         let body = self.block_in(&the_loop.body, &inner);
-        let yielded = self.yields.pop().unwrap_or_default();
+        let yielded = self.yields.pop().unwrap_or_default().values;
         body?;
         if let Some(until) = &the_loop.until {
             let end = self.end(until, &inner)?;
@@ -87,13 +128,11 @@ impl<'p> Evaluator<'p> {
             }
         }
 
-        let next: Eval<Vec<Tensor>> = (carries.iter())
-            .map(|carry| {
-                let value = scope.lookup(carry.name).map_or(Value::Unknown, |known| known.value);
-                self.carried(carry, &value)
-            })
-            .collect();
-        let next = next?;
+        let mut next = Vec::new();
+        for carry in &carries {
+            let value = scope.lookup(carry.name).map_or(Value::Unknown, |known| known.value);
+            self.carried(carry, carry.name, (&carry.initial, &value), &mut next)?;
+        }
         let yields = self.yielded(the_loop, &yielded)?;
         let axis = self.stacked_axis(the_loop, &sources[0], scope);
         self.finish_scan(builder, scope, &carries, next, &yields, &sources[0], axis)
@@ -180,21 +219,30 @@ impl<'p> Evaluator<'p> {
                 continue;
             }
             let what = format!("`{name}`, which the `scan` carries,");
-            let initial = match (&binding.value, Number::of(&binding.value)) {
-                (Value::Tensor(tensor), _) => tensor.clone(),
-                (Value::Bool(value), _) => self.constant_tensor(DType::Bool, f64::from(*value)),
-                (Value::Scalar(_), _) => self.expect_tensor(&binding.value, binding.span, &what)?,
-                (Value::Int(_), Some(number)) => {
-                    self.spread(&number, DType::I32, &[], binding.span)?
-                }
-                (_, Some(number)) => self.spread(&number, DType::F32, &[], binding.span)?,
-                (other, None) => {
-                    return Err(self.unfit(other, binding.span, &what, "a tensor"));
-                }
-            };
+            let initial = self.parts_of(&binding.value, binding.span, &what)?;
             carries.push(Carry { name, bound: binding.span, assigned, initial });
         }
         Ok(carries)
+    }
+
+    /// The tensors that a value consists of.
+    fn parts_of(&mut self, value: &Value<'p>, span: Span, what: &str) -> Eval<Parts> {
+        let tensor = match (value, Number::of(value)) {
+            (Value::Tensor(tensor), _) => tensor.clone(),
+            (Value::List(parts) | Value::Tuple(parts), _) => {
+                let parts = parts.iter().map(|part| self.parts_of(part, span, what));
+                let parts = parts.collect::<Eval<_>>()?;
+                return Ok(Parts::Many { parts, is_list: matches!(value, Value::List(_)) });
+            }
+            (Value::Bool(value), _) => self.constant_tensor(DType::Bool, f64::from(*value)),
+            (Value::Scalar(_), _) => self.expect_tensor(value, span, what)?,
+            (Value::Int(_), Some(number)) => self.spread(&number, DType::I32, &[], span)?,
+            (_, Some(number)) => self.spread(&number, DType::F32, &[], span)?,
+            (other, None) => {
+                return Err(self.unfit(other, span, what, "a tensor or a list of tensors"));
+            }
+        };
+        Ok(Parts::One(tensor))
     }
 
     fn constant_tensor(&mut self, dtype: DType, value: f64) -> Tensor {
@@ -255,10 +303,48 @@ impl<'p> Evaluator<'p> {
         Value::Tensor(Tensor { axes: stacked.axes[1..].to_vec(), ..tensor })
     }
 
-    /// The new value of a carry, with its axes in their order.
-    fn carried(&mut self, carry: &Carry<'p>, value: &Value<'p>) -> Eval<Tensor> {
-        let old = &carry.initial;
-        let what = format!("the new value of `{}`", carry.name);
+    /// The new values of the tensors of a carry, or of the part of it that is called `name`.
+    fn carried(
+        &mut self,
+        carry: &Carry<'p>,
+        name: &str,
+        (old, value): (&Parts, &Value<'p>),
+        next: &mut Vec<Tensor>,
+    ) -> Eval<()> {
+        match (old, value) {
+            (Parts::One(old), value) => next.push(self.carried_tensor(carry, name, old, value)?),
+            (Parts::Many { parts, .. }, Value::List(values) | Value::Tuple(values))
+                if parts.len() == values.len() =>
+            {
+                for (place, part) in parts.iter().zip(values.iter()).enumerate() {
+                    self.carried(carry, &format!("{name}[{place}]"), part, next)?;
+                }
+            }
+            (Parts::Many { parts, .. }, Value::List(values) | Value::Tuple(values)) => {
+                let count = |count: usize| match count {
+                    1 => "1 part".to_owned(),
+                    count => format!("{count} parts"),
+                };
+                let (before, after) = (count(parts.len()), count(values.len()));
+                return Err(self.carry_differs(carry, name, "has", [&before, &after]));
+            }
+            (Parts::Many { .. }, other) => {
+                let what = format!("the new value of `{name}`");
+                return Err(self.unfit(other, carry.assigned, &what, "a list, as it was before"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The new value of a tensor that is carried, with its axes in their order.
+    fn carried_tensor(
+        &mut self,
+        carry: &Carry<'p>,
+        name: &str,
+        old: &Tensor,
+        value: &Value<'p>,
+    ) -> Eval<Tensor> {
+        let what = format!("the new value of `{name}`");
         let new = match (value, Number::of(value)) {
             (Value::Tensor(tensor), _) => tensor.clone(),
             (_, Some(number)) => self.spread(&number, old.dtype, &old.axes, carry.assigned)?,
@@ -275,19 +361,30 @@ impl<'p> Evaluator<'p> {
             Some(places) => Ok(self.repeat(&new, &old.axes, &places)),
             None => {
                 let (before, after) = (self.show(old), self.show(&new));
-                let name = carry.name;
-                Err(self.report(
-                    Diagnostic::error(
-                        "scan-carry",
-                        format!("`{name}` is {before} before a step and {after} after it"),
-                    )
-                    .primary(carry.assigned, format!("here it becomes {after}"))
-                    .secondary(carry.bound, format!("before the loop it is {before}"))
-                    .note("all steps of a `scan` run the same code")
-                    .help("keep element type and shape, or unroll the loop with `for`"),
-                ))
+                Err(self.carry_differs(carry, name, "is", [&before, &after]))
             }
         }
+    }
+
+    /// Reports that a step changes the form of what it carries.
+    fn carry_differs(
+        &mut self,
+        carry: &Carry<'p>,
+        name: &str,
+        is: &str,
+        [before, after]: [&str; 2],
+    ) -> Stop {
+        let then = if is == "is" { "becomes" } else { "gets" };
+        self.report(
+            Diagnostic::error(
+                "scan-carry",
+                format!("`{name}` {is} {before} before a step and {after} after it"),
+            )
+            .primary(carry.assigned, format!("here it {then} {after}"))
+            .secondary(carry.bound, format!("before the loop it {is} {before}"))
+            .note("all steps of a `scan` run the same code")
+            .help("keep element type and shape, or unroll the loop with `for`"),
+        )
     }
 
     /// The condition behind `until`, looked at after each step.
@@ -374,10 +471,16 @@ impl<'p> Evaluator<'p> {
             }
             _ => None,
         };
-        for (number, (carry, tensor)) in carries.iter().zip(next).enumerate() {
-            let node = finished.as_ref().map(|nodes| nodes.carries[number]);
-            let value = Value::Tensor(Tensor { axes: carry.initial.axes.clone(), node, ..tensor });
-            scope.assign(carry.name, value);
+        let mut next = next.into_iter().enumerate();
+        for carry in carries {
+            let old = carry.initial.tensors().into_iter();
+            let tensors: Vec<Tensor> = (old.zip(&mut next))
+                .map(|(old, (number, tensor))| {
+                    let node = finished.as_ref().map(|nodes| nodes.carries[number]);
+                    Tensor { axes: old.axes.clone(), node, ..tensor }
+                })
+                .collect();
+            scope.assign(carry.name, carry.initial.with(&mut tensors.into_iter()));
         }
         let mut results = yields.iter().enumerate().map(|(number, tensor)| {
             let node = finished.as_ref().map(|nodes| nodes.yields[number]);

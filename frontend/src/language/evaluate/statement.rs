@@ -23,9 +23,13 @@ impl<'p> Evaluator<'p> {
             // Functions are bound when their block begins.
             Statement::Function(_) => {}
             Statement::Yield(statement) => {
+                self.capture_name = self.yields.last().and_then(|yields| {
+                    Some(format!("{}.{}", yields.name.as_ref()?, yields.values.len()))
+                });
                 let value = self.expr(&statement.value, scope).unwrap_or(Value::Unknown);
+                self.capture_name = None;
                 match self.yields.last_mut() {
-                    Some(yields) => yields.push(value),
+                    Some(yields) => yields.values.push(value),
                     None => {
                         self.report(
                             Diagnostic::error("stray-yield", "`yield` stands in no loop")
@@ -54,7 +58,7 @@ impl<'p> Evaluator<'p> {
     /// `let` and `var`.
     pub fn bind(&mut self, binding: &'p Binding, scope: &Rc<Scope<'p>>) {
         if let Pattern::Name(name) = &binding.pattern {
-            self.capture_name = Some(&name.name);
+            self.capture_name = Some(name.name.clone());
         }
         let value = self.expr(&binding.value, scope);
         self.capture_name = None;

@@ -168,11 +168,13 @@ fn write_library(f: &mut fmt::Formatter<'_>, library: &Library) -> fmt::Result {
         Routine::Interleave(Interleave { parts, outer, inner }) => {
             write!(f, "\n  {parts} parts of {outer} blocks of {inner}")
         }
-        Routine::Winograd(Winograd { samples, from, to, height, width, transposed }) => {
-            write!(f, "\n  {samples} of {from} to {to} channels, {height} x {width}")?;
-            f.write_str(if *transposed { ", kernels transposed" } else { "" })
+        Routine::Winograd(Winograd { samples, from, to, height, width }) => {
+            write!(f, "\n  {samples} of {from} to {to} channels, {height} x {width}")
         }
-        Routine::WinogradKernel(kernel) => write!(f, "\n  {} kernels", kernel.kernels),
+        Routine::WinogradKernel(kernel) => {
+            let turned = if kernel.turned { ", turned" } else { "" };
+            write!(f, "\n  {} rows of {} kernels{turned}", kernel.rows, kernel.depth)
+        }
     }
 }
 

@@ -60,7 +60,7 @@ pub fn evaluate_routine(routine: &Routine, dtype: DType, operands: &[&[f64]]) ->
         Routine::Sort(routine) => sort(routine, operands[0]),
         Routine::Interleave(routine) => interleave::interleave(routine, operands),
         Routine::Winograd(shape) => winograd::convolve(shape, operands[0], operands[1]),
-        Routine::WinogradKernel(_) => winograd::transform_kernels(operands[0]),
+        Routine::WinogradKernel(shape) => winograd::transform_kernels(shape, operands[0]),
     }
 }
 

@@ -7,15 +7,20 @@ use super::{Application, Context, Cotangents, Emit, Primitive, library as routin
 use crate::array::Array;
 use crate::types::{DType, TensorType};
 
-/// Kernels `[a, b, 3, 3]` transformed for [`Winograd`]: `[16, a, b]`.
+/// Kernels of 3 x 3 taps transformed for [`Winograd`], in panels of rows: see
+/// [`gemm::WinogradKernel`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct WinogradKernel;
+pub struct WinogradKernel {
+    /// Whether kernels are `[from, to, 3, 3]`, and windows meet them from their other end, instead of
+    /// `[to, from, 3, 3]`.
+    pub turned: bool,
+}
 
 /// A convolution with stride 1 of an input that is padded already, with kernels transformed by
 /// [`WinogradKernel`]; the result is `[1, samples, to, height, width]`. See [`gemm::Winograd`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Winograd {
-    /// Extents, and which way the kernels are.
+    /// Extents.
     pub shape: gemm::Winograd,
 }
 
@@ -23,8 +28,13 @@ impl WinogradKernel {
     /// The routine that computes it.
     pub(super) fn routine(&self, operands: &[&TensorType]) -> (Routine, DType) {
         let [kernels] = operands else { unreachable!("one operand") };
-        let routine = gemm::WinogradKernel { kernels: kernels.elements() / 9 };
-        (Routine::WinogradKernel(routine), kernels.dtype)
+        (Routine::WinogradKernel(self.shape(kernels)), kernels.dtype)
+    }
+
+    fn shape(&self, kernels: &TensorType) -> gemm::WinogradKernel {
+        let (outer, inner) = (kernels.shape[0], kernels.shape[1]);
+        let (rows, depth) = if self.turned { (inner, outer) } else { (outer, inner) };
+        gemm::WinogradKernel { rows, depth, turned: self.turned }
     }
 }
 
@@ -44,10 +54,18 @@ impl Primitive for WinogradKernel {
         "kernels of 3 x 3 taps, transformed"
     }
 
+    fn attributes(&self) -> String {
+        if self.turned { "turned".to_owned() } else { String::new() }
+    }
+
     fn infer(&self, operands: &[&TensorType]) -> Result<TensorType, String> {
         let [kernels] = operands_of(operands)?;
         match (kernels.dtype, &kernels.shape[..]) {
-            (DType::F32, &[a, b, 3, 3]) => Ok(TensorType::new(DType::F32, &[16, a, b])),
+            (DType::F32, &[_, _, 3, 3]) => {
+                let shape = self.shape(kernels);
+                let panels = [16, shape.panels(), shape.depth, gemm::KERNEL_PANEL];
+                Ok(TensorType::new(DType::F32, &panels))
+            }
             _ => Err(format!("kernels {kernels}")),
         }
     }
@@ -79,14 +97,11 @@ impl Primitive for Winograd {
         "sums of products of 3 x 3 windows with transformed kernels"
     }
 
-    fn attributes(&self) -> String {
-        if self.shape.transposed { "transposed".to_owned() } else { String::new() }
-    }
-
     fn infer(&self, operands: &[&TensorType]) -> Result<TensorType, String> {
         let [kernels, input] = operands_of(operands)?;
         let gemm::Winograd { samples, from, to, height, width, .. } = self.shape;
-        let elements = [16 * from * to, samples * from * (height + 2) * (width + 2)];
+        let transformed = gemm::WinogradKernel { rows: to, depth: from, turned: false };
+        let elements = [transformed.elements(), samples * from * (height + 2) * (width + 2)];
         let fits = [kernels, input].map(TensorType::elements) == elements
             && [kernels, input].iter().all(|operand| operand.dtype == DType::F32)
             && height % 2 == 0
@@ -117,26 +132,37 @@ impl Primitive for Winograd {
 }
 
 /// Transformed kernels, in f64.
-pub(super) fn transform_kernels(kernels: &[f64]) -> Vec<f64> {
-    let count = kernels.len() / 9;
-    let mut result = vec![0.0; 16 * count];
+pub(super) fn transform_kernels(shape: &gemm::WinogradKernel, kernels: &[f64]) -> Vec<f64> {
+    let &gemm::WinogradKernel { rows, depth, turned } = shape;
+    let mut result = vec![0.0; shape.elements()];
     let transform = |[a, b, c]: [f64; 3]| [a, (a + b + c) / 2.0, (a - b + c) / 2.0, c];
-    for (number, kernel) in kernels.chunks(9).enumerate() {
-        let columns = [0, 1, 2]
-            .map(|column| transform([kernel[column], kernel[3 + column], kernel[6 + column]]));
-        for row in 0..4 {
-            let points = transform([columns[0][row], columns[1][row], columns[2][row]]);
-            for (column, point) in points.into_iter().enumerate() {
-                result[(4 * row + column) * count + number] = point;
+    for (row, k) in (0..rows).flat_map(|row| (0..depth).map(move |k| (row, k))) {
+        let number = if turned { k * rows + row } else { row * depth + k };
+        let tap = |i: usize, j: usize| {
+            let place = if turned { 8 - (3 * i + j) } else { 3 * i + j };
+            kernels[9 * number + place]
+        };
+        let columns = [0, 1, 2].map(|j| transform([tap(0, j), tap(1, j), tap(2, j)]));
+        for i in 0..4 {
+            let points = transform(columns.map(|column| column[i]));
+            for (j, point) in points.into_iter().enumerate() {
+                result[place(shape, 4 * i + j, row, k)] = point;
             }
         }
     }
     result
 }
 
+/// Where an element of transformed kernels lies.
+fn place(shape: &gemm::WinogradKernel, point: usize, row: usize, k: usize) -> usize {
+    let panel = point * shape.panels() + row / gemm::KERNEL_PANEL;
+    (panel * shape.depth + k) * gemm::KERNEL_PANEL + row % gemm::KERNEL_PANEL
+}
+
 /// The convolution in transformed space, in f64.
 pub(super) fn convolve(shape: &gemm::Winograd, kernels: &[f64], input: &[f64]) -> Vec<f64> {
-    let &gemm::Winograd { samples, from, to, height, width, transposed } = shape;
+    let &gemm::Winograd { samples, from, to, height, width } = shape;
+    let layout = gemm::WinogradKernel { rows: to, depth: from, turned: false };
     let mut result = vec![0.0; samples * to * height * width];
     let inputs = |[a, b, c, d]: [f64; 4]| [a - c, b + c, c - b, b - d];
     let results = |[a, b, c, d]: [f64; 4]| [a + b + c, b - c - d];
@@ -157,19 +183,15 @@ pub(super) fn convolve(shape: &gemm::Winograd, kernels: &[f64], input: &[f64]) -
             for (source, transformed) in tiles.iter().enumerate() {
                 for (i, sums) in sums.iter_mut().enumerate() {
                     for (j, sum) in sums.iter_mut().enumerate() {
-                        let swap = |index: usize| [3, 1, 2, 0][index];
-                        let kernel = match transposed {
-                            true => ((4 * swap(i) + swap(j)) * from + source) * to + channel,
-                            false => ((4 * i + j) * to + channel) * from + source,
-                        };
+                        let kernel = place(&layout, 4 * i + j, channel, source);
                         *sum += kernels[kernel] * transformed[i][j];
                     }
                 }
             }
             let columns: [[f64; 2]; 4] = std::array::from_fn(|j| results(sums.map(|row| row[j])));
             for i in 0..2 {
-                let place = ((sample * to + channel) * height + y + i) * width + x;
-                result[place..place + 2].copy_from_slice(&results(columns.map(|c| c[i])));
+                let start = ((sample * to + channel) * height + y + i) * width + x;
+                result[start..start + 2].copy_from_slice(&results(columns.map(|c| c[i])));
             }
         }
     }

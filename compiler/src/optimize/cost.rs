@@ -357,7 +357,7 @@ fn of_routine(routine: &Routine) -> f64 {
             let transformed = shape.repetitions() as f64 * from + to;
             tiles * (32.0 * from * to / PRODUCT_RATE + 16.0 * transformed * TRANSFORM)
         }
-        Routine::WinogradKernel(kernel) => 16.0 * kernel.kernels as f64 * TRANSFORM_KERNEL,
+        Routine::WinogradKernel(kernel) => 16.0 * kernel.kernels() as f64 * TRANSFORM_KERNEL,
     }
 }
 
@@ -365,7 +365,7 @@ fn of_routine(routine: &Routine) -> f64 {
 /// be transformed in each step unless they are fixed.
 pub fn prefers_winograd(shape: &gemm::Winograd, fixed_kernels: bool) -> bool {
     let directly = direct_flops(shape) / PRODUCT_RATE;
-    let kernel = gemm::WinogradKernel { kernels: shape.from * shape.to };
+    let kernel = gemm::WinogradKernel { rows: shape.to, depth: shape.from, turned: false };
     let [transform, convolve] =
         [Routine::WinogradKernel(kernel), Routine::Winograd(*shape)].map(|r| of_routine(&r));
     let transform = if fixed_kernels { 0.0 } else { transform };

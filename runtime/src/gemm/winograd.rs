@@ -36,8 +36,12 @@ const LEAST_TILES: usize = 32;
 /// Bytes of transformed inputs that a piece keeps.
 const INPUT_BYTES: usize = 1 << 20;
 
-/// Most channels of results that wait to be transformed back.
-const MOST_ROWS: usize = 64;
+/// Rows of a panel of transformed kernels: a height that micro-kernels of all instruction sets
+/// divide well, so that they read kernels from end to end.
+pub const KERNEL_PANEL: usize = 12;
+
+/// Most channels of results that wait to be transformed back: whole panels.
+const MOST_ROWS: usize = 6 * KERNEL_PANEL;
 
 /// Terms summed in one chain, as in other products.
 const DEPTH_BLOCK: usize = 320;
@@ -45,15 +49,21 @@ const DEPTH_BLOCK: usize = 320;
 /// Pieces that are enough for a team.
 const ENOUGH_PIECES: usize = 16;
 
-/// Kernels of 3 x 3 taps, `[rows, columns, 3, 3]`, transformed to `[16, rows, columns]`.
+/// Kernels of 3 x 3 taps, `[rows, depth, 3, 3]`, transformed to panels of rows, `[16, rows / 12,
+/// depth, 12]`. The last panel may have rows that mean nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct WinogradKernel {
-    /// How many kernels there are.
-    pub kernels: usize,
+    /// Channels of the result.
+    pub rows: usize,
+    /// Channels of the input.
+    pub depth: usize,
+    /// Whether kernels lie as `[depth, rows, 3, 3]`, and windows meet them from their other end:
+    /// the gradient of a convolution by its input uses the kernels of the convolution.
+    pub turned: bool,
 }
 
-/// A convolution with stride 1 of `[samples, from, height + 2, width + 2]` with transformed kernels
-/// `[16, to, from]`, to `[samples, to, height, width]`.
+/// A convolution with stride 1 of `[samples, from, height + 2, width + 2]` with the panels of
+/// a [`WinogradKernel`], to `[samples, to, height, width]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Winograd {
     /// Number of images.
@@ -66,20 +76,31 @@ pub struct Winograd {
     pub height: usize,
     /// Columns of the result, an even number.
     pub width: usize,
-    /// Whether the kernels are `[16, from, to]`, made of kernels that the windows meet from their
-    /// other end: the gradient of a convolution by its input uses the kernels of the convolution.
-    pub transposed: bool,
 }
 
 impl WinogradKernel {
-    pub(crate) fn pieces(&self) -> usize {
-        (self.kernels / 1024).clamp(1, ENOUGH_PIECES)
+    /// Panels of rows.
+    pub fn panels(&self) -> usize {
+        self.rows.div_ceil(KERNEL_PANEL)
     }
 
-    /// The kernels of a piece.
+    /// Number of kernels.
+    pub fn kernels(&self) -> usize {
+        self.rows * self.depth
+    }
+
+    /// Elements of the transformed kernels.
+    pub fn elements(&self) -> usize {
+        POINTS * self.panels() * self.depth * KERNEL_PANEL
+    }
+
+    pub(crate) fn pieces(&self) -> usize {
+        (self.kernels() / 1024).clamp(1, ENOUGH_PIECES).min(self.panels().max(1))
+    }
+
+    /// The panels of a piece.
     fn part(&self, piece: usize) -> Range<usize> {
-        let groups = self.kernels.div_ceil(MAX_LANES);
-        let end = |piece: usize| (groups * piece / self.pieces() * MAX_LANES).min(self.kernels);
+        let end = |piece: usize| self.panels() * piece / self.pieces();
         end(piece)..end(piece + 1)
     }
 
@@ -95,9 +116,9 @@ impl WinogradKernel {
         target: *mut f32,
         piece: usize,
     ) {
-        let Range { start, end } = self.part(piece);
+        let kernels = KernelsOfPiece { shape: *self, panels: self.part(piece), source, target };
         // SAFETY: by the caller's promise.
-        unsafe { transform_kernels::address(cpu)(source, target, self.kernels, start, end) };
+        unsafe { transform_kernels::address(cpu)(&raw const kernels) };
     }
 }
 
@@ -106,7 +127,7 @@ impl Winograd {
     pub(crate) fn elements(&self) -> [usize; 3] {
         let Winograd { samples, from, to, height, width, .. } = *self;
         [
-            POINTS * from * to,
+            WinogradKernel { rows: to, depth: from, turned: false }.elements(),
             samples * from * (height + 2) * (width + 2),
             samples * to * height * width,
         ]
@@ -128,7 +149,7 @@ impl Winograd {
     /// Channels of the result of a piece.
     fn row_block(&self) -> usize {
         let groups = ENOUGH_PIECES.div_ceil(self.tiles().div_ceil(self.tile_block()).max(1));
-        self.to.div_ceil(groups).next_multiple_of(MOST_ROWS).min(self.to)
+        self.to.div_ceil(groups).next_multiple_of(KERNEL_PANEL)
     }
 
     /// How often each input is transformed.
@@ -140,8 +161,13 @@ impl Winograd {
         self.tiles().div_ceil(self.tile_block()) * self.repetitions()
     }
 
+    /// Channels of the result that are transformed back at once.
+    fn rows_at_once(&self) -> usize {
+        even_block(self.row_block(), MOST_ROWS).next_multiple_of(KERNEL_PANEL)
+    }
+
     pub(crate) fn scratch_bytes(&self) -> usize {
-        4 * POINTS * self.tile_block() * (self.from + self.row_block().min(MOST_ROWS))
+        4 * POINTS * self.tile_block() * (self.from + self.rows_at_once())
     }
 }
 
@@ -191,7 +217,7 @@ impl Prepared {
         scratch: *mut f32,
         piece: usize,
     ) {
-        let Winograd { from, to, height, width, transposed, .. } = self.shape;
+        let Winograd { from, to, height, width, .. } = self.shape;
         let (tile_block, row_block) = (self.shape.tile_block(), self.shape.row_block());
         let repetitions = self.shape.repetitions();
         let first_tile = piece / repetitions * tile_block;
@@ -217,23 +243,13 @@ impl Prepared {
         unsafe { transform_inputs::address(self.cpu)(&raw const input) };
         let mut row = first_row;
         while row < end_row {
-            let rows = MOST_ROWS.min(end_row - row);
+            let rows = self.shape.rows_at_once().min(end_row - row);
             for point in 0..POINTS {
-                // The transform of a kernel from its other end: first and last change places.
-                let swap = |index: usize| [3, 1, 2, 0][index];
-                let kernel = match transposed {
-                    true => 4 * swap(point / 4) + swap(point % 4),
-                    false => point,
-                };
-                let left = transformed_kernels.wrapping_add(kernel * from * to);
-                let (left, row_stride, depth_stride) = match transposed {
-                    true => (left.wrapping_add(row), 1, to),
-                    false => (left.wrapping_add(row * from), from, 1),
-                };
+                let panels = point * to.div_ceil(KERNEL_PANEL) + row / KERNEL_PANEL;
                 // SAFETY: as above.
                 unsafe {
                     self.product(
-                        (left, row_stride as isize, depth_stride as isize),
+                        transformed_kernels.wrapping_add(panels * from * KERNEL_PANEL),
                         transformed.wrapping_add(point * from * tile_block),
                         products.wrapping_add(point * rows * tile_block),
                         rows,
@@ -257,44 +273,50 @@ impl Prepared {
         }
     }
 
-    /// The product of some rows of transformed kernels with the transformed tiles.
-    unsafe fn product(
-        &self,
-        (left, row_stride, depth_stride): (*const f32, isize, isize),
-        right: *const f32,
-        output: *mut f32,
-        rows: usize,
-    ) {
+    /// The product of some rows of transformed kernels, which begin with a panel, with the
+    /// transformed tiles.
+    unsafe fn product(&self, left: *const f32, right: *const f32, output: *mut f32, rows: usize) {
         let (depth, columns) = (self.shape.from, self.shape.tile_block());
         let width = self.kernels.panel_columns();
         for (start, length) in blocks(depth, even_block(depth, DEPTH_BLOCK)) {
-            let left = left.wrapping_offset(start as isize * depth_stride);
             for column in (0..columns).step_by(width) {
                 let right = right.wrapping_add(column * depth + start * width);
-                for (row, height) in even_tiles(rows, self.kernels.outer.len()) {
-                    let tile = Tile {
-                        depth: length,
-                        left: left.wrapping_offset(row as isize * row_stride),
-                        left_row_stride: row_stride,
-                        left_depth_stride: depth_stride,
-                        left_steps: ptr::null(),
-                        right,
-                        right_depth_stride: width as isize,
-                        right_column_stride: 1,
-                        right_steps: ptr::null(),
-                        right_vectors: ptr::null(),
-                        output: output.wrapping_add(row * columns + column),
-                        output_stride: columns as isize,
-                        columns: width,
-                        accumulate: start > 0,
-                        ahead: Ahead::NONE,
-                    };
-                    // SAFETY: by the caller's promise; every height has a kernel of two vectors.
-                    unsafe { self.kernels.outer[height - 1][1](&tile) };
+                for (panel, height) in blocks(rows, KERNEL_PANEL) {
+                    let left = left.wrapping_add(panel * depth + start * KERNEL_PANEL);
+                    for (row, height) in even_tiles(height, self.kernels.outer.len()) {
+                        let tile = Tile {
+                            depth: length,
+                            left: left.wrapping_add(row),
+                            left_row_stride: 1,
+                            left_depth_stride: KERNEL_PANEL as isize,
+                            left_steps: ptr::null(),
+                            right,
+                            right_depth_stride: width as isize,
+                            right_column_stride: 1,
+                            right_steps: ptr::null(),
+                            right_vectors: ptr::null(),
+                            output: output.wrapping_add((panel + row) * columns + column),
+                            output_stride: columns as isize,
+                            columns: width,
+                            accumulate: start > 0,
+                            ahead: Ahead::NONE,
+                        };
+                        // SAFETY: by the caller's promise; every height has a kernel of two vectors.
+                        unsafe { self.kernels.outer[height - 1][1](&tile) };
+                    }
                 }
             }
         }
     }
+}
+
+/// Kernels to transform.
+#[repr(C)]
+struct KernelsOfPiece {
+    shape: WinogradKernel,
+    panels: Range<usize>,
+    source: *const f32,
+    target: *mut f32,
 }
 
 /// Tiles to transform.
@@ -340,13 +362,7 @@ multiversion! {
 }
 
 multiversion! {
-    transform_kernels(
-        source: *const f32,
-        target: *mut f32,
-        kernels: usize,
-        start: usize,
-        end: usize
-    ) = kernels_of;
+    transform_kernels(kernels: *const KernelsOfPiece) = kernels_of;
 }
 
 /// How many of the elements of half a vector's tiles there are: two for each tile.
@@ -360,36 +376,80 @@ unsafe fn inputs_of<V: Vector<Element = f32>>(inputs: *const Inputs<'_>) {
     // SAFETY: by the promise to `Prepared::run_piece`.
     unsafe {
         let inputs = &*inputs;
-        let zero = V::load_first(inputs.source, 0);
         for tile in (0..inputs.columns).step_by(V::LANES) {
             let first = inputs.group + 2 * tile / V::LANES;
             let counts = [0, 1].map(|half| count_of(inputs.tiles, tile, half, V::LANES));
             let runs = [0, 1].map(|half| two_runs(inputs.lanes, first + half, counts[half]));
             match runs {
                 [Some([low, rest]), Some([high, last])] => {
-                    let halves = [low, high].map(|run| (run.first, run.end)) == [(0, V::LANES); 2];
-                    if halves {
-                        let load = |source: *const f32, half: usize| {
-                            V::load(source.wrapping_offset([low, high][half].offset))
-                        };
-                        input_tiles::<V>(inputs, tile, load);
+                    if [low, high].map(|run| (run.first, run.end)) == [(0, V::LANES); 2] {
+                        let whole = Whole([low.offset, high.offset]);
+                        input_tiles::<V>(inputs, tile, &whole);
                     } else {
-                        let load = |source: *const f32, half: usize| {
-                            let [a, b] = [[low, rest], [high, last]][half];
-                            let with_a =
-                                zero.with(source.wrapping_offset(a.offset), a.first, a.end);
-                            with_a.with(source.wrapping_offset(b.offset), b.first, b.end)
-                        };
-                        input_tiles::<V>(inputs, tile, load);
+                        input_tiles::<V>(inputs, tile, &TwoRuns([[low, rest], [high, last]]));
                     }
                 }
                 _ => {
-                    let load = |source: *const f32, half: usize| match counts[half] {
-                        0 => zero,
-                        count => load(inputs.lanes, first + half, count, source, zero),
-                    };
-                    input_tiles::<V>(inputs, tile, load);
+                    let lanes = inputs.lanes;
+                    input_tiles::<V>(inputs, tile, &Anywhere { lanes, first, counts });
                 }
+            }
+        }
+    }
+}
+
+/// Where the elements of a vector of tiles lie, in two halves. No closures: those are functions of
+/// their own, without the instructions of what they are called from, unless they happen to be inlined.
+trait Halves<V> {
+    /// The elements of one half.
+    unsafe fn load(&self, source: *const f32, half: usize) -> V;
+}
+
+/// Each half in one run.
+struct Whole([isize; 2]);
+
+/// Each half in two runs, of which the second may be empty.
+struct TwoRuns([[Piece; 2]; 2]);
+
+/// Groups of any form, the first half from group `first`.
+struct Anywhere<'a> {
+    lanes: &'a Lanes,
+    first: usize,
+    counts: [usize; 2],
+}
+
+impl<V: Vector<Element = f32>> Halves<V> for Whole {
+    #[inline(always)]
+    unsafe fn load(&self, source: *const f32, half: usize) -> V {
+        // SAFETY: by the promise to `Prepared::run_piece`.
+        unsafe { V::load(source.wrapping_offset(self.0[half])) }
+    }
+}
+
+impl<V: Vector<Element = f32>> Halves<V> for TwoRuns {
+    #[inline(always)]
+    unsafe fn load(&self, source: *const f32, half: usize) -> V {
+        let [a, b] = self.0[half];
+        // SAFETY: as above.
+        unsafe {
+            V::load_first(source, 0).with(source.wrapping_offset(a.offset), a.first, a.end).with(
+                source.wrapping_offset(b.offset),
+                b.first,
+                b.end,
+            )
+        }
+    }
+}
+
+impl<V: Vector<Element = f32>> Halves<V> for Anywhere<'_> {
+    #[inline(always)]
+    unsafe fn load(&self, source: *const f32, half: usize) -> V {
+        // SAFETY: as above.
+        unsafe {
+            let zero = V::load_first(source, 0);
+            match self.counts[half] {
+                0 => zero,
+                count => load(self.lanes, self.first + half, count, source, zero),
             }
         }
     }
@@ -414,12 +474,12 @@ fn two_runs(lanes: &Lanes, group: usize, count: usize) -> Option<[Piece; 2]> {
     }
 }
 
-/// Transforms a vector of tiles, of all channels; `load` reads the elements of one half of them.
+/// Transforms a vector of tiles, of all channels.
 #[inline(always)]
 unsafe fn input_tiles<V: Vector<Element = f32>>(
     inputs: &Inputs<'_>,
     tile: usize,
-    load: impl Fn(*const f32, usize) -> V,
+    halves: &impl Halves<V>,
 ) {
     // SAFETY: by the promise to `Prepared::run_piece`.
     unsafe {
@@ -434,7 +494,8 @@ unsafe fn input_tiles<V: Vector<Element = f32>>(
             for (i, tile_row) in tiles.iter_mut().enumerate() {
                 for pair in 0..2 {
                     let source = source.wrapping_add(i * inputs.row + 2 * pair);
-                    let (even, odd) = V::deinterleave(load(source, 0), load(source, 1));
+                    let (even, odd) =
+                        V::deinterleave(halves.load(source, 0), halves.load(source, 1));
                     (tile_row[2 * pair], tile_row[2 * pair + 1]) = (even, odd);
                 }
             }
@@ -546,48 +607,55 @@ unsafe fn store<V: Vector<Element = f32>>(
     }
 }
 
-/// Transforms kernels, a vector of them at a time: `G g G^T`.
+/// Transforms kernels, those of a vector of rows at a time: `G g G^T`.
 #[inline(always)]
-unsafe fn kernels_of<V: Vector<Element = f32>>(
-    source: *const f32,
-    target: *mut f32,
-    kernels: usize,
-    start: usize,
-    end: usize,
-) {
-    let mut offsets = [0i32; MAX_LANES];
-    for (lane, offset) in offsets.iter_mut().enumerate() {
-        *offset = 9 * lane as i32;
-    }
+unsafe fn kernels_of<V: Vector<Element = f32>>(kernels: *const KernelsOfPiece) {
     // SAFETY: by the promise to `WinogradKernel::run_piece`.
     unsafe {
-        let zero = V::load_first(source, 0);
-        let mut kernel = start;
-        while kernel < end {
-            let count = V::LANES.min(end - kernel);
-            let source = source.wrapping_add(9 * kernel);
-            let mut rows = [[zero; 3]; 4];
-            for column in 0..3 {
-                let tap = |row: usize| {
-                    zero.gather(source.wrapping_add(3 * row + column), offsets.as_ptr(), count)
-                };
-                let (a, b, c) = (tap(0), tap(1), tap(2));
-                let outer = (a + c) * 0.5;
-                let inner = b * 0.5;
-                for (row, value) in rows.iter_mut().zip([a, outer + inner, outer - inner, c]) {
-                    row[column] = value;
+        let KernelsOfPiece { shape, panels, source, target } = &*kernels;
+        let WinogradKernel { rows, depth, turned } = *shape;
+        let (row_stride, depth_stride) = if turned { (9, 9 * rows) } else { (9 * depth, 9) };
+        let mut offsets = [0i32; MAX_LANES];
+        for (lane, offset) in offsets.iter_mut().enumerate() {
+            *offset = (lane * row_stride) as i32;
+        }
+        let zero = V::load_first(*source, 0);
+        let point_stride = shape.panels() * depth * KERNEL_PANEL;
+        for panel in panels.clone() {
+            let height = KERNEL_PANEL.min(rows - panel * KERNEL_PANEL);
+            for (row, depth_index) in
+                (0..height).step_by(V::LANES).flat_map(|row| (0..depth).map(move |k| (row, k)))
+            {
+                let count = V::LANES.min(height - row);
+                let first = (panel * KERNEL_PANEL + row) * row_stride + depth_index * depth_stride;
+                let source = source.wrapping_add(first);
+                let mut halves = [[zero; 3]; 4];
+                for column in 0..3 {
+                    let tap = |row: usize| {
+                        let place = 3 * row + column;
+                        let place = if turned { 8 - place } else { place };
+                        zero.gather(source.wrapping_add(place), offsets.as_ptr(), count)
+                    };
+                    let (a, b, c) = (tap(0), tap(1), tap(2));
+                    let outer = (a + c) * 0.5;
+                    let inner = b * 0.5;
+                    for (half, value) in halves.iter_mut().zip([a, outer + inner, outer - inner, c])
+                    {
+                        half[column] = value;
+                    }
+                }
+                let target =
+                    target.wrapping_add((panel * depth + depth_index) * KERNEL_PANEL + row);
+                for (i, [a, b, c]) in halves.into_iter().enumerate() {
+                    let target = target.wrapping_add(4 * i * point_stride);
+                    let outer = (a + c) * 0.5;
+                    let inner = b * 0.5;
+                    let points = [a, outer + inner, outer - inner, c];
+                    for (j, point) in points.into_iter().enumerate() {
+                        point.store_first(target.wrapping_add(j * point_stride), count);
+                    }
                 }
             }
-            for (i, [a, b, c]) in rows.into_iter().enumerate() {
-                let target = target.wrapping_add(4 * i * kernels + kernel);
-                let outer = (a + c) * 0.5;
-                let inner = b * 0.5;
-                let points = [a, outer + inner, outer - inner, c];
-                for (j, point) in points.into_iter().enumerate() {
-                    point.store_first(target.wrapping_add(j * kernels), count);
-                }
-            }
-            kernel += count;
         }
     }
 }

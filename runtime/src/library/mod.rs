@@ -25,7 +25,7 @@ pub use sort::Sort;
 
 use crate::cpu::Cpu;
 use crate::dtype::DType;
-use crate::gemm::{Winograd, WinogradKernel, winograd};
+use crate::gemm::{KERNEL_PANEL, Winograd, WinogradKernel, winograd};
 use crate::program::{COUNTERS, Frame, Home};
 use crate::verify::elements;
 use element::Element;
@@ -117,8 +117,8 @@ impl Routine {
                     return Err(format!("{from} to {to} channels of {height} x {width}"));
                 }
             }
-            Routine::WinogradKernel(WinogradKernel { kernels }) => {
-                count(&[16, *kernels])?;
+            Routine::WinogradKernel(WinogradKernel { rows, depth, .. }) => {
+                count(&[16, *rows, KERNEL_PANEL, *depth])?;
             }
         }
         Ok(())
@@ -143,7 +143,7 @@ impl Routine {
                 let [kernels, input, _] = shape.elements();
                 operands.extend([(kernels, dtype), (input, dtype)]);
             }
-            Routine::WinogradKernel(kernel) => operands.push((9 * kernel.kernels, dtype)),
+            Routine::WinogradKernel(kernel) => operands.push((9 * kernel.kernels(), dtype)),
         }
         operands
     }
@@ -156,7 +156,7 @@ impl Routine {
             Routine::Sort(sort) => (sort.rows * sort.kept, DType::I32),
             Routine::Interleave(interleave) => (interleave.elements(), dtype),
             Routine::Winograd(shape) => (shape.elements()[2], dtype),
-            Routine::WinogradKernel(kernel) => (16 * kernel.kernels, dtype),
+            Routine::WinogradKernel(kernel) => (kernel.elements(), dtype),
         }
     }
 

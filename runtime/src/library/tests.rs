@@ -144,8 +144,8 @@ fn orders_are_stable_and_nan_is_the_largest() {
 }
 
 /// A plain convolution of padded images, in f64.
-fn convolution(shape: &Winograd, kernels: &[f32], input: &[f32]) -> Vec<f64> {
-    let &Winograd { samples, from, to, height, width, transposed } = shape;
+fn convolution(shape: &Winograd, turned: bool, kernels: &[f32], input: &[f32]) -> Vec<f64> {
+    let &Winograd { samples, from, to, height, width } = shape;
     let mut result = Vec::new();
     for (sample, channel, y, x) in (0..samples * to * height * width).map(|place| {
         let (rest, x) = (place / width, place % width);
@@ -154,7 +154,7 @@ fn convolution(shape: &Winograd, kernels: &[f32], input: &[f32]) -> Vec<f64> {
     }) {
         let mut sum = 0.0;
         for (source, tap) in (0..9 * from).map(|place| (place / 9, place % 9)) {
-            let kernel = match transposed {
+            let kernel = match turned {
                 true => kernels[(source * to + channel) * 9 + 8 - tap],
                 false => kernels[(channel * from + source) * 9 + tap],
             };
@@ -178,16 +178,17 @@ fn transformed_convolutions_match_plain_ones() {
         (1, 40, 130, 14, 14),
     ];
     for (samples, from, to, height, width) in shapes {
-        for transposed in [false, true] {
-            let shape = Winograd { samples, from, to, height, width, transposed };
+        for turned in [false, true] {
+            let shape = Winograd { samples, from, to, height, width };
             let noise = |count: usize, seed: usize| -> Vec<f32> {
                 (0..count).map(|i| ((i * 37 + seed) as f32 * 0.713).sin()).collect()
             };
             let kernels = noise(9 * from * to, 1);
             let input = noise(samples * from * (height + 2) * (width + 2), 2);
-            let expected = convolution(&shape, &kernels, &input);
+            let expected = convolution(&shape, turned, &kernels, &input);
             for cpu in Cpu::ALL.into_iter().filter(|cpu| cpu.supported()) {
-                let transform = Routine::WinogradKernel(WinogradKernel { kernels: from * to });
+                let transform = WinogradKernel { rows: to, depth: from, turned };
+                let transform = Routine::WinogradKernel(transform);
                 let points = run_on(cpu, transform, DType::F32, &[words(&kernels)]);
                 let operands = [points, words(&input)];
                 let found = floats(run_on(cpu, Routine::Winograd(shape), DType::F32, &operands));

@@ -83,7 +83,7 @@ struct Expander {
     /// What is computed from fixed weights alone.
     fixed: BTreeSet<NodeId>,
     /// Transformed kernels.
-    transformed: BTreeMap<NodeId, NodeId>,
+    transformed: BTreeMap<(NodeId, bool), NodeId>,
     /// Padded tensors: several convolutions may read one.
     padded: BTreeMap<convolution::Padding, NodeId>,
     /// Extremes of windows, by operand and axis: their values and positions.

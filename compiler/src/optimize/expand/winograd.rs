@@ -1,8 +1,8 @@
 //! Convolutions of 3 x 3 taps in a transformed space, where that is faster.
 //!
 //! It takes fewer multiplications, see [`cygnet_runtime::gemm::Winograd`]. Kernels are transformed once
-//! in a step, for a convolution and for its gradient by the input; those that stay over many steps,
-//! once for all of them.
+//! in a step for all convolutions that read them so; those that stay over many steps, once for all of
+//! them.
 
 use cygnet_runtime::gemm;
 use smallvec::SmallVec;
@@ -43,17 +43,17 @@ impl Expander {
         let result = conv.infer(&[&types[0], &types[1]]).ok()?;
         let [_, samples, to, height, width] = result.shape[..] else { return None };
         let from = types[0].shape[2];
-        let (kernels, transposed) = self.kernels(kernel, conv.reversed, [to, from])?;
-        let shape = gemm::Winograd { samples, from, to, height, width, transposed };
+        let (kernels, turned) = self.kernels(kernel, conv.reversed, [to, from])?;
+        let shape = gemm::Winograd { samples, from, to, height, width };
         let even = height % 2 == 0 && width % 2 == 0 && width >= LEAST_WIDTH;
         if !even || !cost::prefers_winograd(&shape, self.fixed.contains(&kernels)) {
             return None;
         }
         let g = &mut self.graph;
-        let transformed = *self.transformed.entry(kernels).or_insert_with(|| {
-            let outer = if transposed { [from, to] } else { [to, from] };
+        let transformed = *self.transformed.entry((kernels, turned)).or_insert_with(|| {
+            let outer = if turned { [from, to] } else { [to, from] };
             let kernels = g.reshape(kernels, &[outer[0], outer[1], 3, 3]);
-            g.emit(WinogradKernel.into(), &[kernels])
+            g.emit(WinogradKernel { turned }.into(), &[kernels])
         });
         let margins: SmallVec<[(usize, usize); 2]> =
             conv.axes.iter().map(|axis| (axis.low as usize, axis.high as usize)).collect();

@@ -122,6 +122,40 @@ fn a_cache_changes_nothing() {
     assert_close(&cached.values, &all.values);
 }
 
+/// What stands in padding changes nothing elsewhere.
+#[test]
+fn transformers_do_not_look_at_padding() {
+    let found = |body: &str, padding: f64| {
+        let text = format!("model m(x: f32[n: 2, t: 5, d: 4]) {{\n{body}\n}}");
+        let model = model(&text, &[], Mode::Inference);
+        let mut x: Vec<f64> = (0..40).map(|i| f64::from(i * 7 % 11) / 5.0 - 1.0).collect();
+        // Two places of the second sample.
+        x[32..].fill(padding);
+        let weights = model.program.parameters.iter().map(|parameter| {
+            let values = (0..parameter.ty.elements()).map(|i| (i * 5 % 13) as f64 / 9.0 - 0.6);
+            (parameter.path.clone(), values.collect::<Vec<f64>>())
+        });
+        let weights: Vec<_> = weights.collect();
+        let mut values: Vec<(&str, &[f64])> =
+            weights.iter().map(|(path, values)| (path.as_str(), values.as_slice())).collect();
+        values.push(("x", &x));
+        outputs(&model.program, &values).remove(0).values
+    };
+    let encoder = "transformer_encoder(SEEN heads: 2, depth: 2, hidden: 3)";
+    let decoder = "transformer_decoder_layer(x, SEEN heads: 2, hidden: 3)";
+    let seen = "(arange[t] as [t] -> [n, t]) < 5 - 2 * arange[n],";
+    for (layer, end) in [(encoder, 32), (decoder, 40)] {
+        let input = if end == 32 { "x" } else { "x * 0 + 0.3" };
+        let body = |seen: &str| format!("{input} |> {}", layer.replace("SEEN", seen));
+        let (masked, all) = (body(seen), body(""));
+        assert_close(&found(&masked, 0.5)[..end], &found(&masked, -3.0)[..end]);
+        let differ = |a: Vec<f64>, b: Vec<f64>| {
+            a[20..32].iter().zip(&b[20..32]).any(|(a, b)| (a - b).abs() > 1e-3)
+        };
+        assert!(differ(found(&all, 0.5), found(&all, -3.0)), "{layer}");
+    }
+}
+
 #[test]
 fn positions_can_begin_anywhere() {
     let x: Vec<f64> = (0..12).map(f64::from).collect();
@@ -137,8 +171,8 @@ fn positions_can_begin_anywhere() {
 fn blocks_have_the_names_of_pytorch() {
     let text = "
 model m(x: f32[n: 1, t: 2, d: 4]) {
-    let y = x |> transformer_encoder(2, 1, hidden: 8, pre_norm: true)
-    x |> decoder: transformer_decoder_layer(y, 2, hidden: 8)
+    let y = x |> transformer_encoder(heads: 2, depth: 1, hidden: 8, pre_norm: true)
+    x |> decoder: transformer_decoder_layer(y, heads: 2, hidden: 8)
 }";
     let paths: Vec<String> = model(text, &[], Mode::Inference)
         .program
@@ -172,10 +206,10 @@ model moved(x: f32[n, t, d]) {
 }
 model turned(x: f32[n, t, heads, e: 4]) = rotary(x)
 model encoder(x: f32[n, t, 4]) {
-    x |> transformer_encoder(2, 2, hidden: 3, p: 0.0, activation: gelu_tanh, causal: true)
+    x |> transformer_encoder(heads: 2, depth: 2, hidden: 3, p: 0.0, activation: gelu_tanh, causal: true)
 }
 model translator(x: f32[n, t, 4], memory: f32[n, s, 4]) {
-    x |> transformer_decoder_layer(memory, 2, hidden: 3, p: 0.0, activation: silu, pre_norm: true)
+    x |> transformer_decoder_layer(memory, heads: 2, hidden: 3, p: 0.0, activation: silu, pre_norm: true)
 }
 model padded(x: f32[n, t, 4], length: i32[n]) {
     x |> masked_self_attention((arange[t] as [t] -> [n, t]) <= length, 2)

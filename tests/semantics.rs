@@ -214,6 +214,19 @@ fn layer_norm_normalizes_the_last_axis() {
 }
 
 #[test]
+fn whole_channels_are_dropped() {
+    let text = "model m(x: f32[20, 30, 2, 3]) = x * 0 + 1 |> dropout2d(0.25)";
+    let run = |mode| outputs(&model(text, &[], mode).program, &[]).remove(0).values;
+    let dropped = run(Mode::Training);
+    let channels: Vec<&[f64]> = dropped.chunks(6).collect();
+    assert!(channels.iter().all(|channel| channel.iter().all(|value| *value == channel[0])));
+    let kept = channels.iter().filter(|channel| channel[0] != 0.0);
+    assert!(kept.clone().all(|channel| (channel[0] - 1.0 / 0.75).abs() < 1e-6));
+    assert!((400..500).contains(&kept.count()), "about three quarters of 600");
+    assert!(run(Mode::Inference).iter().all(|value| *value == 1.0));
+}
+
+#[test]
 fn dropout_drops_while_training_only() {
     let text = "model m(x: f32[2000]) = x * 0 + 1 |> dropout(0.25)";
     let inference = model(text, &[], Mode::Inference);

@@ -62,6 +62,7 @@ const CASES: &[(&str, &str)] = &[
     ("expected-line-end", "fn f(x) {\n    lte y = x\n    return y\n    y y\n}\n"),
     ("expected-line-end/let", "fn f(x) {\n    y: f32[] = x\n    y\n}\n"),
     ("expected-line-end/range", "fn f(x) {\n    0..1..2\n    0.. + 1\n    x\n}\n"),
+    ("expected-line-end/pipe", "fn f(x, y) = x |> g + y\nfn h(x) {\n    x as [n] * 2\n    x\n}\n"),
     ("expected-line-end/elif", "fn f(x) = if x { 1 } elif x { 2 } else { 3 }\n"),
     // What is there but makes no sense.
     ("chained-comparison", "fn f(a, b, c) = a < b < c\n"),

@@ -11,7 +11,7 @@ use cygnet_compiler::graph::Emit;
 use super::{Eval, Evaluator};
 use crate::diagnostic::Diagnostic;
 use crate::language::scope::Scope;
-use crate::language::size::Size;
+use crate::language::size::{Division, Size};
 use crate::language::value::{Axis, AxisId, Given, Int, Tensor, Value};
 use crate::source::Span;
 use crate::syntax::ast::{self, AxisValue, Expr, ExprKind, Movement};
@@ -209,6 +209,18 @@ impl<'p> Evaluator<'p> {
             }
             Size::constant(1)
         } else {
+            if matches!(axis.size.divide(&known), Division::Inexact) && !known.is(0) {
+                let (shown, axis) = (self.show(tensor), self.show_axis(axis));
+                return Err(self.report(
+                    Diagnostic::error(
+                        "inexact-division",
+                        format!("the axis `{axis}` cannot be split into parts of {known}"),
+                    )
+                    .primary(span, format!("{known} does not divide its size"))
+                    .note(format!("the tensor is {shown}"))
+                    .help("`as` keeps the elements; slice or pad to change a size"),
+                ));
+            }
             self.at(span, |this| this.divide_exactly(&axis.size, &known, span))?
         };
         let single = parts.len() == 1;

@@ -142,6 +142,17 @@ impl Parser<'_> {
         closest(word, candidates).map(|word| format!("did you mean `{word}`?"))
     }
 
+    /// Whether an operator follows a pipe or an `as`, which bind less tightly, in the statement from
+    /// the token `first` on.
+    fn stands_behind_a_pipe(&self, first: usize) -> bool {
+        use TokenKind::{EqualEqual, Minus, Pipe, Plus, Slash, SlashSlash, Star, StarStar};
+        let before = &self.tokens[first..self.position];
+        matches!(self.kind(), Plus | Minus | Star | Slash | SlashSlash | StarStar | EqualEqual)
+            && before
+                .iter()
+                .any(|token| matches!(token.kind, Pipe | TokenKind::Keyword(Keyword::As)))
+    }
+
     /// Reports that a statement should have ended before the current token. `first` is the
     /// position of its first token.
     pub(super) fn report_expected_line_end(&mut self, first: usize, clauses: bool) {
@@ -172,6 +183,9 @@ impl Parser<'_> {
             Some(meant) => diagnostic = diagnostic.help(meant),
             None if self.at(TokenKind::Colon) && misspelt_first.is_some() => {
                 diagnostic = diagnostic.help("new names are bound with `let name: type = value`");
+            }
+            None if self.stands_behind_a_pipe(first) => {
+                diagnostic = diagnostic.help("put the pipe in parentheses: `(x |> f) + y`");
             }
             None => {}
         }

@@ -245,6 +245,21 @@ fn pooling() {
 }
 
 #[test]
+fn one_axis_of_space_as_two() {
+    // Elements are 0 to 5 in tenths.
+    let signature = "x: f32[n: 1, c: 2, t: 3]";
+    let same = |one: &str, two: &str| {
+        let (ty, found) = value(signature, one);
+        let two = format!("({two})[..., 0] + 0 * ({one})");
+        assert_eq!((ty, found), value(signature, &two), "{one}");
+    };
+    let image = "x as [n, c, t] -> [n, c, t, 1]";
+    same("adaptive_avg_pool1d(x, 2)", &format!("adaptive_avg_pool2d({image}, [2, 1])"));
+    same("upsample1d(x, 3)", &format!("upsample({image}, [3, 1])"));
+    same("upsample1d(x, linear: true)", &format!("upsample({image}, [2, 1], bilinear: true)"));
+}
+
+#[test]
 fn upsampling() {
     let (ty, values) = value("x: f32[1, 1, 1, 2]", "upsample(x, [2, 3])");
     assert_eq!(ty, "f32[1, 1, 2, 6]");

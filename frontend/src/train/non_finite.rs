@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use cygnet_compiler::array::Array;
 use cygnet_compiler::evaluate::{Culprit, Evaluator, Precision, first_non_finite};
 use cygnet_compiler::graph::SlotRole;
+use cygnet_runtime::dtype::DType;
 use cygnet_runtime::program::Outcome;
 use cygnet_runtime::tensor::Tensor;
 
@@ -51,7 +52,10 @@ impl Snapshot {
 }
 
 fn is_finite(tensor: &Tensor) -> bool {
-    (0..tensor.len()).all(|index| tensor.get_f64(index).is_finite())
+    match tensor.dtype() {
+        DType::F32 => tensor.as_slice::<f32>().iter().all(|value| value.is_finite()),
+        _ => (0..tensor.len()).all(|index| tensor.get_f64(index).is_finite()),
+    }
 }
 
 /// What is wrong with a step.

@@ -310,6 +310,17 @@ impl LaneBuilder<'_> {
         }
     }
 
+    /// Loads four elements of 32 bits that lie two apart. Nothing behind the last one is read.
+    pub(super) fn load_every_other(&mut self, dtype: DType, element: Element) -> Lane {
+        let Element { pointer, displacement } = element;
+        let ty = Width::Four.part_type(dtype);
+        let [low, high] = [0, 12]
+            .map(|distance| self.builder.ins().load(ty, MEMORY, pointer, displacement + distance));
+        let words = self.words(low, high, [0, 2, 5, 7]);
+        let vector = self.bits(ty, words);
+        self.hold(dtype, Width::Four, vector)
+    }
+
     /// Stores a lane of four elements side by side.
     pub(super) fn store_four(&mut self, lane: Lane, element: Element) {
         let Held { dtype, parts, .. } = self.held(lane);

@@ -117,6 +117,10 @@ impl Translator<'_> {
             let element = self.lanes.load_one(dtype, elements[0]);
             return self.lanes.widen(element);
         }
+        let every_other = matches!(code.rows[&n].1, Stride::Fixed(2));
+        if every_other && matches!(dtype, DType::F32 | DType::I32) && elements.len() == 4 {
+            return self.lanes.load_every_other(dtype, elements[0]);
+        }
         let lanes: Vec<Lane> =
             elements.into_iter().map(|element| self.lanes.load_one(dtype, element)).collect();
         self.lanes.join(&lanes)

@@ -13,7 +13,7 @@ use cranelift::prelude::FloatCC;
 
 use super::TilesCode;
 use super::plan::Plan;
-use super::segment::LoopShape;
+use super::segment::{LoopShape, Rest};
 use crate::codegen::function::Translator;
 use crate::codegen::lanes::{LaneBuilder, Width};
 use crate::kernel::loops::{LoopInstruction, LoopInstructionKind, VariableId};
@@ -108,7 +108,8 @@ impl Translator<'_> {
                 let chains = (0..chains)
                     .map(|_| [builder.declare_var(vector), builder.declare_var(vector)])
                     .collect();
-                let rest = shape.rest.then(|| builder.declare_var(Width::One.part_type(dtype)));
+                let rest = (shape.rest == Rest::Elements)
+                    .then(|| builder.declare_var(Width::One.part_type(dtype)));
                 folds.insert(n, LaneFold { kind, dtype, variable, chains, rest });
             }
         }

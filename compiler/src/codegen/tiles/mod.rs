@@ -125,7 +125,8 @@ impl Translator<'_> {
             .map(|step| {
                 let members = step.members();
                 let is_cut = !guards.intervals_of(members).is_empty();
-                LoopShape::new(body, members, bounds, is_cut)
+                let is_repeatable = plan.is_repeatable(self.function, body, members);
+                LoopShape::new(body, members, bounds, is_cut, is_repeatable)
             })
             .collect();
         let folds = self.folds(&plan, &shapes, body);

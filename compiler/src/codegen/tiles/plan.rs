@@ -68,6 +68,44 @@ impl Plan {
         Planner::new(function, axis, body).plan()
     }
 
+    /// Whether a segment may compute elements again: whether it overwrites nothing that it reads, and
+    /// adds nothing to what is there.
+    pub(super) fn is_repeatable(
+        &self,
+        function: &Function,
+        body: &[LoopInstruction],
+        members: &[usize],
+    ) -> bool {
+        let (mut read, mut written) = (Vec::new(), Vec::new());
+        let (mut slots_read, mut slots_written) = (Vec::new(), Vec::new());
+        for &n in members {
+            let kind = &body[n].kind;
+            match kind {
+                LoopInstructionKind::Store { buffer, .. } => written.push(*buffer),
+                _ if kind.is_effect() => return false,
+                _ => read.extend(kind.access().map(|(buffer, _)| buffer)),
+            }
+            if let Some(&Home::Slot(slot)) = self.homes.get(&n) {
+                slots_written.push(slot);
+            }
+            let operands = kind.operands().iter().filter_map(|&id| self.varying(id));
+            for operand in operands.filter(|operand| !members.contains(operand)) {
+                match self.homes.get(&operand) {
+                    Some(&Home::Slot(slot)) => slots_read.push(slot),
+                    Some(&Home::Stored(store)) => {
+                        read.extend(body[store].kind.access().map(|(buffer, _)| buffer));
+                    }
+                    None => {}
+                }
+            }
+        }
+        let buffers = &function.buffers;
+        let overwritten = |read: &BufferId| {
+            written.iter().any(|written| buffers[*read].overlaps(&buffers[*written]))
+        };
+        !read.iter().any(overwritten) && !slots_read.iter().any(|slot| slots_written.contains(slot))
+    }
+
     /// The instruction that gives a value, unless it is the same for all indices.
     pub(super) fn varying(&self, lane: LaneId) -> Option<usize> {
         let definition = self.definitions.get(&lane).copied();

@@ -8,6 +8,7 @@ use super::TilesCode;
 use super::fold::unrolling;
 use super::plan::Home;
 use crate::codegen::function::{Bounds, Translator};
+use crate::codegen::indices::add_constant;
 use crate::codegen::lanes::Width;
 use crate::kernel::loops::{LaneId, LoopInstruction, LoopInstructionKind};
 use crate::op::lowering::{Lane, Lanes, Lowering};
@@ -45,8 +46,19 @@ pub(super) struct LoopShape {
     pub(super) copies: usize,
     /// Whether there is a loop by vectors.
     pub(super) vectors: bool,
-    /// Whether there is a loop by elements.
-    pub(super) rest: bool,
+    /// What computes the elements behind the last whole vector.
+    pub(super) rest: Rest,
+}
+
+/// How elements are computed that do not fill a vector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rest {
+    /// There are none.
+    None,
+    /// One by one.
+    Elements,
+    /// By one more vector, which ends with the last element and begins with some that are done.
+    Vector,
 }
 
 impl LoopShape {
@@ -57,6 +69,7 @@ impl LoopShape {
         members: &[usize],
         bounds: Bounds,
         is_cut: bool,
+        is_repeatable: bool,
     ) -> LoopShape {
         let length = bounds.length.unwrap_or(usize::MAX);
         let mut copies = unrolling(body, members);
@@ -67,7 +80,13 @@ impl LoopShape {
         LoopShape {
             copies,
             vectors: length >= 4 && (copies == 1 || !divides(4 * copies)),
-            rest: !divides(4),
+            rest: match bounds.length {
+                _ if divides(4) => Rest::None,
+                Some(length) if is_repeatable && !is_cut && length >= 4 && length % 4 != 0 => {
+                    Rest::Vector
+                }
+                _ => Rest::Elements,
+            },
         }
     }
 }
@@ -107,11 +126,19 @@ impl Translator<'_> {
                 this.group(code, members, &cut, Group::new(index));
             });
         }
-        if shape.rest {
-            self.counted_loop(start, bounds.end, 1, |this, index| {
-                this.lanes.width = Width::One;
-                this.group(code, members, &cut, Group::new(index));
-            });
+        match shape.rest {
+            Rest::None => {}
+            Rest::Elements => {
+                self.counted_loop(start, bounds.end, 1, |this, index| {
+                    this.lanes.width = Width::One;
+                    this.group(code, members, &cut, Group::new(index));
+                });
+            }
+            Rest::Vector => {
+                self.lanes.width = Width::Four;
+                let index = add_constant(&mut self.lanes.builder, bounds.end, -4);
+                self.group(code, members, &cut, Group::new(index));
+            }
         }
         self.lanes.width = Width::One;
     }

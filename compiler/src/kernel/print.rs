@@ -3,7 +3,7 @@
 use std::fmt;
 
 use cygnet_runtime::gemm::Winograd;
-use cygnet_runtime::library::{Cumulate, Interleave, Routine, Scatter, Sort};
+use cygnet_runtime::library::{Cumulate, Interleave, Pad, Routine, Scatter, Sort};
 use petgraph::algo::toposort;
 
 use super::{
@@ -167,6 +167,9 @@ fn write_library(f: &mut fmt::Formatter<'_>, library: &Library) -> fmt::Result {
         }
         Routine::Interleave(Interleave { parts, outer, inner }) => {
             write!(f, "\n  {parts} parts of {outer} blocks of {inner}")
+        }
+        Routine::Pad(Pad { outer, extents: [rows, columns], .. }) => {
+            write!(f, "\n  {outer} images of {rows} x {columns}")
         }
         Routine::Winograd(Winograd { samples, from, to, height, width }) => {
             write!(f, "\n  {samples} of {from} to {to} channels, {height} x {width}")

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use cygnet_runtime::library::{Cumulate, CumulateKind, Routine, Scatter, ScatterKind, Sort};
+use cygnet_runtime::library::{Cumulate, CumulateKind, Pad, Routine, Scatter, ScatterKind, Sort};
 
 use super::{Op, ReduceKind, indexing, interleave, winograd};
 use crate::array::Array;
@@ -59,9 +59,22 @@ pub fn evaluate_routine(routine: &Routine, dtype: DType, operands: &[&[f64]]) ->
         Routine::Cumulate(routine) => cumulate(routine, dtype, operands[0]),
         Routine::Sort(routine) => sort(routine, operands[0]),
         Routine::Interleave(routine) => interleave::interleave(routine, operands),
+        Routine::Pad(shape) => pad(shape, operands[0]),
         Routine::Winograd(shape) => winograd::convolve(shape, operands[0], operands[1]),
         Routine::WinogradKernel(shape) => winograd::transform_kernels(shape, operands[0]),
     }
+}
+
+fn pad(routine: &Pad, images: &[f64]) -> Vec<f64> {
+    let &Pad { outer, extents: [rows, columns], low, .. } = routine;
+    let [height, width] = routine.padded();
+    let mut result = vec![0.0; outer * height * width];
+    for (image, row) in (0..outer).flat_map(|image| (0..rows).map(move |row| (image, row))) {
+        let start = (image * height + low[0] + row) * width + low[1];
+        let source = &images[(image * rows + row) * columns..][..columns];
+        result[start..start + columns].copy_from_slice(source);
+    }
+    result
 }
 
 fn scatter(routine: &Scatter, dtype: DType, indices: &[f64], updates: &[f64]) -> Vec<f64> {

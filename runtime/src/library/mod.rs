@@ -8,6 +8,7 @@
 mod cumulate;
 mod element;
 mod interleave;
+mod pad;
 mod scatter;
 mod sort;
 #[cfg(test)]
@@ -20,6 +21,7 @@ use smallvec::SmallVec;
 
 pub use cumulate::{Cumulate, CumulateKind};
 pub use interleave::Interleave;
+pub use pad::Pad;
 pub use scatter::{Scatter, ScatterKind};
 pub use sort::Sort;
 
@@ -41,6 +43,8 @@ pub enum Routine {
     Sort(Sort),
     /// Parts that take turns.
     Interleave(Interleave),
+    /// Images with zeros around them.
+    Pad(Pad),
     /// A convolution of 3 x 3 taps with transformed kernels.
     Winograd(Winograd),
     /// Kernels of 3 x 3 taps, transformed.
@@ -79,6 +83,7 @@ impl Routine {
             },
             Routine::Sort(_) => "argsort",
             Routine::Interleave(_) => "interleave",
+            Routine::Pad(_) => "pad",
             Routine::Winograd(_) => "winograd",
             Routine::WinogradKernel(_) => "winograd_kernel",
         }
@@ -107,6 +112,16 @@ impl Routine {
                 if *parts != operands {
                     return Err(format!("interleave with {operands} operands"));
                 }
+            }
+            Routine::Pad(Pad { outer, extents, low, high }) => {
+                let along = |axis: usize| {
+                    let [low, high] = [low, high].map(|side| side[axis]);
+                    low.checked_add(high).and_then(|sum| sum.checked_add(extents[axis]))
+                };
+                let (Some(rows), Some(columns)) = (along(0), along(1)) else {
+                    return Err("margins without an end".to_owned());
+                };
+                count(&[*outer, rows, columns])?;
             }
             Routine::Winograd(Winograd { samples, from, to, height, width, .. }) => {
                 count(&[16, *from, *to])?;
@@ -139,6 +154,9 @@ impl Routine {
                 let part = (interleave.outer * interleave.inner, dtype);
                 operands.extend(std::iter::repeat_n(part, interleave.parts));
             }
+            Routine::Pad(pad) => {
+                operands.push((pad.outer * pad.extents[0] * pad.extents[1], dtype));
+            }
             Routine::Winograd(shape) => {
                 let [kernels, input, _] = shape.elements();
                 operands.extend([(kernels, dtype), (input, dtype)]);
@@ -155,6 +173,7 @@ impl Routine {
             Routine::Cumulate(cumulate) => (cumulate.elements(), dtype),
             Routine::Sort(sort) => (sort.rows * sort.kept, DType::I32),
             Routine::Interleave(interleave) => (interleave.elements(), dtype),
+            Routine::Pad(pad) => (pad.outer * pad.padded().iter().product::<usize>(), dtype),
             Routine::Winograd(shape) => (shape.elements()[2], dtype),
             Routine::WinogradKernel(kernel) => (kernel.elements(), dtype),
         }
@@ -167,6 +186,7 @@ impl Routine {
             Routine::Cumulate(cumulate) => cumulate.pieces(),
             Routine::Sort(sort) => sort.pieces(),
             Routine::Interleave(interleave) => interleave.pieces(),
+            Routine::Pad(pad) => pad.pieces(),
             Routine::Winograd(shape) => shape.pieces(),
             Routine::WinogradKernel(kernel) => kernel.pieces(),
         }
@@ -178,6 +198,7 @@ impl Routine {
             Routine::Scatter(_)
             | Routine::Cumulate(_)
             | Routine::Interleave(_)
+            | Routine::Pad(_)
             | Routine::WinogradKernel(_) => 0,
             Routine::Sort(sort) => sort.scratch_bytes(),
             Routine::Winograd(shape) => shape.scratch_bytes(),
@@ -209,7 +230,10 @@ impl LibraryCall {
         if !self.dtype.is_float() && self.dtype != DType::I32 {
             return Err(format!("a routine on elements of {}", self.dtype));
         }
-        let only_f32 = matches!(self.routine, Routine::Winograd(_) | Routine::WinogradKernel(_));
+        let only_f32 = matches!(
+            self.routine,
+            Routine::Pad(_) | Routine::Winograd(_) | Routine::WinogradKernel(_)
+        );
         if only_f32 && self.dtype != DType::F32 {
             return Err(format!("{} of {}", self.routine.name(), self.dtype));
         }
@@ -301,6 +325,10 @@ impl PreparedCall {
                     let prepared = self.winograd.as_ref().expect("prepared");
                     let operands = [operand(0).cast_const().cast(), operand(1).cast_const().cast()];
                     prepared.run_piece(operands, result.cast(), frame.scratch.cast(), piece);
+                }
+                Routine::Pad(pad) => {
+                    let source = operand(0).cast_const().cast();
+                    pad.run(self.cpu, source, result.cast(), piece);
                 }
                 Routine::WinogradKernel(kernel) => {
                     let source = operand(0).cast_const().cast();

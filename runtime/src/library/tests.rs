@@ -219,3 +219,28 @@ fn parts_take_turns() {
     let found = run(Routine::Interleave(many), DType::I32, &operands);
     assert!(found.into_iter().eq(0..18_002));
 }
+
+#[test]
+fn images_get_zeros_around_them() {
+    for (extents, low, high) in [
+        ([3, 2], [1, 1], [0, 2]),
+        ([14, 14], [1, 1], [0, 0]),
+        ([5, 30], [2, 3], [1, 4]),
+        ([1, 16], [0, 0], [0, 1]),
+        ([2, 40], [0, 17], [3, 0]),
+    ] {
+        let pad = Pad { outer: 97, extents, low, high };
+        let images: Vec<f32> = (1..=97 * extents[0] * extents[1]).map(|i| i as f32).collect();
+        let [height, width] = pad.padded();
+        let mut expected = vec![0.0; 97 * height * width];
+        for (row, values) in images.chunks(extents[1]).enumerate() {
+            let (image, y) = (row / extents[0], row % extents[0] + low[0]);
+            let start = (image * height + y) * width + low[1];
+            expected[start..start + extents[1]].copy_from_slice(values);
+        }
+        for cpu in Cpu::ALL.into_iter().filter(|cpu| cpu.supported()) {
+            let found = run_on(cpu, Routine::Pad(pad), DType::F32, &[words(&images)]);
+            assert!(floats(found) == expected, "{cpu} {pad:?}");
+        }
+    }
+}

@@ -5,11 +5,6 @@
 //! 2014): windows are matrices whose rows and columns lie at distances of their own, which a product
 //! reads where they lie, so they are never in memory. Which operand is on which side, and what runs as a batch, depends on the
 //! shapes; see [`Form`].
-//!
-//! An input that is dilated, as in gradients of strided convolutions and in transposed
-//! convolutions, is not filled with zeros: outputs whose windows meet the elements at the same
-//! distance form a phase, and each phase is a plain convolution with some of the kernel's taps. A
-//! routine of the runtime puts phases together.
 
 use smallvec::{SmallVec, smallvec};
 
@@ -17,7 +12,7 @@ use super::Expander;
 use crate::graph::{Emit, Graph, NodeId};
 use crate::index::{Expression, IndexMap};
 use crate::op::convolution::{LEADING, exact_high, swapped};
-use crate::op::{Conv, Interleave, Op, Primitive, Sliding, View, Windows};
+use crate::op::{Conv, Op, Primitive, Sliding, View, Windows};
 use crate::types::{Axes, Shape, TensorType};
 
 /// A tensor and the zeros around its last axes: (before, after) for each.
@@ -25,7 +20,7 @@ pub(super) type Padding = (NodeId, SmallVec<[(usize, usize); 2]>);
 
 /// Fewer output channels than this do not fill the registers of a matrix product: sums of
 /// products, fused like any other computation, are faster.
-const LEAST_CHANNELS: usize = 3;
+pub(super) const LEAST_CHANNELS: usize = 3;
 
 /// Windows of one sample that are enough columns for a product of their own; with fewer, all
 /// samples share one.
@@ -90,80 +85,15 @@ impl Expander {
             }
         }
         match conv.axes.iter().position(|axis| axis.input_dilation > 1) {
-            Some(axis) => self.by_phases(&conv, axis, input, kernel),
+            Some(axis) => match self.phases_as_channels(&conv, axis, input, kernel) {
+                Some(result) => result,
+                None => self.by_phases(&conv, axis, input, kernel),
+            },
             None => match self.transformed(&conv, input, kernel) {
                 Some(result) => result,
                 None => self.plain(&conv, input, kernel),
             },
         }
-    }
-
-    /// Splits an axis along which the input is dilated.
-    ///
-    /// Tap k of window o meets the dilated input at `p = o * stride + k * dilation - low`, where
-    /// there is an element if the input's dilation divides p. Among the windows `o = phases * q +
-    /// phase` those taps are the same ones, and p / input dilation is again affine in q and their
-    /// numbers.
-    fn by_phases(&mut self, conv: &Conv, axis: usize, input: NodeId, kernel: NodeId) -> NodeId {
-        let types = [input, kernel].map(|node| self.graph.type_of(node).clone());
-        let result = infer(conv, &types[0], &types[1]);
-        let at = LEADING + axis;
-        let (count, size) = (result.shape[at], types[1].shape[at]);
-        let Sliding { stride, dilation, input_dilation: apart, low, .. } = conv.axes[axis];
-        let phases = apart / gcd(stride, apart);
-        let step = apart / gcd(dilation, apart);
-        let per_phase = count.div_ceil(phases);
-        let mut parts = Vec::with_capacity(phases);
-        for phase in 0..phases {
-            let place = |tap: usize| (phase * stride + tap * dilation) as i64 - low;
-            let first = (0..step.min(size)).find(|&tap| place(tap) % apart as i64 == 0);
-            let mut shape = result.shape.clone();
-            shape[at] = per_phase;
-            let part = match first {
-                None => self.graph.constant(result.dtype, &shape, 0.0),
-                Some(first) => {
-                    let taps = (size - first).div_ceil(step);
-                    let start =
-                        if conv.reversed { size - 1 - first - (taps - 1) * step } else { first };
-                    let mut part = conv.clone();
-                    let mut sliding = Sliding {
-                        stride: phases * stride / apart,
-                        dilation: step * dilation / apart,
-                        input_dilation: 1,
-                        low: -(place(first) / apart as i64),
-                        high: 0,
-                    };
-                    sliding.high = exact_high(&sliding, types[0].shape[at], taps, per_phase);
-                    part.axes[axis] = sliding;
-                    let kernel = self.every(kernel, at, start, taps, step);
-                    self.convolution(&part, input, kernel)
-                }
-            };
-            parts.push(part);
-        }
-        let mut joined = parts[0];
-        if parts.len() > 1 {
-            joined = self.graph.emit(Interleave { axis: at }.into(), &parts);
-        }
-        self.every(joined, at, 0, count, 1)
-    }
-
-    /// `count` elements along an axis, from `start` in steps.
-    fn every(
-        &mut self,
-        node: NodeId,
-        axis: usize,
-        start: usize,
-        count: usize,
-        step: usize,
-    ) -> NodeId {
-        let mut stops = self.graph.type_of(node).shape.clone();
-        let (mut starts, mut steps): (Axes, Axes) =
-            (smallvec![0; stops.len()], smallvec![1; stops.len()]);
-        starts[axis] = start;
-        stops[axis] = start + (count - 1) * step + 1;
-        steps[axis] = step;
-        self.graph.slice(node, &starts, &stops, &steps)
     }
 
     /// A convolution without input dilation.
@@ -266,6 +196,11 @@ impl Expander {
         if margins.iter().all(|margin| *margin == (0, 0)) {
             return node;
         }
+        if let Some((base, known)) = self.unpadded.get(&node).cloned() {
+            let both = known.iter().zip(&margins);
+            let both = both.map(|(inner, outer)| (inner.0 + outer.0, inner.1 + outer.1)).collect();
+            return self.padded(base, both);
+        }
         let shape = self.graph.type_of(node).shape.clone();
         let spatial = shape.len() - margins.len()..shape.len();
         if let Op::View(View { map }) = &self.graph.node(node).op
@@ -302,16 +237,13 @@ impl Expander {
         let (low, high) = (before(|margin| margin.0), before(|margin| margin.1));
         let none: Axes = smallvec![0; shape.len()];
         let padded = self.graph.pad(node, &low, &high, &none, 0.0);
+        self.unpadded.insert(padded, key.clone());
         self.padded.insert(key, padded);
         padded
     }
 }
 
 /// The type of a convolution that is known to fit.
-fn infer(conv: &Conv, input: &TensorType, kernel: &TensorType) -> TensorType {
+pub(super) fn infer(conv: &Conv, input: &TensorType, kernel: &TensorType) -> TensorType {
     conv.infer(&[input, kernel]).expect("the convolution was verified")
-}
-
-fn gcd(a: usize, b: usize) -> usize {
-    if b == 0 { a } else { gcd(b, a % b) }
 }

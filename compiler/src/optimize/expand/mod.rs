@@ -9,6 +9,7 @@
 //! * [`window`]: sums of overlapping windows, and extremes of small windows.
 
 mod convolution;
+mod phases;
 #[cfg(test)]
 mod tests;
 mod window;
@@ -86,6 +87,8 @@ struct Expander {
     transformed: BTreeMap<(NodeId, bool), NodeId>,
     /// Padded tensors: several convolutions may read one.
     padded: BTreeMap<convolution::Padding, NodeId>,
+    /// What each of them is made of.
+    unpadded: BTreeMap<NodeId, convolution::Padding>,
     /// Extremes of windows, by operand and axis: their values and positions.
     extremes: BTreeMap<(ArgKind, NodeId, usize), window::Extreme>,
 }

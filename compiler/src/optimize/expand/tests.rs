@@ -103,6 +103,44 @@ fn dilated_inputs_multiply_no_zeros() {
 }
 
 #[test]
+fn phases_share_one_padded_input() {
+    // Four taps at distance one over an input with gaps: each phase has its own two of them.
+    let doubling = Sliding { input_dilation: 2, low: 2, high: 2, ..Sliding::PLAIN };
+    let (mut graph, y) = convolution(&[1, 2, 8, 14, 14], &[1, 16, 8, 4, 4], doubling);
+    graph.outputs.push(Output { name: "y".to_owned(), node: y });
+    let expanded = expand(graph, &OptimizeOptions::default());
+    expanded.verify().unwrap();
+    let count = |is: fn(&Op) -> bool| expanded.nodes.iter().filter(|node| is(&node.op)).count();
+    assert_eq!(count(|op| matches!(op, Op::Contract(_))), 4);
+    let mut read: Vec<NodeId> =
+        expanded.nodes.iter().flat_map(|node| node.operands.iter().copied()).collect();
+    read.sort_unstable();
+    read.dedup();
+    let pads = read.iter().filter(|&&node| matches!(expanded.node(node).op, Op::Pad(_)));
+    assert_eq!(pads.count(), 1);
+}
+
+#[test]
+fn phases_of_few_channels_are_channels_of_one_product() {
+    let doubling = Sliding { input_dilation: 2, low: 1, high: 2, ..Sliding::PLAIN };
+    for reversed in [false, true] {
+        let (mut graph, y) = convolution(&[1, 2, 8, 14, 14], &[1, 1, 8, 3, 3], doubling);
+        let Op::Conv(conv) = &mut graph.nodes[y.index()].op else { panic!("a convolution") };
+        conv.reversed = reversed;
+        graph.outputs.push(Output { name: "y".to_owned(), node: y });
+        let products = |math: MathMode| {
+            let options = OptimizeOptions { math, ..OptimizeOptions::default() };
+            let expanded = expand(graph.clone(), &options);
+            expanded.verify().unwrap();
+            expanded.nodes.iter().filter(|node| matches!(node.op, Op::Contract(_))).count()
+        };
+        assert_eq!(products(MathMode::Default), 1);
+        // Zeros times infinity are NaN.
+        assert_eq!(products(MathMode::Strict), 0);
+    }
+}
+
+#[test]
 fn many_small_windows_are_multiplied_in_a_transformed_space() {
     let mut graph = Graph::new();
     let input = slot(&mut graph, "x", &[1, 8, 64, 16, 16]);

@@ -190,6 +190,17 @@ fn the_command_shows_the_spread_of_folds() {
     insta::assert_snapshot!(text(&output.stdout));
 }
 
+#[test]
+fn more_folds_than_samples_are_refused() {
+    let folder = folder();
+    for folds in ["101", "1000000000000000"] {
+        let output =
+            cygnet(folder.path(), &["tune", "fit.cyg", "--grid", "lr=0.3", "--folds", folds]);
+        assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+        assert!(text(&output.stderr).contains(&format!("into {folds} folds")));
+    }
+}
+
 /// The command, in a folder with the program.
 fn cygnet(folder: &Path, arguments: &[&str]) -> Output {
     let mut command = command::cygnet();

@@ -1,8 +1,8 @@
 //! What the compiler hands over: a step as barrier-separated phases of pieces of work, and loops
 //! over such phases.
 //!
-//! How work is cut into pieces depends on shapes only. Which thread runs a piece depends on the
-//! number of threads, and no result does.
+//! How work is cut into pieces depends on shapes only. Which thread runs a piece depends on their
+//! number and on how fast they are; no result does.
 
 use std::any::Any;
 use std::sync::Arc;

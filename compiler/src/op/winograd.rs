@@ -100,8 +100,8 @@ impl Primitive for Winograd {
     fn infer(&self, operands: &[&TensorType]) -> Result<TensorType, String> {
         let [kernels, input] = operands_of(operands)?;
         let gemm::Winograd { samples, from, to, height, width, .. } = self.shape;
-        let transformed = gemm::WinogradKernel { rows: to, depth: from, turned: false };
-        let elements = [transformed.elements(), samples * from * (height + 2) * (width + 2)];
+        let kernel = self.shape.kernel(false);
+        let elements = [kernel.elements(), samples * from * (height + 2) * (width + 2)];
         let fits = [kernels, input].map(TensorType::elements) == elements
             && [kernels, input].iter().all(|operand| operand.dtype == DType::F32)
             && height % 2 == 0
@@ -162,7 +162,7 @@ fn place(shape: &gemm::WinogradKernel, point: usize, row: usize, k: usize) -> us
 /// The convolution in transformed space, in f64.
 pub(super) fn convolve(shape: &gemm::Winograd, kernels: &[f64], input: &[f64]) -> Vec<f64> {
     let &gemm::Winograd { samples, from, to, height, width } = shape;
-    let layout = gemm::WinogradKernel { rows: to, depth: from, turned: false };
+    let layout = shape.kernel(false);
     let mut result = vec![0.0; samples * to * height * width];
     let inputs = |[a, b, c, d]: [f64; 4]| [a - c, b + c, c - b, b - d];
     let results = |[a, b, c, d]: [f64; 4]| [a + b + c, b - c - d];

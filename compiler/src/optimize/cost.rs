@@ -351,7 +351,7 @@ fn of_routine(routine: &Routine) -> f64 {
             let blocks = (interleave.parts * interleave.outer) as f64;
             blocks * if interleave.inner == 1 { FOLD } else { SHORT_ROW }
         }
-        // Chosen for kernels that are made already: see `schedule`.
+        // Takes the place of kernels that have a price: see `fusion/padding.rs`.
         Routine::Pad(_) => 0.0,
         Routine::Winograd(shape) => {
             let tiles = shape.tiles() as f64;
@@ -367,9 +367,8 @@ fn of_routine(routine: &Routine) -> f64 {
 /// be transformed in each step unless they are fixed.
 pub fn prefers_winograd(shape: &gemm::Winograd, fixed_kernels: bool) -> bool {
     let directly = direct_flops(shape) / PRODUCT_RATE;
-    let kernel = gemm::WinogradKernel { rows: shape.to, depth: shape.from, turned: false };
-    let [transform, convolve] =
-        [Routine::WinogradKernel(kernel), Routine::Winograd(*shape)].map(|r| of_routine(&r));
+    let routines = [Routine::WinogradKernel(shape.kernel(false)), Routine::Winograd(*shape)];
+    let [transform, convolve] = routines.map(|routine| of_routine(&routine));
     let transform = if fixed_kernels { 0.0 } else { transform };
     transform + convolve < WINOGRAD_MARGIN * directly
 }

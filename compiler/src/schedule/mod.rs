@@ -8,7 +8,6 @@ mod looping;
 pub mod lower;
 pub mod memory;
 mod order;
-mod padding;
 mod pieces;
 pub mod product;
 
@@ -310,30 +309,27 @@ impl Scheduler {
     fn task(&mut self, kernel: &Kernel, number: u32, memory: &Memory) -> Task {
         let nanoseconds = kernel.cost.nanoseconds;
         let name = format!("k{number}_{}", kernel.name);
-        let library = |call: LibraryCall| {
-            let pieces = call.routine.pieces();
-            (Work::Library(Box::new(call)), pieces)
-        };
         let (work, pieces) = match &kernel.body {
-            KernelBody::Fused(body) => match padding::call(body, memory) {
-                Some(call) => library(call),
-                None => {
-                    let (function, pieces) = lower::fused(&name, body, memory, nanoseconds);
-                    self.functions.push(function);
-                    (Work::Function(self.functions.len() - 1), pieces)
-                }
-            },
+            KernelBody::Fused(body) => {
+                let (function, pieces) = lower::fused(&name, body, memory, nanoseconds);
+                self.functions.push(function);
+                (Work::Function(self.functions.len() - 1), pieces)
+            }
             KernelBody::Product(product) => {
                 let task = product::describe(&name, product, memory, &mut self.functions);
                 let pieces = task.pieces();
                 (Work::Product(Box::new(task)), pieces)
             }
-            KernelBody::Library(routine) => library(LibraryCall {
-                routine: routine.routine.clone(),
-                dtype: routine.dtype,
-                operands: routine.operands.iter().map(|&value| memory.home(value)).collect(),
-                result: memory.home(routine.result),
-            }),
+            KernelBody::Library(library) => {
+                let call = LibraryCall {
+                    routine: library.routine.clone(),
+                    dtype: library.dtype,
+                    operands: library.operands.iter().map(|&value| memory.home(value)).collect(),
+                    result: memory.home(library.result),
+                };
+                let pieces = call.routine.pieces();
+                (Work::Library(Box::new(call)), pieces)
+            }
             KernelBody::Loop(_) => unreachable!("a loop is a part of its own"),
         };
         Task { kernel: number, work, pieces, piece_cost: nanoseconds / pieces.max(1) as f64 }

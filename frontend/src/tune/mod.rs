@@ -63,13 +63,19 @@ pub enum Judge {
 }
 
 impl Judge {
-    /// What is held out of each training of a trial.
-    fn validations(self) -> Vec<Validation> {
+    /// How often a trial trains.
+    fn trainings(self) -> usize {
         match self {
-            Judge::Share(share) => vec![Validation::Share(share)],
-            Judge::Folds(folds) => {
-                (0..folds).map(|fold| Validation::Fold { fold, folds }).collect()
-            }
+            Judge::Share(_) => 1,
+            Judge::Folds(folds) => folds,
+        }
+    }
+
+    /// What is held out of a trial's training number `fold`, from 0.
+    fn validation(self, fold: usize) -> Validation {
+        match self {
+            Judge::Share(share) => Validation::Share(share),
+            Judge::Folds(folds) => Validation::Fold { fold, folds },
         }
     }
 }
@@ -188,7 +194,7 @@ impl Search<'_> {
     /// wrong with all of them is reported as it is in training.
     fn criterion(&self, samples: &Arc<Samples>) -> Result<Criterion, Error> {
         let settings = self.trials.first().cloned().unwrap_or_default();
-        let first = self.judge.validations().first().copied();
+        let first = self.judge.validation(0);
         let options = self.train_options(&settings, self.session.clone(), samples, first);
         let loaded = load_for(self.package, Some(self.recipe), &self.base, &options)?;
         let recipe = elaborate_recipe(self.package, Some(self.recipe), &loaded.bindings)?;
@@ -214,7 +220,7 @@ impl Search<'_> {
         settings: &Settings,
         session: SessionOptions,
         samples: &Arc<Samples>,
-        validate: Option<Validation>,
+        validation: Validation,
     ) -> TrainOptions {
         let mut all = self.settings.clone();
         all.extend(settings.clone());
@@ -222,7 +228,7 @@ impl Search<'_> {
             settings: all,
             seed: self.seed,
             session,
-            validate,
+            validate: Some(validation),
             samples: Some(Arc::clone(samples)),
             ..TrainOptions::default()
         }
@@ -237,7 +243,7 @@ impl Search<'_> {
         criterion: &Criterion,
     ) -> Outcome {
         let mut runs = Vec::new();
-        for validation in self.judge.validations() {
+        for validation in (0..self.judge.trainings()).map(|fold| self.judge.validation(fold)) {
             match self.training(settings, session, samples, criterion, validation) {
                 Ok(run) => runs.push(run),
                 Err(reason) => {
@@ -262,7 +268,7 @@ impl Search<'_> {
         criterion: &Criterion,
         validation: Validation,
     ) -> Result<Run, String> {
-        let options = self.train_options(settings, session.clone(), samples, Some(validation));
+        let options = self.train_options(settings, session.clone(), samples, validation);
         let trained = Trainer::new(self.package, Some(self.recipe), &self.base, options)
             .and_then(|mut trainer| trainer.run(|_| {}));
         let metrics = trained.map(|summary| summary.metrics).map_err(|error| {

@@ -134,6 +134,10 @@ impl Routine {
             }
             Routine::WinogradKernel(WinogradKernel { rows, depth, .. }) => {
                 count(&[16, *rows, KERNEL_PANEL, *depth])?;
+                // Vectors are gathered by distances of 32 bits.
+                if i32::try_from(9 * KERNEL_PANEL * rows.max(depth)).is_err() {
+                    return Err(format!("kernels of {depth} to {rows} channels"));
+                }
             }
         }
         Ok(())

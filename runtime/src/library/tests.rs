@@ -187,8 +187,7 @@ fn transformed_convolutions_match_plain_ones() {
             let input = noise(samples * from * (height + 2) * (width + 2), 2);
             let expected = convolution(&shape, turned, &kernels, &input);
             for cpu in Cpu::ALL.into_iter().filter(|cpu| cpu.supported()) {
-                let transform = WinogradKernel { rows: to, depth: from, turned };
-                let transform = Routine::WinogradKernel(transform);
+                let transform = Routine::WinogradKernel(shape.kernel(turned));
                 let points = run_on(cpu, transform, DType::F32, &[words(&kernels)]);
                 let operands = [points, words(&input)];
                 let found = floats(run_on(cpu, Routine::Winograd(shape), DType::F32, &operands));

@@ -85,14 +85,12 @@ impl Expander {
             }
         }
         match conv.axes.iter().position(|axis| axis.input_dilation > 1) {
-            Some(axis) => match self.phases_as_channels(&conv, axis, input, kernel) {
-                Some(result) => result,
-                None => self.by_phases(&conv, axis, input, kernel),
-            },
-            None => match self.transformed(&conv, input, kernel) {
-                Some(result) => result,
-                None => self.plain(&conv, input, kernel),
-            },
+            Some(axis) => self
+                .phases_as_channels(&conv, axis, input, kernel)
+                .unwrap_or_else(|| self.by_phases(&conv, axis, input, kernel)),
+            None => self
+                .transformed(&conv, input, kernel)
+                .unwrap_or_else(|| self.plain(&conv, input, kernel)),
         }
     }
 

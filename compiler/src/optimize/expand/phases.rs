@@ -42,7 +42,7 @@ impl Phases {
     /// Of `count` windows of `size` taps.
     fn new(axis: &Sliding, size: usize, count: usize) -> Phases {
         let &Sliding { stride, dilation, input_dilation: apart, low, .. } = axis;
-        let phases = apart / gcd(stride, apart);
+        let phases = count_of_phases(axis);
         let step = apart / gcd(dilation, apart);
         let phase = |phase: usize| {
             let place = |tap: usize| (phase * stride + tap * dilation) as i64 - low;
@@ -119,9 +119,7 @@ impl Expander {
     ) -> Option<NodeId> {
         let types = [input, kernel].map(|node| self.graph.type_of(node).clone());
         let channels = types[1].shape[1];
-        let all_phases =
-            |axis: &Sliding| axis.input_dilation / gcd(axis.stride, axis.input_dilation);
-        let most = channels * conv.axes.iter().map(all_phases).product::<usize>();
+        let most = channels * conv.axes.iter().map(count_of_phases).product::<usize>();
         if !self.may_transform || channels >= LEAST_CHANNELS || most < LEAST_CHANNELS {
             return None;
         }
@@ -160,15 +158,8 @@ impl Expander {
         let high = exact_high(&sliding, types[0].shape[at], size, phases.windows);
         together.axes[axis] = Sliding { high, ..sliding };
         let together = self.convolution(&together, input, kernels?);
-        let mut stops = self.graph.type_of(together).shape.clone();
-        let ones: Axes = smallvec![1; stops.len()];
-        let mut starts: Axes = smallvec![0; stops.len()];
-        let parts: Vec<NodeId> = (0..seen.len())
-            .map(|number| {
-                (starts[2], stops[2]) = (number * channels, (number + 1) * channels);
-                self.graph.slice(together, &starts, &stops, &ones)
-            })
-            .collect();
+        let part = |number: usize| self.every(together, 2, number * channels, channels, 1);
+        let parts: Vec<NodeId> = (0..seen.len()).map(part).collect();
         Some(self.joined(&parts, at, result.shape[at]))
     }
 
@@ -198,6 +189,11 @@ impl Expander {
         steps[axis] = step;
         self.graph.slice(node, &starts, &stops, &steps)
     }
+}
+
+/// After how many windows the same taps meet elements again.
+fn count_of_phases(axis: &Sliding) -> usize {
+    axis.input_dilation / gcd(axis.stride, axis.input_dilation)
 }
 
 fn gcd(a: usize, b: usize) -> usize {

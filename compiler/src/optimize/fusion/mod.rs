@@ -8,6 +8,7 @@ mod downstream;
 mod draft;
 mod inline;
 mod looping;
+mod padding;
 mod product;
 mod propose;
 mod replay;
@@ -61,7 +62,8 @@ pub fn fuse_with_effort(
     };
     let mut atlas = Atlas::new(graph);
     drafts.extend(survey.copied.iter().map(|&slot| Draft::of_node(&mut atlas, slot)));
-    let kernels = assemble::assemble(graph, drafts);
+    let mut kernels = assemble::assemble(graph, drafts);
+    padding::call_routines(&mut kernels);
     debug_assert_eq!(crate::kernel::verify::verify(&kernels), Ok(()), "{kernels}");
     (kernels, effort)
 }

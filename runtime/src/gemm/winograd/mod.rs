@@ -10,7 +10,10 @@
 //! Transforms are sums of a few elements and halves, so the error is that of summing a few more
 //! terms of the size of the largest input in a tile; infinity becomes NaN, in a whole tile.
 
-use std::ops::Range;
+mod kernel;
+
+pub use kernel::{KERNEL_PANEL, WinogradKernel};
+
 use std::ptr;
 
 use serde::{Deserialize, Serialize};
@@ -24,7 +27,7 @@ use super::plan::{blocks, even_block};
 use super::vector::Vector;
 use crate::contraction::Digits;
 use crate::cpu::Cpu;
-use crate::simd::{MAX_LANES, multiversion};
+use crate::simd::multiversion;
 
 /// Elements of a transformed tile.
 const POINTS: usize = 16;
@@ -36,10 +39,6 @@ const LEAST_TILES: usize = 32;
 /// Bytes of transformed inputs that a piece keeps.
 const INPUT_BYTES: usize = 1 << 20;
 
-/// Rows of a panel of transformed kernels: a height that micro-kernels of all instruction sets
-/// divide well, so that they read kernels from end to end.
-pub const KERNEL_PANEL: usize = 12;
-
 /// Most channels of results that wait to be transformed back: whole panels.
 const MOST_ROWS: usize = 6 * KERNEL_PANEL;
 
@@ -48,19 +47,6 @@ const DEPTH_BLOCK: usize = 320;
 
 /// Pieces that are enough for a team.
 const ENOUGH_PIECES: usize = 16;
-
-/// Kernels of 3 x 3 taps, `[rows, depth, 3, 3]`, transformed to panels of rows, `[16, rows / 12,
-/// depth, 12]`. The last panel may have rows that mean nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct WinogradKernel {
-    /// Channels of the result.
-    pub rows: usize,
-    /// Channels of the input.
-    pub depth: usize,
-    /// Whether kernels lie as `[depth, rows, 3, 3]`, and windows meet them from their other end:
-    /// the gradient of a convolution by its input uses the kernels of the convolution.
-    pub turned: bool,
-}
 
 /// A convolution with stride 1 of `[samples, from, height + 2, width + 2]` with the panels of
 /// a [`WinogradKernel`], to `[samples, to, height, width]`.
@@ -78,56 +64,17 @@ pub struct Winograd {
     pub width: usize,
 }
 
-impl WinogradKernel {
-    /// Panels of rows.
-    pub fn panels(&self) -> usize {
-        self.rows.div_ceil(KERNEL_PANEL)
-    }
-
-    /// Number of kernels.
-    pub fn kernels(&self) -> usize {
-        self.rows * self.depth
-    }
-
-    /// Elements of the transformed kernels.
-    pub fn elements(&self) -> usize {
-        POINTS * self.panels() * self.depth * KERNEL_PANEL
-    }
-
-    pub(crate) fn pieces(&self) -> usize {
-        (self.kernels() / 1024).clamp(1, ENOUGH_PIECES).min(self.panels().max(1))
-    }
-
-    /// The panels of a piece.
-    fn part(&self, piece: usize) -> Range<usize> {
-        let end = |piece: usize| self.panels() * piece / self.pieces();
-        end(piece)..end(piece + 1)
-    }
-
-    /// Transforms the kernels of a piece.
-    ///
-    /// # Safety
-    /// The machine has the instructions; `source` holds the kernels and `target` has room for the
-    /// transformed ones, whose part nobody uses meanwhile.
-    pub(crate) unsafe fn run_piece(
-        &self,
-        cpu: Cpu,
-        source: *const f32,
-        target: *mut f32,
-        piece: usize,
-    ) {
-        let kernels = KernelsOfPiece { shape: *self, panels: self.part(piece), source, target };
-        // SAFETY: by the caller's promise.
-        unsafe { transform_kernels::address(cpu)(&raw const kernels) };
-    }
-}
-
 impl Winograd {
+    /// The transformed kernels that it takes, made of kernels that lie one way or the other.
+    pub fn kernel(&self, turned: bool) -> WinogradKernel {
+        WinogradKernel { rows: self.to, depth: self.from, turned }
+    }
+
     /// Elements of the transformed kernels, the input and the result.
     pub(crate) fn elements(&self) -> [usize; 3] {
         let Winograd { samples, from, to, height, width, .. } = *self;
         [
-            WinogradKernel { rows: to, depth: from, turned: false }.elements(),
+            self.kernel(false).elements(),
             samples * from * (height + 2) * (width + 2),
             samples * to * height * width,
         ]
@@ -227,6 +174,7 @@ impl Prepared {
         let transformed = scratch;
         let products = scratch.wrapping_add(POINTS * from * tile_block);
         let [transformed_kernels, input] = operands;
+        let panels = self.shape.kernel(false).panels();
         let input = Inputs {
             source: input,
             lanes: &self.inputs,
@@ -245,11 +193,11 @@ impl Prepared {
         while row < end_row {
             let rows = self.shape.rows_at_once().min(end_row - row);
             for point in 0..POINTS {
-                let panels = point * to.div_ceil(KERNEL_PANEL) + row / KERNEL_PANEL;
+                let panel = point * panels + row / KERNEL_PANEL;
                 // SAFETY: as above.
                 unsafe {
                     self.product(
-                        transformed_kernels.wrapping_add(panels * from * KERNEL_PANEL),
+                        transformed_kernels.wrapping_add(panel * from * KERNEL_PANEL),
                         transformed.wrapping_add(point * from * tile_block),
                         products.wrapping_add(point * rows * tile_block),
                         rows,
@@ -310,15 +258,6 @@ impl Prepared {
     }
 }
 
-/// Kernels to transform.
-#[repr(C)]
-struct KernelsOfPiece {
-    shape: WinogradKernel,
-    panels: Range<usize>,
-    source: *const f32,
-    target: *mut f32,
-}
-
 /// Tiles to transform.
 #[repr(C)]
 struct Inputs<'a> {
@@ -359,10 +298,6 @@ multiversion! {
 
 multiversion! {
     transform_results(results: *const Results<'_>) = results_of;
-}
-
-multiversion! {
-    transform_kernels(kernels: *const KernelsOfPiece) = kernels_of;
 }
 
 /// How many of the elements of half a vector's tiles there are: two for each tile.
@@ -601,59 +536,6 @@ unsafe fn store<V: Vector<Element = f32>>(
                 for (lane, &offset) in offsets[..count].iter().enumerate() {
                     let to = target.wrapping_offset(offset as isize);
                     vector.store_lanes(to, lane, lane + 1);
-                }
-            }
-        }
-    }
-}
-
-/// Transforms kernels, those of a vector of rows at a time: `G g G^T`.
-#[inline(always)]
-unsafe fn kernels_of<V: Vector<Element = f32>>(kernels: *const KernelsOfPiece) {
-    // SAFETY: by the promise to `WinogradKernel::run_piece`.
-    unsafe {
-        let KernelsOfPiece { shape, panels, source, target } = &*kernels;
-        let WinogradKernel { rows, depth, turned } = *shape;
-        let (row_stride, depth_stride) = if turned { (9, 9 * rows) } else { (9 * depth, 9) };
-        let mut offsets = [0i32; MAX_LANES];
-        for (lane, offset) in offsets.iter_mut().enumerate() {
-            *offset = (lane * row_stride) as i32;
-        }
-        let zero = V::load_first(*source, 0);
-        let point_stride = shape.panels() * depth * KERNEL_PANEL;
-        for panel in panels.clone() {
-            let height = KERNEL_PANEL.min(rows - panel * KERNEL_PANEL);
-            for (row, depth_index) in
-                (0..height).step_by(V::LANES).flat_map(|row| (0..depth).map(move |k| (row, k)))
-            {
-                let count = V::LANES.min(height - row);
-                let first = (panel * KERNEL_PANEL + row) * row_stride + depth_index * depth_stride;
-                let source = source.wrapping_add(first);
-                let mut halves = [[zero; 3]; 4];
-                for column in 0..3 {
-                    let tap = |row: usize| {
-                        let place = 3 * row + column;
-                        let place = if turned { 8 - place } else { place };
-                        zero.gather(source.wrapping_add(place), offsets.as_ptr(), count)
-                    };
-                    let (a, b, c) = (tap(0), tap(1), tap(2));
-                    let outer = (a + c) * 0.5;
-                    let inner = b * 0.5;
-                    for (half, value) in halves.iter_mut().zip([a, outer + inner, outer - inner, c])
-                    {
-                        half[column] = value;
-                    }
-                }
-                let target =
-                    target.wrapping_add((panel * depth + depth_index) * KERNEL_PANEL + row);
-                for (i, [a, b, c]) in halves.into_iter().enumerate() {
-                    let target = target.wrapping_add(4 * i * point_stride);
-                    let outer = (a + c) * 0.5;
-                    let inner = b * 0.5;
-                    let points = [a, outer + inner, outer - inner, c];
-                    for (j, point) in points.into_iter().enumerate() {
-                        point.store_first(target.wrapping_add(j * point_stride), count);
-                    }
                 }
             }
         }

@@ -1,16 +1,28 @@
 //! Kernels that do nothing but put zeros around images: a routine of the runtime does that with masked
 //! vectors, which generated code has not.
 
-use cygnet_runtime::library::{LibraryCall, Pad, Routine};
+use cygnet_runtime::library::{Pad, Routine};
 use smallvec::smallvec;
 
-use super::memory::Memory;
 use crate::index::{Expression, IndexMap, row_major_strides};
-use crate::kernel::{AxisRole, Body, InstructionKind};
+use crate::kernel::{
+    AxisRole, Body, InstructionKind, KernelBody, KernelGraph, Library, Value, ValueId,
+};
 use crate::types::{DType, Scalar};
 
-/// The routine's call for a body that copies dense images into larger ones, with zeros around.
-pub(super) fn call(body: &Body, memory: &Memory) -> Option<LibraryCall> {
+/// Makes calls of the routine of all such kernels.
+pub(super) fn call_routines(graph: &mut KernelGraph) {
+    for kernel in graph.kernels.node_weights_mut() {
+        if let KernelBody::Fused(body) = &kernel.body
+            && let Some(library) = routine(body, &graph.values)
+        {
+            kernel.body = KernelBody::Library(library);
+        }
+    }
+}
+
+/// The routine for a body that copies images into larger ones, with zeros around.
+fn routine(body: &Body, values: &[Value]) -> Option<Library> {
     let ([instruction], [store]) = (&body.instructions[..], &body.stores[..]) else { return None };
     let InstructionKind::Load { value, map } = &instruction.kind else { return None };
     let zeros = map.fill() == Some(Scalar::new(DType::F32, 0.0)) && !map.constraints().is_empty();
@@ -52,8 +64,11 @@ pub(super) fn call(body: &Body, memory: &Memory) -> Option<LibraryCall> {
     let is = |found: Expression, expected: Expression| {
         IndexMap::new(&domain, [found]) == IndexMap::new(&domain, [expected])
     };
-    let reads_densely = is(map.offset(&memory.strides(*value)), expected);
-    let writes_densely = is(store.map.offset(&memory.strides(store.value)), dense(&domain));
+    let offset = |map: &IndexMap, value: ValueId| {
+        map.offset(&row_major_strides(&values[value.0 as usize].ty.shape))
+    };
+    let reads_densely = is(offset(map, *value), expected);
+    let writes_densely = is(offset(&store.map, store.value), dense(&domain));
     if !reads_densely || !writes_densely {
         return None;
     }
@@ -63,10 +78,10 @@ pub(super) fn call(body: &Body, memory: &Memory) -> Option<LibraryCall> {
         low: [0, 1].map(|axis| inside[axis].start),
         high: [0, 1].map(|axis| domain[outer + axis] - inside[axis].end),
     };
-    Some(LibraryCall {
+    Some(Library {
         routine: Routine::Pad(pad),
         dtype: DType::F32,
-        operands: smallvec![memory.home(*value)],
-        result: memory.home(store.value),
+        operands: smallvec![*value],
+        result: store.value,
     })
 }

@@ -1,0 +1,137 @@
+//! The transform of kernels, in panels that micro-kernels read from end to end.
+
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+
+use super::{ENOUGH_PIECES, POINTS};
+use crate::cpu::Cpu;
+use crate::gemm::vector::Vector;
+use crate::simd::{MAX_LANES, multiversion};
+
+/// Rows of a panel of transformed kernels: a height that micro-kernels of all instruction sets
+/// divide well, so that they read kernels from end to end.
+pub const KERNEL_PANEL: usize = 12;
+
+/// Kernels of 3 x 3 taps, `[rows, depth, 3, 3]`, transformed to panels of rows, `[16, rows / 12,
+/// depth, 12]`. The last panel may have rows that mean nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct WinogradKernel {
+    /// Channels of the result.
+    pub rows: usize,
+    /// Channels of the input.
+    pub depth: usize,
+    /// Whether kernels lie as `[depth, rows, 3, 3]`, and windows meet them from their other end:
+    /// the gradient of a convolution by its input uses the kernels of the convolution.
+    pub turned: bool,
+}
+
+impl WinogradKernel {
+    /// Panels of rows.
+    pub fn panels(&self) -> usize {
+        self.rows.div_ceil(KERNEL_PANEL)
+    }
+
+    /// Number of kernels.
+    pub fn kernels(&self) -> usize {
+        self.rows * self.depth
+    }
+
+    /// Elements of the transformed kernels.
+    pub fn elements(&self) -> usize {
+        POINTS * self.panels() * self.depth * KERNEL_PANEL
+    }
+
+    pub(crate) fn pieces(&self) -> usize {
+        (self.kernels() / 1024).clamp(1, ENOUGH_PIECES).min(self.panels().max(1))
+    }
+
+    /// The panels of a piece.
+    fn part(&self, piece: usize) -> Range<usize> {
+        let end = |piece: usize| self.panels() * piece / self.pieces();
+        end(piece)..end(piece + 1)
+    }
+
+    /// Transforms the kernels of a piece.
+    ///
+    /// # Safety
+    /// The machine has the instructions; `source` holds the kernels and `target` has room for the
+    /// transformed ones, whose part nobody uses meanwhile.
+    pub(crate) unsafe fn run_piece(
+        &self,
+        cpu: Cpu,
+        source: *const f32,
+        target: *mut f32,
+        piece: usize,
+    ) {
+        let kernels = KernelsOfPiece { shape: *self, panels: self.part(piece), source, target };
+        // SAFETY: by the caller's promise.
+        unsafe { transform_kernels::address(cpu)(&raw const kernels) };
+    }
+}
+
+/// Kernels to transform.
+#[repr(C)]
+struct KernelsOfPiece {
+    shape: WinogradKernel,
+    panels: Range<usize>,
+    source: *const f32,
+    target: *mut f32,
+}
+
+multiversion! {
+    transform_kernels(kernels: *const KernelsOfPiece) = kernels_of;
+}
+
+/// Transforms kernels, those of a vector of rows at a time: `G g G^T`.
+#[inline(always)]
+unsafe fn kernels_of<V: Vector<Element = f32>>(kernels: *const KernelsOfPiece) {
+    // SAFETY: by the promise to `WinogradKernel::run_piece`.
+    unsafe {
+        let KernelsOfPiece { shape, panels, source, target } = &*kernels;
+        let WinogradKernel { rows, depth, turned } = *shape;
+        let (row_stride, depth_stride) = if turned { (9, 9 * rows) } else { (9 * depth, 9) };
+        let mut offsets = [0i32; MAX_LANES];
+        for (lane, offset) in offsets.iter_mut().enumerate() {
+            *offset = (lane * row_stride) as i32;
+        }
+        let zero = V::load_first(*source, 0);
+        let point_stride = shape.panels() * depth * KERNEL_PANEL;
+        for panel in panels.clone() {
+            let height = KERNEL_PANEL.min(rows - panel * KERNEL_PANEL);
+            for (row, depth_index) in
+                (0..height).step_by(V::LANES).flat_map(|row| (0..depth).map(move |k| (row, k)))
+            {
+                let count = V::LANES.min(height - row);
+                let first = (panel * KERNEL_PANEL + row) * row_stride + depth_index * depth_stride;
+                let source = source.wrapping_add(first);
+                let mut halves = [[zero; 3]; 4];
+                for column in 0..3 {
+                    let tap = |row: usize| {
+                        let place = 3 * row + column;
+                        let place = if turned { 8 - place } else { place };
+                        zero.gather(source.wrapping_add(place), offsets.as_ptr(), count)
+                    };
+                    let (a, b, c) = (tap(0), tap(1), tap(2));
+                    let outer = (a + c) * 0.5;
+                    let inner = b * 0.5;
+                    for (half, value) in halves.iter_mut().zip([a, outer + inner, outer - inner, c])
+                    {
+                        half[column] = value;
+                    }
+                }
+                let target =
+                    target.wrapping_add((panel * depth + depth_index) * KERNEL_PANEL + row);
+                for (i, [a, b, c]) in halves.into_iter().enumerate() {
+                    let target = target.wrapping_add(4 * i * point_stride);
+                    let outer = (a + c) * 0.5;
+                    let inner = b * 0.5;
+                    let points = [a, outer + inner, outer - inner, c];
+                    for (j, point) in points.into_iter().enumerate() {
+                        point.store_first(target.wrapping_add(j * point_stride), count);
+                    }
+                }
+            }
+        }
+    }
+}

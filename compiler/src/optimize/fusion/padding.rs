@@ -17,6 +17,7 @@ pub(super) fn call_routines(graph: &mut KernelGraph) {
             && let Some(library) = routine(body, &graph.values)
         {
             kernel.body = KernelBody::Library(library);
+            kernel.reasons.push("a routine of the runtime".to_owned());
         }
     }
 }

@@ -30,8 +30,6 @@ pub(super) struct Climb<'a> {
     tried: Vec<Option<Tried>>,
     /// How many changes have been kept, those of unused classes together once a round.
     kept: u32,
-    /// For each class, the number of the change that was kept and changed it last.
-    changed: Vec<u32>,
     /// How many changes were tried.
     trials: usize,
 }
@@ -53,11 +51,12 @@ struct Tried {
     kept: u32,
     /// Whether the whole got cheaper by it alone.
     pays: bool,
-    /// The classes that it concerned.
-    concerned: Vec<u32>,
+    /// The classes on which that depends.
+    concerned: Vec<Concerned>,
 }
 
 /// What a move does to a class.
+#[derive(Clone, Copy)]
 struct Concerned {
     class: u32,
     /// How many users it gets.
@@ -79,7 +78,6 @@ impl<'a> Climb<'a> {
             effects: moves.iter().map(|_| Effect::default()).collect(),
             tried: moves.iter().map(|_| None).collect(),
             kept: 0,
-            changed: vec![0; choices.classes.len()],
             trials: 0,
         }
     }
@@ -88,7 +86,8 @@ impl<'a> Climb<'a> {
     pub fn run(mut self) -> Extraction {
         for _ in 0..ROUNDS {
             let before = self.selection.total;
-            self.settle_unused();
+            self.selection.settle_unused();
+            self.kept += 1;
             for number in 0..self.moves.len() {
                 if !self.is_tried(number) {
                     self.try_with_followers(number);
@@ -101,18 +100,6 @@ impl<'a> Climb<'a> {
         }
         let Selection { chosen, total: price, .. } = self.selection;
         Extraction { chosen, price, trials: self.trials }
-    }
-
-    /// Lets what is not used build on what is.
-    fn settle_unused(&mut self) {
-        let before = self.selection.chosen.clone();
-        self.selection.settle_unused();
-        self.kept += 1;
-        for (class, choice) in before.into_iter().enumerate() {
-            if self.selection.chosen[class] != choice {
-                self.changed[class] = self.kept;
-            }
-        }
     }
 
     fn try_single_classes(&mut self) {
@@ -141,7 +128,7 @@ impl<'a> Climb<'a> {
         self.trials += 1;
         self.remember(number, &first);
         let Effect { pays, concerned, .. } = &self.effects[number];
-        let concerned = concerned.iter().map(|concerned| concerned.class).collect();
+        let concerned = concerned.clone();
         self.tried[number] = Some(Tried { kept: self.kept, pays: *pays, concerned });
         let mut searched = false;
         for position in 0..self.followers[number].len() {
@@ -173,13 +160,9 @@ impl<'a> Climb<'a> {
     }
 
     fn end(&mut self, trial: &Trial, kept: bool) {
-        if kept {
-            self.kept += 1;
-            for class in self.selection.touched() {
-                self.changed[class] = self.kept;
-            }
-        } else {
-            self.selection.take_back(trial);
+        match kept {
+            true => self.kept += 1,
+            false => self.selection.take_back(trial),
         }
         self.selection.end(kept);
     }
@@ -214,27 +197,28 @@ impl<'a> Climb<'a> {
         }));
     }
 
-    /// Whether a move would do what it did before, when it did not pay.
-    fn is_known_not_to_pay(&self, number: usize) -> bool {
-        let selection = &self.selection;
-        let as_before = |concerned: &Concerned| {
-            let class = concerned.class as usize;
-            let users = selection.users[class];
-            let used = [users > 0, users as i32 + concerned.more > 0];
-            let choice = concerned.choice;
-            used == concerned.used
-                && choice.is_none_or(|choice| selection.chosen[class] == choice as usize)
-        };
-        let effect = &self.effects[number];
-        effect.known && !effect.pays && effect.concerned.iter().all(as_before)
+    /// Whether a move would do to a class what it did before.
+    fn is_as_before(&self, concerned: &Concerned) -> bool {
+        let class = concerned.class as usize;
+        let users = self.selection.users[class];
+        let used = [users > 0, users as i32 + concerned.more > 0];
+        let choice = concerned.choice;
+        used == concerned.used
+            && choice.is_none_or(|choice| self.selection.chosen[class] == choice as usize)
     }
 
-    /// Whether a move was tried with its followers already and concerns nothing that has changed
-    /// since. What concerns its followers alone is found when these are tried themselves.
+    /// Whether a move would do what it did before, when it did not pay.
+    fn is_known_not_to_pay(&self, number: usize) -> bool {
+        let effect = &self.effects[number];
+        effect.known && !effect.pays && effect.concerned.iter().all(|c| self.is_as_before(c))
+    }
+
+    /// Whether a move was tried with its followers already and would do the same again. What
+    /// concerns its followers alone is found when these are tried themselves.
     fn is_tried(&self, number: usize) -> bool {
         let Some(tried) = &self.tried[number] else { return false };
-        let unchanged = |&class: &u32| self.changed[class as usize] <= tried.kept;
-        tried.kept == self.kept || (!tried.pays && tried.concerned.iter().all(unchanged))
+        tried.kept == self.kept
+            || (!tried.pays && tried.concerned.iter().all(|c| self.is_as_before(c)))
     }
 }
 

@@ -9,6 +9,7 @@
 
 mod climb;
 mod selection;
+mod trees;
 
 use smallvec::SmallVec;
 

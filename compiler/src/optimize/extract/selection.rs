@@ -1,10 +1,8 @@
 //! A choice for each class, what it costs, and trying another one.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-
 use smallvec::{SmallVec, smallvec};
 
+use super::trees::Trees;
 use super::{Choice, Choices, Class, LEAST_GAIN, Move};
 
 /// A class without a choice.
@@ -13,6 +11,7 @@ const NONE: usize = usize::MAX;
 /// Which choice each class has, and how often each class is used by the roots.
 pub(super) struct Selection<'a> {
     choices: &'a Choices,
+    trees: Trees,
     /// The choice of each class. The graph of all chosen children has no cycles, whether a class
     /// is used or not.
     pub chosen: Vec<usize>,
@@ -56,6 +55,7 @@ impl<'a> Selection<'a> {
         let count = choices.classes.len();
         let mut selection = Selection {
             choices,
+            trees: Trees::new(choices),
             chosen: vec![NONE; count],
             users: vec![0; count],
             order: Vec::with_capacity(count),
@@ -70,7 +70,7 @@ impl<'a> Selection<'a> {
             counted_by: vec![0; count],
             trial: 0,
         };
-        selection.settle(Vec::new());
+        selection.settle(&[]);
         for &root in &choices.roots {
             assert!(selection.chosen[root] != NONE, "class {root} cannot be computed");
             selection.retain(root, 1);
@@ -85,54 +85,17 @@ impl<'a> Selection<'a> {
         let used =
             std::mem::take(&mut self.order).into_iter().filter(|&class| self.users[class] > 0);
         let used: Vec<Class> = used.collect();
-        self.settle(used);
+        self.settle(&used);
     }
 
-    /// Chooses for all classes but the first, which have their choices and cost nothing, children
-    /// before parents.
-    fn settle(&mut self, first: Vec<Class>) {
-        let classes = &self.choices.classes;
-        // For each class, the (class, choice) pairs that wait for it.
-        let mut waiting: Vec<Vec<(Class, usize)>> = vec![Vec::new(); classes.len()];
-        let mut missing: Vec<Vec<usize>> = Vec::with_capacity(classes.len());
-        let mut prices: Vec<Vec<f64>> = Vec::with_capacity(classes.len());
-        let mut settled = vec![false; classes.len()];
-        let mut ready = BinaryHeap::new();
-        for (class, list) in classes.iter().enumerate() {
-            missing.push(list.iter().map(|choice| choice.children.len()).collect());
-            prices.push(list.iter().map(|choice| choice.price).collect());
-            for (number, choice) in list.iter().enumerate() {
-                for &child in &choice.children {
-                    waiting[child].push((class, number));
-                }
-                if choice.children.is_empty() {
-                    ready.push(Reverse((Price(choice.price), class, number)));
-                }
-            }
-        }
-        let mut first = first.into_iter();
-        loop {
-            let (price, class, number) = match first.next() {
-                Some(class) => (0.0, class, self.chosen[class]),
-                None => match ready.pop() {
-                    Some(Reverse((Price(price), class, number))) => (price, class, number),
-                    None => break,
-                },
-            };
-            if std::mem::replace(&mut settled[class], true) {
-                continue;
-            }
-            self.chosen[class] = number;
-            self.rank[class] = self.order.len();
-            self.order.push(class);
-            for &(parent, number) in &waiting[class] {
-                missing[parent][number] -= 1;
-                prices[parent][number] += price;
-                if missing[parent][number] == 0 && !settled[parent] {
-                    ready.push(Reverse((Price(prices[parent][number]), parent, number)));
-                }
-            }
-        }
+    fn settle(&mut self, used: &[Class]) {
+        let used: Vec<_> = used.iter().map(|&class| (class, self.chosen[class])).collect();
+        let Selection { trees, chosen, rank, order, .. } = self;
+        trees.settle(used, |class, choice| {
+            chosen[class] = choice;
+            rank[class] = order.len();
+            order.push(class);
+        });
     }
 
     fn choice(&self, class: Class) -> &'a Choice {
@@ -297,11 +260,6 @@ impl<'a> Selection<'a> {
         true
     }
 
-    /// All classes that open trials have changed.
-    pub fn touched(&self) -> impl Iterator<Item = Class> {
-        self.counted.iter().chain(&self.replaced).map(|(class, _)| *class)
-    }
-
     /// Ends the outermost trial, which was taken back or is kept with what was accepted.
     pub fn end(&mut self, kept: bool) {
         self.counted.clear();
@@ -384,23 +342,5 @@ impl<'a> Selection<'a> {
                 }
             }
         }
-    }
-}
-
-/// A price with a total order, for the heap.
-#[derive(PartialEq)]
-struct Price(f64);
-
-impl Eq for Price {}
-
-impl PartialOrd for Price {
-    fn partial_cmp(&self, other: &Price) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Price {
-    fn cmp(&self, other: &Price) -> std::cmp::Ordering {
-        self.0.total_cmp(&other.0)
     }
 }

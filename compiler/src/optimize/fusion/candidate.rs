@@ -73,17 +73,19 @@ impl Frame {
 
 /// What makes a plan different from others: its axes, its contraction, what it computes, and what
 /// it writes part by part.
-pub(super) type PlanKey =
-    (Vec<Axis>, Option<NodeId>, BTreeSet<NodeId>, [BTreeSet<NodeId>; 2], Vec<NodeId>);
+pub(super) type PlanKey = (Vec<Axis>, Option<NodeId>, NodeSet, [NodeSet; 2], Vec<NodeId>);
+
+/// Nodes, in a set that several plans share.
+pub(super) type NodeSet = Arc<BTreeSet<NodeId>>;
 
 /// What a kernel computes itself.
 pub(super) struct Plan {
     /// The points at which it computes.
     pub frame: Frame,
     /// Nodes computed there.
-    pub inside: BTreeSet<NodeId>,
+    pub inside: NodeSet,
     /// Nodes computed while the left and the right operand of a product are packed.
-    pub packed: [BTreeSet<NodeId>; 2],
+    pub packed: [NodeSet; 2],
     /// Concatenations, among the nodes inside, whose parts are computed at the points and written
     /// one by one.
     pub joined: Vec<NodeId>,

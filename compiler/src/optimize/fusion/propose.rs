@@ -1,6 +1,7 @@
 //! Proposing kernels: for each tensor that some kernel reads, a few ways to compute it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use rustc_hash::FxHashSet;
 
@@ -8,7 +9,7 @@ use super::atlas::Atlas;
 use super::candidate::{self, Candidate, Plan, PlanKey};
 use super::downstream::Places;
 use super::draft::reduced_axes;
-use super::replay::{Piece, Replay};
+use super::replay::{Describer, Piece, Replay};
 use super::survey::Survey;
 use super::ways::{self, Wanted, Way, shape_of_parts};
 use crate::graph::NodeId;
@@ -40,7 +41,8 @@ pub(super) fn propose(survey: &Survey<'_>, threads: usize) -> Proposal {
         atlases: threads.map(|_| Atlas::new(survey.graph)).collect(),
         known: FxHashSet::default(),
         loops: BTreeSet::new(),
-        replay: Replay::new(survey),
+        describer: Describer::new(survey),
+        replay: Replay::default(),
         candidates: Vec::new(),
         largest: vec![None; survey.graph.nodes.len()],
         demanded: survey.roots.clone(),
@@ -60,6 +62,7 @@ struct Proposer<'a, 'g> {
     atlases: Vec<Atlas<'g>>,
     known: FxHashSet<PlanKey>,
     loops: BTreeSet<NodeId>,
+    describer: Describer,
     replay: Replay,
     candidates: Vec<Candidate>,
     /// For each node, the number of the candidate that computes the most for it.
@@ -67,20 +70,47 @@ struct Proposer<'a, 'g> {
     demanded: BTreeSet<NodeId>,
 }
 
-/// A way that is not known yet, and its plan described.
+/// A kernel to propose.
 enum Offer {
-    Plan { plan: Plan, targets: Places, reason: &'static str, piece: Piece },
+    /// A plan, and what makes it different from others.
+    Plan(Planned, PlanKey),
+    /// What is known already.
     Whole(Candidate),
+}
+
+/// A plan that computes `targets` at least, and its description.
+struct Planned {
+    plan: Plan,
+    targets: Arc<Places>,
+    reason: &'static str,
+    piece: Piece,
+}
+
+/// Describes ways, each once.
+fn offers(survey: &Survey<'_>, describer: &Describer, ways: Vec<Way>) -> Vec<Offer> {
+    let mut known = FxHashSet::default();
+    let offers = ways.into_iter().filter_map(|way| match way {
+        Way::Whole(candidate) => Some(Offer::Whole(candidate)),
+        Way::Plan { plan, targets, reason } => {
+            let key = plan.key();
+            known.insert(key.clone()).then(|| {
+                let piece = describer.piece(survey, &plan, &targets);
+                Offer::Plan(Planned { plan, targets, reason, piece }, key)
+            })
+        }
+    });
+    offers.collect()
 }
 
 impl Proposer<'_, '_> {
     /// Proposes kernels for what is wanted, for what these read, and so on.
     fn run(&mut self, mut wanted: Vec<Wanted>) {
         while !wanted.is_empty() {
-            let survey = self.survey;
             let threads = self.threads(PLANS_A_NODE * wanted.len());
-            let found =
-                parallel::map(&mut self.atlases[..threads], &wanted, |_, w| ways::find(survey, w));
+            let (survey, describer) = (self.survey, &self.describer);
+            let found = parallel::map(&mut self.atlases[..threads], &wanted, |_, wanted| {
+                offers(survey, describer, ways::find(survey, wanted))
+            });
             let demanded = self.offer(found.into_iter().flatten().collect());
             wanted = self.wanted(demanded);
         }
@@ -106,46 +136,36 @@ impl Proposer<'_, '_> {
         wanted.collect()
     }
 
-    /// Adds a candidate for each way, unless there is one like it. Tells which nodes are demanded
+    /// Adds a candidate for each offer, unless there is one like it. Tells which nodes are demanded
     /// for the first time.
-    fn offer(&mut self, ways: Vec<Way>) -> Vec<NodeId> {
+    fn offer(&mut self, offers: Vec<Offer>) -> Vec<NodeId> {
         let survey = self.survey;
-        let mut offers = Vec::with_capacity(ways.len());
-        for way in ways {
-            match way {
-                Way::Whole(candidate) => offers.push(Offer::Whole(candidate)),
-                Way::Plan { plan, targets, reason } => {
-                    if self.known.insert(plan.key()) {
-                        let piece = self.replay.piece(survey, &plan, &targets);
-                        offers.push(Offer::Plan { plan, targets, reason, piece });
+        let (mut whole, mut plans) = (Vec::new(), Vec::new());
+        for offer in offers {
+            match offer {
+                Offer::Whole(candidate) => whole.push(candidate),
+                Offer::Plan(Planned { plan, targets, reason, piece }, key) => {
+                    if self.known.insert(key) {
+                        plans.push((plan, targets, reason, self.replay.enter(piece)));
                     }
                 }
             }
         }
-        let mut unknown = Vec::new();
-        for offer in &offers {
-            if let Offer::Plan { plan, targets, piece, .. } = offer
-                && self.replay.is_new(piece)
-            {
-                unknown.push((plan, targets, piece));
-            }
-        }
+        let unknown: Vec<_> = plans.iter().filter(|(.., entry)| entry.is_new).collect();
         let threads = self.threads(unknown.len());
         let atlases = &mut self.atlases[..threads];
-        let found = parallel::map(atlases, &unknown, |atlas, (plan, targets, _)| {
+        let found = parallel::map(atlases, &unknown, |atlas, (plan, targets, ..)| {
             candidate::find_out(survey, atlas, plan, targets)
         });
-        for ((.., piece), known) in unknown.iter().zip(&found) {
-            self.replay.learn(piece, known);
+        for ((.., entry), known) in unknown.into_iter().zip(&found) {
+            self.replay.learn(entry, known);
         }
         let mut demanded = Vec::new();
-        for offer in offers {
-            let candidate = match offer {
-                Offer::Whole(candidate) => candidate,
-                Offer::Plan { plan, reason, piece, .. } => {
-                    Candidate::new(plan, self.replay.tell(&piece), reason)
-                }
-            };
+        for candidate in whole {
+            self.add(candidate, &mut demanded);
+        }
+        for (plan, _, reason, entry) in plans {
+            let candidate = Candidate::new(plan, self.replay.tell(&entry), reason);
             self.add(candidate, &mut demanded);
         }
         demanded

@@ -30,15 +30,18 @@ pub(super) struct Known {
     pub price: f64,
 }
 
-/// What is known of plans so far.
-pub(super) struct Replay {
+/// Describes plans without the names of their nodes.
+pub(super) struct Describer {
     /// For each node, a number for its operation and the types of its operands.
     kinds: Vec<u32>,
-    maps: FxHashMap<IndexMap, u32>,
-    /// `None` while it is being found out.
-    known: FxHashMap<Shape, Option<Nameless>>,
-    /// Numbers of nodes in the piece that is being described.
-    numbers: FxHashMap<NodeId, u32>,
+}
+
+/// What is known of plans so far.
+#[derive(Default)]
+pub(super) struct Replay {
+    numbers: FxHashMap<Shape, usize>,
+    /// For each shape, what is known; `None` while it is being found out.
+    known: Vec<Option<Nameless>>,
 }
 
 /// What is known of all plans of a shape: nodes are numbers in their pieces.
@@ -48,9 +51,9 @@ struct Nameless {
     price: f64,
 }
 
-/// A plan without the names of its nodes, as numbers: equal ones are plans that differ in nothing
-/// else.
-type Shape = Box<[u32]>;
+/// A plan without the names of its nodes, as numbers, and the places of its targets: equal ones are
+/// plans that differ in nothing else.
+type Shape = (Box<[u32]>, Box<[IndexMap]>);
 
 /// A plan described without the names of its nodes, and these.
 pub(super) struct Piece {
@@ -58,9 +61,17 @@ pub(super) struct Piece {
     nodes: Vec<NodeId>,
 }
 
-impl Replay {
-    /// Nothing is known yet of plans for this graph.
-    pub fn new(survey: &Survey<'_>) -> Replay {
+/// A piece in a [`Replay`].
+pub(super) struct Entry {
+    /// Whether no equal piece was entered before.
+    pub is_new: bool,
+    number: usize,
+    nodes: Vec<NodeId>,
+}
+
+impl Describer {
+    /// Describes plans for a graph.
+    pub fn new(survey: &Survey<'_>) -> Describer {
         let graph = survey.graph;
         let mut known: FxHashMap<(Cow<'_, Op>, SmallVec<[&TensorType; 3]>), u32> =
             FxHashMap::default();
@@ -76,29 +87,22 @@ impl Replay {
             let count = known.len() as u32;
             *known.entry((op, types)).or_insert(count)
         });
-        Replay {
-            kinds: kinds.collect(),
-            maps: FxHashMap::default(),
-            known: FxHashMap::default(),
-            numbers: FxHashMap::default(),
-        }
+        Describer { kinds: kinds.collect() }
     }
 
     /// Describes a plan that computes `targets` at least.
-    pub fn piece(&mut self, survey: &Survey<'_>, plan: &Plan, targets: &Places) -> Piece {
+    pub fn piece(&self, survey: &Survey<'_>, plan: &Plan, targets: &Places) -> Piece {
         let Plan { frame, inside, packed: [left, right], joined } = plan;
         let mut shape: Vec<u32> = [inside, left, right].map(|set| set.len() as u32).to_vec();
-        let mut nodes = self.in_order(survey, plan, targets);
-        self.numbers.clear();
-        self.numbers.extend(nodes.iter().enumerate().map(|(number, &node)| (node, number as u32)));
-        for number in 0..nodes.len() {
-            let node = nodes[number];
+        let mut nodes = Numbered::new(self.in_order(survey, plan, targets));
+        for number in 0..nodes.nodes.len() {
+            let node = nodes.nodes[number];
             shape.push(self.kinds[node.index()]);
             let parts = [inside, left, right].map(|set| u32::from(set.contains(&node)));
             shape
                 .push(parts.iter().fold(u32::from(survey.is_free(node)), |all, one| 2 * all + one));
             for &operand in &survey.graph.node(node).operands {
-                shape.push(self.number(operand, &mut nodes));
+                shape.push(nodes.number(operand));
             }
         }
         let axes = frame.axes();
@@ -110,34 +114,31 @@ impl Replay {
         shape.push(u32::from(matches!(frame, Frame::Product(_))));
         if let Frame::Product(layout) = frame {
             for node in [layout.node, layout.left.0, layout.right.0] {
-                let number = self.number(node, &mut nodes);
+                let number = nodes.number(node);
                 shape.extend([number, self.kinds[layout.node.index()]]);
             }
             shape.push(u32::from(layout.swapped));
         }
         shape.push(joined.len() as u32);
         for &node in joined {
-            shape.push(self.number(node, &mut nodes));
+            shape.push(nodes.number(node));
         }
-        let targets = targets.iter();
-        let mut wanted: Vec<[u32; 2]> = targets
-            .map(|(&node, place)| [self.number(node, &mut nodes), self.map(place)])
-            .collect();
-        wanted.sort_unstable();
-        shape.extend(wanted.as_flattened());
-        Piece { shape: shape.into(), nodes }
+        let mut wanted: Vec<(u32, &IndexMap)> =
+            targets.iter().map(|(&node, place)| (nodes.number(node), place)).collect();
+        wanted.sort_unstable_by_key(|(number, _)| *number);
+        shape.extend(wanted.iter().map(|(number, _)| *number));
+        let places = wanted.into_iter().map(|(_, place)| place.clone()).collect();
+        Piece { shape: (shape.into(), places), nodes: nodes.nodes }
     }
 
     /// What a plan computes, in an order that does not depend on how nodes are numbered in the graph
     /// (but where targets are alike): from the targets on, users first.
-    fn in_order(&mut self, survey: &Survey<'_>, plan: &Plan, targets: &Places) -> Vec<NodeId> {
+    fn in_order(&self, survey: &Survey<'_>, plan: &Plan, targets: &Places) -> Vec<NodeId> {
         let Plan { frame, inside, packed: [left, right], joined } = plan;
         let is_computed =
             |node: &NodeId| [inside, left, right].iter().any(|set| set.contains(node));
-        let mut starts: Vec<(u32, u32, NodeId)> = Vec::with_capacity(targets.len());
-        for (&node, place) in targets {
-            starts.push((self.kinds[node.index()], self.map(place), node));
-        }
+        let starts = targets.iter().map(|(&node, place)| (self.kinds[node.index()], place, node));
+        let mut starts: Vec<(u32, &IndexMap, NodeId)> = starts.collect();
         starts.sort_unstable();
         let mut pending: Vec<NodeId> = starts.into_iter().map(|(.., node)| node).collect();
         pending.extend(joined);
@@ -145,7 +146,7 @@ impl Replay {
             pending.extend([layout.node, layout.left.0, layout.right.0]);
         }
         // Whatever the targets do not lead to.
-        pending.extend(inside.iter().chain(left).chain(right));
+        pending.extend(inside.iter().chain(&**left).chain(&**right));
         pending.reverse();
         let mut nodes: Vec<NodeId> = Vec::new();
         let mut seen: FxHashSet<NodeId> = FxHashSet::default();
@@ -157,59 +158,63 @@ impl Replay {
         }
         nodes
     }
+}
+
+/// Nodes with their numbers in a piece.
+struct Numbered {
+    nodes: Vec<NodeId>,
+    numbers: FxHashMap<NodeId, u32>,
+}
+
+impl Numbered {
+    fn new(nodes: Vec<NodeId>) -> Numbered {
+        let numbers = nodes.iter().enumerate().map(|(number, &node)| (node, number as u32));
+        Numbered { numbers: numbers.collect(), nodes }
+    }
 
     /// The number of a node in the piece, a new one for a node that it does not compute.
-    fn number(&mut self, node: NodeId, nodes: &mut Vec<NodeId>) -> u32 {
+    fn number(&mut self, node: NodeId) -> u32 {
         *self.numbers.entry(node).or_insert_with(|| {
-            nodes.push(node);
-            nodes.len() as u32 - 1
+            self.nodes.push(node);
+            self.nodes.len() as u32 - 1
         })
     }
+}
 
-    fn map(&mut self, map: &IndexMap) -> u32 {
-        if let Some(&known) = self.maps.get(map) {
-            return known;
+impl Replay {
+    /// Enters a piece.
+    pub fn enter(&mut self, piece: Piece) -> Entry {
+        let count = self.known.len();
+        let number = *self.numbers.entry(piece.shape).or_insert(count);
+        if number == count {
+            self.known.push(None);
         }
-        let number = self.maps.len() as u32;
-        self.maps.insert(map.clone(), number);
-        number
-    }
-
-    /// Whether nobody has asked about an equal piece before.
-    pub fn is_new(&mut self, piece: &Piece) -> bool {
-        match self.known.contains_key(&piece.shape) {
-            true => false,
-            false => self.known.insert(piece.shape.clone(), None).is_none(),
-        }
+        Entry { is_new: number == count, number, nodes: piece.nodes }
     }
 
     /// Keeps what was found out about a piece.
-    pub fn learn(&mut self, piece: &Piece, known: &Known) {
-        let named = piece.nodes.iter().enumerate();
+    pub fn learn(&mut self, entry: &Entry, known: &Known) {
+        let named = entry.nodes.iter().enumerate();
         let numbers: FxHashMap<NodeId, u32> =
             named.map(|(number, &node)| (node, number as u32)).collect();
         let exports = known.exports.iter().map(|(node, place)| (numbers[node], place.clone()));
-        let nameless = Nameless {
+        self.known[entry.number] = Some(Nameless {
             exports: exports.collect(),
             inputs: known.inputs.iter().map(|node| numbers[node]).collect(),
             price: known.price,
-        };
-        self.known.insert(piece.shape.clone(), Some(nameless));
+        });
     }
 
     /// What is known of a piece, in the names of its nodes.
     ///
     /// # Panics
     /// If nothing was learned of an equal one.
-    pub fn tell(&self, piece: &Piece) -> Known {
-        let known = self.known[&piece.shape].as_ref().expect("what is asked has been found out");
-        let name = |number: &u32| piece.nodes[*number as usize];
+    pub fn tell(&self, entry: &Entry) -> Known {
+        let known = self.known[entry.number].as_ref().expect("what is asked has been found out");
+        let name = |number: &u32| entry.nodes[*number as usize];
+        let exports = known.exports.iter().map(|(node, place)| (name(node), place.clone()));
         Known {
-            exports: known
-                .exports
-                .iter()
-                .map(|(node, place)| (name(node), place.clone()))
-                .collect(),
+            exports: exports.collect(),
             inputs: known.inputs.iter().map(name).collect(),
             price: known.price,
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::candidate::{Candidate, Frame, Plan};
+use super::candidate::{Candidate, Frame, NodeSet, Plan};
 use super::downstream::{self, Places};
 use super::draft::{kept_indices, reduced_axes};
 use super::product::Layout;
@@ -36,7 +36,7 @@ pub(super) enum Way {
         /// What it computes itself.
         plan: Plan,
         /// What it computes at least, for others; among the nodes inside.
-        targets: Places,
+        targets: Arc<Places>,
         /// What kind of kernel it is, as a sentence.
         reason: &'static str,
     },
@@ -148,10 +148,10 @@ impl Ways<'_, '_> {
     ) {
         let growth = Growth { reach, repeating, rows: frame.rows(), reducing: frame.reducing() };
         let nodes: BTreeSet<NodeId> = computed.keys().chain(joined).copied().collect();
-        let inside = upstream::grow(self.survey, &nodes, growth);
+        let inside = Arc::new(upstream::grow(self.survey, &nodes, growth));
         let wanted = computed.iter().filter(|(node, _)| self.survey.leaves(**node, &nodes));
-        let targets = wanted.map(clone_pair).collect();
-        let packed = [BTreeSet::new(), BTreeSet::new()];
+        let targets = Arc::new(wanted.map(clone_pair).collect());
+        let packed = [NodeSet::default(), NodeSet::default()];
         let plan = Plan { frame, inside, packed, joined: joined.to_vec() };
         self.found.push(Way::Plan { plan, targets, reason });
     }
@@ -189,19 +189,19 @@ impl Ways<'_, '_> {
         for ends in &ends {
             let computed = closure(survey, &cone, ends);
             let nodes: BTreeSet<NodeId> = computed.keys().copied().collect();
-            let targets = self.targets(&computed);
+            let targets = Arc::new(self.targets(&computed));
             for reach in [Reach::Owned, Reach::Cheap, Reach::All] {
                 let growth = Growth { reach, repeating: false, rows: frame.rows(), reducing: None };
-                let inside = upstream::grow(survey, &nodes, growth);
+                let inside = Arc::new(upstream::grow(survey, &nodes, growth));
                 for packed in &packings {
                     let reason = match nodes.len() {
                         1 => "a matrix product",
                         _ => "a matrix product, and what follows on its finished tiles",
                     };
-                    let (frame, inside) = (frame.clone(), inside.clone());
+                    let (frame, inside) = (frame.clone(), Arc::clone(&inside));
                     let packed = packed.clone();
                     let plan = Plan { frame, inside, packed, joined: Vec::new() };
-                    self.found.push(Way::Plan { plan, targets: targets.clone(), reason });
+                    self.found.push(Way::Plan { plan, targets: Arc::clone(&targets), reason });
                 }
             }
         }
@@ -226,11 +226,11 @@ impl Ways<'_, '_> {
     /// What may be computed while the operands of a product are packed: nothing but movement, all
     /// that can be for one of them, or less movement than there is, where memory may hold the
     /// result of some.
-    fn packings(&self, layout: &Layout) -> Vec<[BTreeSet<NodeId>; 2]> {
+    fn packings(&self, layout: &Layout) -> Vec<[NodeSet; 2]> {
         let before = |operand: NodeId, reach: Reach| {
             let elements = self.survey.elements(operand);
             let growth = Growth { reach, repeating: false, rows: elements, reducing: None };
-            upstream::grow_operand(self.survey, operand, growth)
+            Arc::new(upstream::grow_operand(self.survey, operand, growth))
         };
         let operands = [layout.left.0, layout.right.0];
         let moved = operands.map(|operand| before(operand, Reach::Movement));
@@ -238,13 +238,13 @@ impl Ways<'_, '_> {
         let less = [0, 1].map(|side| {
             let mut less = vec![moved[side].clone()];
             if !in_place[side] {
-                less.extend([self.unpadded(operands[side]), BTreeSet::new()]);
+                less.extend([Arc::new(self.unpadded(operands[side])), NodeSet::default()]);
                 less.dedup();
             }
             less
         });
         let [left, right] = &less;
-        let mut packings: Vec<[BTreeSet<NodeId>; 2]> = left
+        let mut packings: Vec<[NodeSet; 2]> = left
             .iter()
             .flat_map(|left| right.iter().map(|right| [left.clone(), right.clone()]))
             .collect();

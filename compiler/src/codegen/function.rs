@@ -51,6 +51,8 @@ pub(super) struct Bounds {
     pub(super) length: Option<usize>,
     /// A number that divides the number of indices.
     pub(super) multiple: usize,
+    /// A power of two, 4 at most, that divides the first index.
+    pub(super) alignment: usize,
 }
 
 /// The region that a region function works on.
@@ -258,10 +260,10 @@ impl<'a> Translator<'a> {
         let builder = &mut self.lanes.builder;
         match range {
             Range::Fixed { start, end } => {
-                let length = end - start;
+                let (length, alignment) = (end - start, alignment_of(start));
                 let start = builder.ins().iconst(types::I64, start as i64);
                 let end = builder.ins().iconst(types::I64, end as i64);
-                Bounds { start, end, length: Some(length), multiple: length.max(1) }
+                Bounds { start, end, length: Some(length), multiple: length.max(1), alignment }
             }
             Range::Piece { count: 1, extent, .. } => {
                 self.bounds(Range::Fixed { start: 0, end: extent })
@@ -272,27 +274,29 @@ impl<'a> Translator<'a> {
                 let builder = &mut self.lanes.builder;
                 let start = builder.ins().imul_imm_s(outer, chunk as i64);
                 let end = builder.ins().iadd_imm_s(start, chunk as i64);
+                let alignment = alignment_of(chunk);
                 if extent % chunk == 0 {
-                    return Bounds { start, end, length: Some(chunk), multiple: chunk };
+                    return Bounds { start, end, length: Some(chunk), multiple: chunk, alignment };
                 }
                 let limit = builder.ins().iconst(types::I64, extent as i64);
                 let end = builder.ins().smin(end, limit);
-                Bounds { start, end, length: None, multiple: greatest_divisor(chunk, extent) }
+                let multiple = greatest_divisor(chunk, extent);
+                Bounds { start, end, length: None, multiple, alignment }
             }
             Range::RegionBatch { inner, extent } => {
                 let batch = self.region_field(abi::region::BATCH);
                 let start = self.digit(batch, inner, extent);
                 let end = self.lanes.ins().iadd_imm_s(start, 1);
-                Bounds { start, end, length: Some(1), multiple: 1 }
+                Bounds { start, end, length: Some(1), multiple: 1, alignment: 1 }
             }
             Range::RegionRows => {
                 let start = self.region_field(abi::region::ROW_START);
                 let end = self.region_field(abi::region::ROW_END);
-                Bounds { start, end, length: None, multiple: 1 }
+                Bounds { start, end, length: None, multiple: 1, alignment: 1 }
             }
             Range::RegionColumns => {
                 let [start, end] = self.region_columns();
-                Bounds { start, end, length: None, multiple: 1 }
+                Bounds { start, end, length: None, multiple: 1, alignment: 1 }
             }
             Range::RegionBlocks { width } => {
                 let [start, end] = self.region_columns();
@@ -300,7 +304,7 @@ impl<'a> Translator<'a> {
                 let start = builder.ins().udiv_imm_u(start, width as i64);
                 let past = builder.ins().iadd_imm_s(end, width as i64 - 1);
                 let end = builder.ins().udiv_imm_u(past, width as i64);
-                Bounds { start, end, length: None, multiple: 1 }
+                Bounds { start, end, length: None, multiple: 1, alignment: 1 }
             }
             Range::RegionWithin { width } => {
                 let block = self.block_index().expect("verified: a block runs");
@@ -312,7 +316,7 @@ impl<'a> Translator<'a> {
                 let width = builder.ins().iconst(types::I64, width as i64);
                 let start = builder.ins().smax(start, zero);
                 let end = builder.ins().smin(end, width);
-                Bounds { start, end, length: None, multiple: 1 }
+                Bounds { start, end, length: None, multiple: 1, alignment: 1 }
             }
         }
     }
@@ -470,4 +474,9 @@ fn moved(
 /// The greatest number that divides both.
 pub(super) fn greatest_divisor(a: usize, b: usize) -> usize {
     if b == 0 { a } else { greatest_divisor(b, a % b) }
+}
+
+/// The greatest power of two that divides a number, but 4 at most.
+fn alignment_of(number: usize) -> usize {
+    1 << number.trailing_zeros().min(2)
 }

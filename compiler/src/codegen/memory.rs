@@ -321,6 +321,16 @@ impl LaneBuilder<'_> {
         self.hold(dtype, Width::Four, vector)
     }
 
+    /// Loads two elements of 32 bits that lie side by side, each to two places.
+    pub(super) fn load_pairs(&mut self, dtype: DType, element: Element) -> Lane {
+        let Element { pointer, displacement } = element;
+        let both = self.builder.ins().load(types::F64, MEMORY, pointer, displacement);
+        let both = self.builder.ins().scalar_to_vector(types::F64X2, both);
+        let words = self.words(both, both, [0, 0, 1, 1]);
+        let vector = self.bits(Width::Four.part_type(dtype), words);
+        self.hold(dtype, Width::Four, vector)
+    }
+
     /// Stores a lane of four elements side by side.
     pub(super) fn store_four(&mut self, lane: Lane, element: Element) {
         let Held { dtype, parts, .. } = self.held(lane);

@@ -7,6 +7,7 @@
 mod digits;
 mod expression;
 mod map;
+mod steps;
 
 pub use digits::Digits;
 pub use expression::{Atom, Expression};

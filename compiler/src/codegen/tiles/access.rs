@@ -62,26 +62,59 @@ impl Translator<'_> {
     ) -> Vec<Element> {
         let (row, stride) = code.rows[&n];
         let size = self.function.buffers[buffer].dtype.size();
+        if let Some(steps) = self.steps(code, group, n, address) {
+            let first = match stride {
+                Stride::Irregular => self.irregular_element(code, group, 0, (buffer, address)),
+                _ => self.at_group(row, stride, size, group),
+            };
+            let displaced = steps.map(|step| {
+                self.displaced(first.pointer, i64::from(first.displacement) + step * size as i64)
+            });
+            return displaced.to_vec();
+        }
         (0..self.lanes.width.elements())
-            .map(|place| match (stride, address) {
-                (Stride::Irregular, Address::Offset(expression)) => {
-                    let index = self.index_at(group, place);
-                    self.indices.enter(Some((code.axis, index)));
-                    let element = self.offset(buffer, expression);
-                    self.indices.leave();
-                    element
-                }
-                (Stride::Fixed(elements), _) => {
-                    let first = self.at_group(row, stride, size, group);
-                    let distance = place as i64 * elements * size as i64;
-                    self.displaced(first.pointer, i64::from(first.displacement) + distance)
-                }
-                _ => {
+            .map(|place| match stride {
+                Stride::Irregular => self.irregular_element(code, group, place, (buffer, address)),
+                Stride::Fixed(_) => self.at_group(row, stride, size, group),
+                Stride::Computed(_) => {
                     let index = self.index_at(group, place);
                     self.at(row, stride, size, index)
                 }
             })
             .collect()
+    }
+
+    /// The address of one element of the group.
+    fn irregular_element(
+        &mut self,
+        code: &TilesCode<'_>,
+        group: &Group,
+        place: usize,
+        (buffer, address): (BufferId, &Address),
+    ) -> Element {
+        let index = self.index_at(group, place);
+        self.indices.enter(Some((code.axis, index)));
+        let element = self.element(buffer, address);
+        self.indices.leave();
+        element
+    }
+
+    /// How many elements each of a vector's elements lies behind the first one, if that is known.
+    fn steps(
+        &self,
+        code: &TilesCode<'_>,
+        group: &Group,
+        n: usize,
+        address: &Address,
+    ) -> Option<[i64; 4]> {
+        match (self.lanes.width, code.rows[&n].1, address) {
+            (Width::One, ..) => None,
+            (_, Stride::Fixed(stride), _) => Some([0, 1, 2, 3].map(|place| place * stride)),
+            (_, Stride::Irregular, Address::Offset(offset)) => {
+                offset.steps(code.axis, group.alignment)
+            }
+            _ => None,
+        }
     }
 
     fn index_at(&mut self, group: &Group, place: usize) -> ir::Value {
@@ -113,13 +146,18 @@ impl Translator<'_> {
             return self.lanes.load_four(dtype, element);
         }
         let elements = self.elements(code, group, n, place);
-        if matches!(code.rows[&n].1, Stride::Fixed(0)) {
-            let element = self.lanes.load_one(dtype, elements[0]);
-            return self.lanes.widen(element);
-        }
-        let every_other = matches!(code.rows[&n].1, Stride::Fixed(2));
-        if every_other && matches!(dtype, DType::F32 | DType::I32) && elements.len() == 4 {
-            return self.lanes.load_every_other(dtype, elements[0]);
+        if let Some(steps) = self.steps(code, group, n, place.1) {
+            let (first, words) = (elements[0], matches!(dtype, DType::F32 | DType::I32));
+            match steps {
+                [0, 0, 0, 0] => {
+                    let element = self.lanes.load_one(dtype, first);
+                    return self.lanes.widen(element);
+                }
+                [0, 1, 2, 3] => return self.lanes.load_four(dtype, first),
+                [0, 2, 4, 6] if words => return self.lanes.load_every_other(dtype, first),
+                [0, 0, 1, 1] if words => return self.lanes.load_pairs(dtype, first),
+                _ => {}
+            }
         }
         let lanes: Vec<Lane> =
             elements.into_iter().map(|element| self.lanes.load_one(dtype, element)).collect();
@@ -266,12 +304,13 @@ impl Translator<'_> {
         dtype: DType,
     ) -> Lane {
         let width = self.lanes.width;
-        if let (Width::Four, Some(stride)) = (width, expression.stride(code.axis)) {
+        if let Width::Four = width
+            && let Some(steps) = expression.steps(code.axis, group.alignment)
+        {
             let first = self.expression_at(code, group, 0, expression);
             let first = self.index_number(first, DType::I32);
             let first = self.lanes.splat(first);
-            let steps = [0, 1, 2, 3].map(|place| (place * stride) as f64);
-            let steps = self.lanes.constants(DType::I32, steps);
+            let steps = self.lanes.constants(DType::I32, steps.map(|step| step as f64));
             let numbers = self.lanes.add(first, steps);
             return self.lanes.cast(numbers, dtype);
         }

@@ -162,7 +162,7 @@ impl Translator<'_> {
             }
         }
         self.indices.enter(None);
-        run(self, Bounds { start, end, length: None, multiple: 1 });
+        run(self, Bounds { start, end, length: None, multiple: 1, alignment: 1 });
         self.indices.leave();
         let builder = &mut self.lanes.builder;
         builder.ins().jump(head, &[end.into()]);

@@ -164,11 +164,12 @@ impl Translator<'_> {
         let builder = &mut self.lanes.builder;
         let past = add_constant(builder, bounds.end, TILE as i64 - 1);
         let multiple = greatest_divisor(bounds.multiple, TILE);
+        let alignment = bounds.alignment;
         self.counted_loop(bounds.start, past, TILE as i64, |this, start| {
             let builder = &mut this.lanes.builder;
             let full = builder.ins().iadd_imm_s(start, TILE as i64);
             let end = builder.ins().smin(full, bounds.end);
-            this.tile(&mut code, Bounds { start, end, length: None, multiple });
+            this.tile(&mut code, Bounds { start, end, length: None, multiple, alignment });
         });
     }
 

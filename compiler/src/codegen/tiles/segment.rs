@@ -7,7 +7,7 @@ use cranelift::codegen::ir;
 use super::TilesCode;
 use super::fold::unrolling;
 use super::plan::Home;
-use crate::codegen::function::{Bounds, Translator};
+use crate::codegen::function::{Bounds, Translator, greatest_divisor};
 use crate::codegen::indices::add_constant;
 use crate::codegen::lanes::Width;
 use crate::kernel::loops::{LaneId, LoopInstruction, LoopInstructionKind};
@@ -27,6 +27,8 @@ pub(super) struct Group {
     pub(super) index: ir::Value,
     /// ... plus this many.
     pub(super) offset: i64,
+    /// A power of two, 4 at most, that divides the first index.
+    pub(super) alignment: usize,
     /// Which copy of the body in an unrolled loop.
     copy: usize,
     /// Values computed so far, by instruction.
@@ -34,8 +36,9 @@ pub(super) struct Group {
 }
 
 impl Group {
+    /// At an index of which nothing is known.
     pub(super) fn new(index: ir::Value) -> Group {
-        Group { index, offset: 0, copy: 0, lanes: HashMap::new() }
+        Group { index, offset: 0, alignment: 1, copy: 0, lanes: HashMap::new() }
     }
 }
 
@@ -109,21 +112,22 @@ impl Translator<'_> {
     /// Emits the loops of a segment within a cut.
     fn cut(&mut self, code: &TilesCode<'_>, members: &[usize], shape: LoopShape, bounds: Bounds) {
         let cut = self.prepare_cut(code, members, bounds);
-        let mut start = bounds.start;
+        let (mut start, alignment) = (bounds.start, bounds.alignment);
         if shape.copies > 1 {
             let step = 4 * shape.copies as i64;
             start = self.counted_loop(start, bounds.end, step, |this, index| {
                 this.lanes.width = Width::Four;
                 for copy in 0..shape.copies {
                     let offset = 4 * copy as i64;
-                    this.group(code, members, &cut, Group { offset, copy, ..Group::new(index) });
+                    let group = Group { offset, copy, alignment, ..Group::new(index) };
+                    this.group(code, members, &cut, group);
                 }
             });
         }
         if shape.vectors {
             start = self.counted_loop(start, bounds.end, 4, |this, index| {
                 this.lanes.width = Width::Four;
-                this.group(code, members, &cut, Group::new(index));
+                this.group(code, members, &cut, Group { alignment, ..Group::new(index) });
             });
         }
         match shape.rest {
@@ -137,7 +141,8 @@ impl Translator<'_> {
             Rest::Vector => {
                 self.lanes.width = Width::Four;
                 let index = add_constant(&mut self.lanes.builder, bounds.end, -4);
-                self.group(code, members, &cut, Group::new(index));
+                let alignment = greatest_divisor(alignment, bounds.length.unwrap_or(1));
+                self.group(code, members, &cut, Group { alignment, ..Group::new(index) });
             }
         }
         self.lanes.width = Width::One;

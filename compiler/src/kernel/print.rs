@@ -171,12 +171,14 @@ fn write_library(f: &mut fmt::Formatter<'_>, library: &Library) -> fmt::Result {
         Routine::Pad(Pad { outer, extents: [rows, columns], .. }) => {
             write!(f, "\n  {outer} images of {rows} x {columns}")
         }
-        Routine::Winograd(Winograd { samples, from, to, height, width }) => {
-            write!(f, "\n  {samples} of {from} to {to} channels, {height} x {width}")
+        Routine::Winograd(Winograd { samples, from, to, height, width, tile }) => {
+            write!(f, "\n  {samples} of {from} to {to} channels, {height} x {width}")?;
+            write!(f, " in tiles of {tile} x {tile}")
         }
         Routine::WinogradKernel(kernel) => {
             let turned = if kernel.turned { ", turned" } else { "" };
-            write!(f, "\n  {} rows of {} kernels{turned}", kernel.rows, kernel.depth)
+            write!(f, "\n  {} rows of {} kernels{turned}", kernel.rows, kernel.depth)?;
+            write!(f, " for tiles of {0} x {0}", kernel.tile)
         }
     }
 }

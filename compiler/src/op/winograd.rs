@@ -14,6 +14,8 @@ pub struct WinogradKernel {
     /// Whether kernels are `[from, to, 3, 3]`, and windows meet them from their other end, instead of
     /// `[to, from, 3, 3]`.
     pub turned: bool,
+    /// Rows and columns of a tile of the result: 2 or 4.
+    pub tile: usize,
 }
 
 /// A convolution with stride 1 of an input that is padded already, with kernels transformed by
@@ -34,7 +36,7 @@ impl WinogradKernel {
     fn shape(&self, kernels: &TensorType) -> gemm::WinogradKernel {
         let (outer, inner) = (kernels.shape[0], kernels.shape[1]);
         let (rows, depth) = if self.turned { (inner, outer) } else { (outer, inner) };
-        gemm::WinogradKernel { rows, depth, turned: self.turned }
+        gemm::WinogradKernel { rows, depth, turned: self.turned, tile: self.tile }
     }
 }
 
@@ -55,7 +57,8 @@ impl Primitive for WinogradKernel {
     }
 
     fn attributes(&self) -> String {
-        if self.turned { "turned".to_owned() } else { String::new() }
+        let turned = if self.turned { ", turned" } else { "" };
+        format!("tile={}{turned}", self.tile)
     }
 
     fn infer(&self, operands: &[&TensorType]) -> Result<TensorType, String> {
@@ -63,7 +66,7 @@ impl Primitive for WinogradKernel {
         match (kernels.dtype, &kernels.shape[..]) {
             (DType::F32, &[_, _, 3, 3]) => {
                 let shape = self.shape(kernels);
-                let panels = [16, shape.panels(), shape.depth, gemm::KERNEL_PANEL];
+                let panels = [shape.points(), shape.panels(), shape.depth, gemm::KERNEL_PANEL];
                 Ok(TensorType::new(DType::F32, &panels))
             }
             _ => Err(format!("kernels {kernels}")),
@@ -83,8 +86,9 @@ impl Primitive for WinogradKernel {
     }
 
     fn flops(&self, operands: &[&TensorType], _: &TensorType) -> f64 {
-        // Three additions and halvings of sums for each column and then each row.
-        operands[0].elements() as f64 / 9.0 * 42.0
+        // Three columns and then each row, at two operations for a point.
+        let side = (self.tile + 2) as f64;
+        operands[0].elements() as f64 / 9.0 * 2.0 * (3.0 + side) * side
     }
 }
 
@@ -99,13 +103,13 @@ impl Primitive for Winograd {
 
     fn infer(&self, operands: &[&TensorType]) -> Result<TensorType, String> {
         let [kernels, input] = operands_of(operands)?;
-        let gemm::Winograd { samples, from, to, height, width, .. } = self.shape;
+        let gemm::Winograd { samples, from, to, height, width, tile } = self.shape;
         let kernel = self.shape.kernel(false);
         let elements = [kernel.elements(), samples * from * (height + 2) * (width + 2)];
         let fits = [kernels, input].map(TensorType::elements) == elements
             && [kernels, input].iter().all(|operand| operand.dtype == DType::F32)
-            && height % 2 == 0
-            && width % 2 == 0;
+            && height % tile == 0
+            && width % tile == 0;
         match fits {
             true => Ok(TensorType::new(DType::F32, &[1, samples, to, height, width])),
             false => Err(format!("kernels {kernels} over {input}")),
@@ -126,28 +130,89 @@ impl Primitive for Winograd {
 
     fn flops(&self, _: &[&TensorType], _: &TensorType) -> f64 {
         let gemm::Winograd { from, to, .. } = self.shape;
-        let tiles = self.shape.tiles() as f64;
-        tiles * (32.0 * (from * to) as f64 + 32.0 * from as f64 + 24.0 * to as f64)
+        let (tiles, points) = (self.shape.tiles() as f64, self.shape.points() as f64);
+        tiles * points * 2.0 * ((from * to) as f64 + (from + to) as f64)
     }
+}
+
+/// The matrices of Lavin and Gray, with halves and other fractions in those of kernels: transforms of
+/// inputs `B^T`, of kernels `G`, and back to results `A^T`, row by row.
+struct Matrices {
+    inputs: &'static [&'static [f64]],
+    kernels: &'static [[f64; 3]],
+    results: &'static [&'static [f64]],
+}
+
+const TWO: Matrices = Matrices {
+    inputs: &[
+        &[1.0, 0.0, -1.0, 0.0],
+        &[0.0, 1.0, 1.0, 0.0],
+        &[0.0, -1.0, 1.0, 0.0],
+        &[0.0, 1.0, 0.0, -1.0],
+    ],
+    kernels: &[[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]],
+    results: &[&[1.0, 1.0, 1.0, 0.0], &[0.0, 1.0, -1.0, -1.0]],
+};
+
+const FOUR: Matrices = Matrices {
+    inputs: &[
+        &[4.0, 0.0, -5.0, 0.0, 1.0, 0.0],
+        &[0.0, -4.0, -4.0, 1.0, 1.0, 0.0],
+        &[0.0, 4.0, -4.0, -1.0, 1.0, 0.0],
+        &[0.0, -2.0, -1.0, 2.0, 1.0, 0.0],
+        &[0.0, 2.0, -1.0, -2.0, 1.0, 0.0],
+        &[0.0, 4.0, 0.0, -5.0, 0.0, 1.0],
+    ],
+    kernels: &[
+        [1.0 / 4.0, 0.0, 0.0],
+        [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
+        [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
+        [1.0 / 24.0, 1.0 / 12.0, 1.0 / 6.0],
+        [1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0],
+        [0.0, 0.0, 1.0],
+    ],
+    results: &[
+        &[1.0, 1.0, 1.0, 1.0, 1.0, 0.0],
+        &[0.0, 1.0, -1.0, 2.0, -2.0, 0.0],
+        &[0.0, 1.0, 1.0, 4.0, 4.0, 0.0],
+        &[0.0, 1.0, -1.0, 8.0, -8.0, 1.0],
+    ],
+};
+
+/// Those for tiles of so many rows and columns.
+const fn matrices(tile: usize) -> &'static Matrices {
+    if tile == 2 { &TWO } else { &FOUR }
+}
+
+/// `matrix * square * matrix^T`.
+fn on_both_sides(
+    matrix: &[impl AsRef<[f64]>],
+    square: impl Fn(usize, usize) -> f64,
+) -> Vec<Vec<f64>> {
+    let side = matrix[0].as_ref().len();
+    let dot = |row: &[f64], value: &dyn Fn(usize) -> f64| -> f64 {
+        row.iter().enumerate().map(|(place, factor)| factor * value(place)).sum()
+    };
+    let row = |left: &[f64]| {
+        let half: Vec<f64> = (0..side).map(|j| dot(left, &|i| square(i, j))).collect();
+        matrix.iter().map(|right| dot(right.as_ref(), &|j| half[j])).collect()
+    };
+    matrix.iter().map(|left| row(left.as_ref())).collect()
 }
 
 /// Transformed kernels, in f64.
 pub(super) fn transform_kernels(shape: &gemm::WinogradKernel, kernels: &[f64]) -> Vec<f64> {
-    let &gemm::WinogradKernel { rows, depth, turned } = shape;
+    let &gemm::WinogradKernel { rows, depth, turned, tile } = shape;
     let mut result = vec![0.0; shape.elements()];
-    let transform = |[a, b, c]: [f64; 3]| [a, (a + b + c) / 2.0, (a - b + c) / 2.0, c];
     for (row, k) in (0..rows).flat_map(|row| (0..depth).map(move |k| (row, k))) {
         let number = if turned { k * rows + row } else { row * depth + k };
         let tap = |i: usize, j: usize| {
             let place = if turned { 8 - (3 * i + j) } else { 3 * i + j };
             kernels[9 * number + place]
         };
-        let columns = [0, 1, 2].map(|j| transform([tap(0, j), tap(1, j), tap(2, j)]));
-        for i in 0..4 {
-            let points = transform(columns.map(|column| column[i]));
-            for (j, point) in points.into_iter().enumerate() {
-                result[place(shape, 4 * i + j, row, k)] = point;
-            }
+        let points = on_both_sides(matrices(tile).kernels, tap);
+        for (point, value) in points.into_iter().flatten().enumerate() {
+            result[place(shape, point, row, k)] = value;
         }
     }
     result
@@ -161,37 +226,28 @@ fn place(shape: &gemm::WinogradKernel, point: usize, row: usize, k: usize) -> us
 
 /// The convolution in transformed space, in f64.
 pub(super) fn convolve(shape: &gemm::Winograd, kernels: &[f64], input: &[f64]) -> Vec<f64> {
-    let &gemm::Winograd { samples, from, to, height, width } = shape;
-    let layout = shape.kernel(false);
+    let &gemm::Winograd { samples, from, to, height, width, tile: side } = shape;
+    let (layout, matrices) = (shape.kernel(false), matrices(side));
     let mut result = vec![0.0; samples * to * height * width];
-    let inputs = |[a, b, c, d]: [f64; 4]| [a - c, b + c, c - b, b - d];
-    let results = |[a, b, c, d]: [f64; 4]| [a + b + c, b - c - d];
     let row_length = width + 2;
-    let mut tiles = vec![[[0.0; 4]; 4]; from];
     for tile in 0..shape.tiles() {
-        let (rest, x) = (tile / (width / 2), 2 * (tile % (width / 2)));
-        let (sample, y) = (rest / (height / 2), 2 * (rest % (height / 2)));
-        for (channel, transformed) in tiles.iter_mut().enumerate() {
+        let (rest, x) = (tile / (width / side), side * (tile % (width / side)));
+        let (sample, y) = (rest / (height / side), side * (rest % (height / side)));
+        let transformed = (0..from).map(|channel| {
             let plane = &input[(sample * from + channel) * (height + 2) * row_length..];
-            let at = |i: usize, j: usize| plane[(y + i) * row_length + x + j];
-            let columns: [[f64; 4]; 4] =
-                std::array::from_fn(|j| inputs([at(0, j), at(1, j), at(2, j), at(3, j)]));
-            *transformed = std::array::from_fn(|i| inputs(columns.map(|column| column[i])));
-        }
+            on_both_sides(matrices.inputs, |i, j| plane[(y + i) * row_length + x + j]).concat()
+        });
+        let transformed: Vec<Vec<f64>> = transformed.collect();
         for channel in 0..to {
-            let mut sums = [[0.0; 4]; 4];
-            for (source, transformed) in tiles.iter().enumerate() {
-                for (i, sums) in sums.iter_mut().enumerate() {
-                    for (j, sum) in sums.iter_mut().enumerate() {
-                        let kernel = place(&layout, 4 * i + j, channel, source);
-                        *sum += kernels[kernel] * transformed[i][j];
-                    }
-                }
-            }
-            let columns: [[f64; 2]; 4] = std::array::from_fn(|j| results(sums.map(|row| row[j])));
-            for i in 0..2 {
+            let sum = |point: usize| -> f64 {
+                let terms = transformed.iter().enumerate();
+                terms.map(|(k, t)| kernels[place(&layout, point, channel, k)] * t[point]).sum()
+            };
+            let sums: Vec<f64> = (0..shape.points()).map(sum).collect();
+            let results = on_both_sides(matrices.results, |i, j| sums[(side + 2) * i + j]);
+            for (i, row) in results.into_iter().enumerate() {
                 let start = ((sample * to + channel) * height + y + i) * width + x;
-                result[start..start + 2].copy_from_slice(&results(columns.map(|c| c[i])));
+                result[start..start + side].copy_from_slice(&row);
             }
         }
     }

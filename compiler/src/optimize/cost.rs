@@ -357,26 +357,40 @@ fn of_routine(routine: &Routine) -> f64 {
             let tiles = shape.tiles() as f64;
             let (from, to) = (shape.from as f64, shape.to as f64);
             let transformed = shape.repetitions() as f64 * from + to;
-            tiles * (32.0 * from * to / PRODUCT_RATE + 16.0 * transformed * TRANSFORM)
+            let points = shape.points() as f64;
+            tiles * points * (2.0 * from * to / PRODUCT_RATE + transformed * TRANSFORM)
         }
-        Routine::WinogradKernel(kernel) => 16.0 * kernel.kernels() as f64 * TRANSFORM_KERNEL,
+        Routine::WinogradKernel(kernel) => {
+            (kernel.points() * kernel.kernels()) as f64 * TRANSFORM_KERNEL
+        }
     }
 }
 
-/// Whether a convolution of 3 x 3 taps is faster in a transformed space, with kernels that have to
-/// be transformed in each step unless they are fixed.
-pub fn prefers_winograd(shape: &gemm::Winograd, fixed_kernels: bool) -> bool {
-    let directly = direct_flops(shape) / PRODUCT_RATE;
-    let routines = [Routine::WinogradKernel(shape.kernel(false)), Routine::Winograd(*shape)];
-    let [transform, convolve] = routines.map(|routine| of_routine(&routine));
-    let transform = if fixed_kernels { 0.0 } else { transform };
-    transform + convolve < WINOGRAD_MARGIN * directly
+/// The form of a convolution of 3 x 3 taps, which takes so many operations, in a transformed space
+/// that is faster, if one is. Kernels have to be transformed in each step unless they are fixed.
+pub fn preferred_winograd(
+    forms: impl IntoIterator<Item = gemm::Winograd>,
+    direct_flops: f64,
+    fixed_kernels: bool,
+) -> Option<gemm::Winograd> {
+    let computing = |shape: &gemm::Winograd| {
+        let transform = of_routine(&Routine::WinogradKernel(shape.kernel(false)));
+        of_routine(&Routine::Winograd(*shape)) + if fixed_kernels { 0.0 } else { transform }
+    };
+    // Kernels of all layers are more than the caches hold from one step to the next.
+    let timed = forms.into_iter().map(|shape| {
+        let bytes = 4.0 * shape.kernel(false).elements() as f64;
+        (computing(&shape) + bytes / MEMORY_BANDWIDTH, shape)
+    });
+    let (_, shape) = timed.min_by(|a, b| a.0.total_cmp(&b.0))?;
+    // Kernels have to be read by any convolution.
+    (computing(&shape) < WINOGRAD_MARGIN * direct_flops / PRODUCT_RATE).then_some(shape)
 }
 
 /// Floating-point operations of a convolution as products and sums of its windows.
 fn direct_flops(shape: &gemm::Winograd) -> f64 {
-    let gemm::Winograd { from, to, .. } = *shape;
-    2.0 * 9.0 * 4.0 * shape.tiles() as f64 * from as f64 * to as f64
+    let gemm::Winograd { samples, from, to, height, width, .. } = *shape;
+    2.0 * 9.0 * (samples * height * width) as f64 * (from * to) as f64
 }
 
 /// At most how many elements a map reaches from a domain with these extents.

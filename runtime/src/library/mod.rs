@@ -123,17 +123,21 @@ impl Routine {
                 };
                 count(&[*outer, rows, columns])?;
             }
-            Routine::Winograd(Winograd { samples, from, to, height, width, .. }) => {
-                count(&[16, *from, *to])?;
+            Routine::Winograd(Winograd { samples, from, to, height, width, tile }) => {
+                count(&[36, *from, *to])?;
                 let (padded_height, padded_width) =
                     (height.saturating_add(2), width.saturating_add(2));
                 count(&[*samples, (*from).max(*to), padded_height, padded_width])?;
-                if [from, to].contains(&&0) || height % 2 + width % 2 != 0 {
+                let divides = [2, 4].contains(tile) && height % tile + width % tile == 0;
+                if [from, to].contains(&&0) || !divides {
                     return Err(format!("{from} to {to} channels of {height} x {width}"));
                 }
             }
-            Routine::WinogradKernel(WinogradKernel { rows, depth, .. }) => {
-                count(&[16, *rows, KERNEL_PANEL, *depth])?;
+            Routine::WinogradKernel(WinogradKernel { rows, depth, tile, .. }) => {
+                count(&[36, *rows, KERNEL_PANEL, *depth])?;
+                if ![2, 4].contains(tile) {
+                    return Err(format!("tiles of {tile} x {tile}"));
+                }
                 // Vectors are gathered by distances of 32 bits.
                 if i32::try_from(9 * KERNEL_PANEL * rows.max(depth)).is_err() {
                     return Err(format!("kernels of {depth} to {rows} channels"));

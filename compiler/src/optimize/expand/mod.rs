@@ -83,8 +83,8 @@ struct Expander {
     may_transform: bool,
     /// What is computed from fixed weights alone.
     fixed: BTreeSet<NodeId>,
-    /// Transformed kernels.
-    transformed: BTreeMap<(NodeId, bool), NodeId>,
+    /// Transformed kernels: which ones, whether turned, and for tiles of which size.
+    transformed: BTreeMap<(NodeId, bool, usize), NodeId>,
     /// Padded tensors: several convolutions may read one.
     padded: BTreeMap<convolution::Padding, NodeId>,
     /// What each of them is made of.

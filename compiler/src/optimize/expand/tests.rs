@@ -1,6 +1,8 @@
 //! What becomes of convolutions, as kernels.
 
 use super::expand;
+use crate::array::Array;
+use crate::evaluate::Evaluator;
 use crate::graph::{Emit, Graph, NodeId, Output, SlotRole};
 use crate::kernel::{InstructionKind, KernelBody, KernelGraph, Product, ProductOperand};
 use crate::op::{Conv, Op, Sliding};
@@ -206,4 +208,37 @@ fn fixed_kernels_are_transformed_once_whatever_was_folded_into_them() {
     let [preparation] = &preparations[..] else { panic!("one preparation") };
     assert_eq!(preparation.sources, ["w", "factors"]);
     assert_eq!(transforms(&preparation.graph), 1);
+}
+
+/// Extents that are no multiple of a tile's, with kernels that stay and with others.
+#[test]
+fn transformed_convolutions_have_the_values_of_direct_ones() {
+    let channels = 64;
+    for (samples, extent, fixed_weights, tile) in [(1, 23, true, 4), (5, 15, false, 2)] {
+        let mut graph = Graph::new();
+        let input = TensorType::new(DType::F32, &[1, samples, channels, extent, extent]);
+        let kernel = TensorType::new(DType::F32, &[1, channels, channels, 3, 3]);
+        let x = graph.declare_slot("x", SlotRole::Input, input.clone());
+        let w = graph.declare_slot("w", SlotRole::Parameter, kernel.clone());
+        let operands = [graph.read_slot(x), graph.read_slot(w)];
+        let axes = [SAME; 2].into_iter().collect();
+        let y = graph.emit(Conv { axes, reversed: false }.into(), &operands);
+        graph.outputs.push(Output { name: "y".to_owned(), node: y });
+        let options = OptimizeOptions { fixed_weights, ..OptimizeOptions::default() };
+        let expanded = expand(graph.clone(), &options);
+        expanded.verify().unwrap();
+        let has_tile = |op: &Op| matches!(op, Op::Winograd(conv) if conv.shape.tile == tile);
+        assert!(expanded.nodes.iter().any(|node| has_tile(&node.op)), "{extent}");
+        let slots = [input, kernel].map(|ty| {
+            let values = (0..ty.elements()).map(|i| (i as f64 * 0.713).sin()).collect();
+            Array::new(ty, values)
+        });
+        let evaluator = Evaluator::new(&slots);
+        let [direct, transformed] =
+            [&graph, &expanded].map(|graph| evaluator.run(graph).outputs.swap_remove(0));
+        assert_eq!(direct.ty, transformed.ty);
+        for (a, b) in direct.values.iter().zip(&transformed.values) {
+            assert!((a - b).abs() < 1e-9, "{a} and {b}");
+        }
+    }
 }

@@ -44,21 +44,36 @@ impl Expander {
         let [_, samples, to, height, width] = result.shape[..] else { return None };
         let from = types[0].shape[2];
         let (kernels, turned) = self.kernels(kernel, conv.reversed, [to, from])?;
-        let shape = gemm::Winograd { samples, from, to, height, width };
-        let even = height % 2 == 0 && width % 2 == 0 && width >= LEAST_WIDTH;
-        if !even || !cost::prefers_winograd(&shape, self.fixed.contains(&kernels)) {
+        let directly = conv.flops(&[&types[0], &types[1]], &result);
+        let is_fixed = self.fixed.contains(&kernels);
+        // Larger tiles round more: not where results are trained with.
+        let tiles: &[usize] = if is_fixed { &[2, 4] } else { &[2] };
+        // What is no multiple of a tile gets more rows or columns, which are left out again.
+        let forms = tiles.iter().map(|&tile| {
+            let [height, width] = [height, width].map(|extent| extent.next_multiple_of(tile));
+            gemm::Winograd { samples, from, to, height, width, tile }
+        });
+        let shape = cost::preferred_winograd(forms, directly, is_fixed)?;
+        if width < LEAST_WIDTH {
             return None;
         }
+        let tile = shape.tile;
         let g = &mut self.graph;
-        let transformed = *self.transformed.entry((kernels, turned)).or_insert_with(|| {
+        let transformed = *self.transformed.entry((kernels, turned, tile)).or_insert_with(|| {
             let outer = if turned { [from, to] } else { [to, from] };
             let kernels = g.reshape(kernels, &[outer[0], outer[1], 3, 3]);
-            g.emit(WinogradKernel { turned }.into(), &[kernels])
+            g.emit(WinogradKernel { turned, tile }.into(), &[kernels])
         });
-        let margins: SmallVec<[(usize, usize); 2]> =
-            conv.axes.iter().map(|axis| (axis.low as usize, axis.high as usize)).collect();
+        let margins: SmallVec<[(usize, usize); 2]> = (conv.axes.iter())
+            .zip([shape.height - height, shape.width - width])
+            .map(|(axis, more)| (axis.low as usize, axis.high as usize + more))
+            .collect();
         let padded = self.padded(input, margins);
-        Some(self.graph.emit(Winograd { shape }.into(), &[transformed, padded]))
+        let convolved = self.graph.emit(Winograd { shape }.into(), &[transformed, padded]);
+        if [height, width] == [shape.height, shape.width] {
+            return Some(convolved);
+        }
+        Some(self.graph.slice(convolved, &[0; 5], &result.shape, &[1; 5]))
     }
 
     /// The tensor of which these kernels are a view: with elements like `[to, from, 3, 3]`, or like

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ENOUGH_PIECES, POINTS};
+use super::{ENOUGH_PIECES, filter};
 use crate::cpu::Cpu;
 use crate::gemm::vector::Vector;
 use crate::simd::{MAX_LANES, multiversion};
@@ -13,8 +13,8 @@ use crate::simd::{MAX_LANES, multiversion};
 /// divide well, so that they read kernels from end to end.
 pub const KERNEL_PANEL: usize = 12;
 
-/// Kernels of 3 x 3 taps, `[rows, depth, 3, 3]`, transformed to panels of rows, `[16, rows / 12,
-/// depth, 12]`. The last panel may have rows that mean nothing.
+/// Kernels of 3 x 3 taps, `[rows, depth, 3, 3]`, transformed to panels of rows,
+/// `[points, rows / 12, depth, 12]`. The last panel may have rows that mean nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct WinogradKernel {
     /// Channels of the result.
@@ -24,6 +24,8 @@ pub struct WinogradKernel {
     /// Whether kernels lie as `[depth, rows, 3, 3]`, and windows meet them from their other end:
     /// the gradient of a convolution by its input uses the kernels of the convolution.
     pub turned: bool,
+    /// Rows and columns of a tile of the result: 2 or 4.
+    pub tile: usize,
 }
 
 impl WinogradKernel {
@@ -37,9 +39,14 @@ impl WinogradKernel {
         self.rows * self.depth
     }
 
+    /// Elements of a transformed kernel.
+    pub fn points(&self) -> usize {
+        (self.tile + 2) * (self.tile + 2)
+    }
+
     /// Elements of the transformed kernels.
     pub fn elements(&self) -> usize {
-        POINTS * self.panels() * self.depth * KERNEL_PANEL
+        self.points() * self.panels() * self.depth * KERNEL_PANEL
     }
 
     pub(crate) fn pieces(&self) -> usize {
@@ -88,47 +95,53 @@ multiversion! {
 unsafe fn kernels_of<V: Vector<Element = f32>>(kernels: *const KernelsOfPiece) {
     // SAFETY: by the promise to `WinogradKernel::run_piece`.
     unsafe {
-        let KernelsOfPiece { shape, panels, source, target } = &*kernels;
-        let WinogradKernel { rows, depth, turned } = *shape;
-        let (row_stride, depth_stride) = if turned { (9, 9 * rows) } else { (9 * depth, 9) };
-        let mut offsets = [0i32; MAX_LANES];
-        for (lane, offset) in offsets.iter_mut().enumerate() {
-            *offset = (lane * row_stride) as i32;
+        match (*kernels).shape.tile {
+            2 => kernels_by::<V, 4>(&*kernels),
+            _ => kernels_by::<V, 6>(&*kernels),
         }
-        let zero = V::load_first(*source, 0);
-        let point_stride = shape.panels() * depth * KERNEL_PANEL;
-        for panel in panels.clone() {
-            let height = KERNEL_PANEL.min(rows - panel * KERNEL_PANEL);
-            for (row, depth_index) in
-                (0..height).step_by(V::LANES).flat_map(|row| (0..depth).map(move |k| (row, k)))
-            {
+    }
+}
+
+/// The same for tiles with so many inputs along a side.
+#[inline(always)]
+unsafe fn kernels_by<V: Vector<Element = f32>, const SIDE: usize>(kernels: &KernelsOfPiece) {
+    let KernelsOfPiece { shape, panels, source, target } = kernels;
+    let WinogradKernel { rows, depth, turned, .. } = *shape;
+    let (row_stride, depth_stride) = if turned { (9, 9 * rows) } else { (9 * depth, 9) };
+    let mut offsets = [0i32; MAX_LANES];
+    for (lane, offset) in offsets.iter_mut().enumerate() {
+        *offset = (lane * row_stride) as i32;
+    }
+    let point_stride = shape.panels() * depth * KERNEL_PANEL;
+    for panel in panels.clone() {
+        let height = KERNEL_PANEL.min(rows - panel * KERNEL_PANEL);
+        for row in (0..height).step_by(V::LANES) {
+            for depth_index in 0..depth {
                 let count = V::LANES.min(height - row);
                 let first = (panel * KERNEL_PANEL + row) * row_stride + depth_index * depth_stride;
                 let source = source.wrapping_add(first);
-                let mut halves = [[zero; 3]; 4];
-                for column in 0..3 {
-                    let tap = |row: usize| {
-                        let place = 3 * row + column;
-                        let place = if turned { 8 - place } else { place };
-                        zero.gather(source.wrapping_add(place), offsets.as_ptr(), count)
-                    };
-                    let (a, b, c) = (tap(0), tap(1), tap(2));
-                    let outer = (a + c) * 0.5;
-                    let inner = b * 0.5;
-                    for (half, value) in halves.iter_mut().zip([a, outer + inner, outer - inner, c])
-                    {
-                        half[column] = value;
+                let place = (panel * depth + depth_index) * KERNEL_PANEL + row;
+                let target = target.wrapping_add(place);
+                // SAFETY: by the promise to `WinogradKernel::run_piece`.
+                unsafe {
+                    let zero = V::load_first(source, 0);
+                    // By columns.
+                    let mut columns = [[zero; SIDE]; 3];
+                    for (j, column) in columns.iter_mut().enumerate() {
+                        let mut taps = [zero; 3];
+                        for (i, tap) in taps.iter_mut().enumerate() {
+                            let place = if turned { 8 - (3 * i + j) } else { 3 * i + j };
+                            let source = source.wrapping_add(place);
+                            *tap = zero.gather(source, offsets.as_ptr(), count);
+                        }
+                        *column = filter::of_kernel::<V, SIDE>(taps);
                     }
-                }
-                let target =
-                    target.wrapping_add((panel * depth + depth_index) * KERNEL_PANEL + row);
-                for (i, [a, b, c]) in halves.into_iter().enumerate() {
-                    let target = target.wrapping_add(4 * i * point_stride);
-                    let outer = (a + c) * 0.5;
-                    let inner = b * 0.5;
-                    let points = [a, outer + inner, outer - inner, c];
-                    for (j, point) in points.into_iter().enumerate() {
-                        point.store_first(target.wrapping_add(j * point_stride), count);
+                    for i in 0..SIDE {
+                        let points = filter::of_kernel::<V, SIDE>(filter::row(&columns, i));
+                        for (j, point) in points.into_iter().enumerate() {
+                            let to = target.wrapping_add((SIDE * i + j) * point_stride);
+                            point.store_first(to, count);
+                        }
                     }
                 }
             }

@@ -1,16 +1,21 @@
-//! Convolutions of 3 x 3 taps by minimal filtering, F(2 x 2, 3 x 3): a tile of 2 x 2 results takes
-//! 16 multiplications per channel instead of 36 (Winograd, "Arithmetic complexity of
-//! computations", 1980; Lavin and Gray, "Fast algorithms for convolutional neural networks",
-//! 2016).
+//! Convolutions of 3 x 3 taps by minimal filtering, F(2 x 2, 3 x 3) and F(4 x 4, 3 x 3): a tile of
+//! 2 x 2 results takes 16 multiplications per channel instead of 36, one of 4 x 4 results 36 instead of
+//! 144 (Winograd, "Arithmetic complexity of computations", 1980; Lavin and Gray, "Fast algorithms for
+//! convolutional neural networks", 2016).
 //!
-//! Tiles of 4 x 4 inputs and kernels are transformed; then there is a matrix product over the
-//! channels for each of 16 elements; then results are transformed back. A piece does all of that
+//! Tiles of inputs, two wider, and kernels are transformed; then there is a matrix product over the
+//! channels for each of 16 or 36 points; then results are transformed back. A piece does all of that
 //! for some tiles, so that what lies between stays in the second-level cache.
 //!
-//! Transforms are sums of a few elements and halves, so the error is that of summing a few more
-//! terms of the size of the largest input in a tile; infinity becomes NaN, in a whole tile.
+//! With tiles of 2 x 2, transforms are sums of a few elements and halves, so the error is that of
+//! summing a few more terms of the size of the largest input in a tile. With tiles of 4 x 4, they are
+//! multiplied by up to 8 as well, and the error is about ten times as large. Infinity becomes NaN, in a
+//! whole tile.
 
+mod filter;
+mod inputs;
 mod kernel;
+mod results;
 
 pub use kernel::{KERNEL_PANEL, WinogradKernel};
 
@@ -18,23 +23,24 @@ use std::ptr;
 
 use serde::{Deserialize, Serialize};
 
-use super::ahead::Ahead;
+use inputs::Inputs;
+use results::Results;
+
+use super::ahead::{Ahead, Rows};
 use super::driver::even_tiles;
 use super::kernel::{Kernels, Tile};
 use super::kernels;
-use super::places::{From, Lanes, Piece};
+use super::places::Lanes;
 use super::plan::{blocks, even_block};
-use super::vector::Vector;
 use crate::contraction::Digits;
 use crate::cpu::Cpu;
-use crate::simd::multiversion;
-
-/// Elements of a transformed tile.
-const POINTS: usize = 16;
 
 /// Most tiles of a piece, a multiple of two vectors of every instruction set.
 const MOST_TILES: usize = 128;
 const LEAST_TILES: usize = 32;
+
+/// Tiles of the only piece of a small image: a multiple of one vector of every instruction set.
+const FEW_TILES: usize = 16;
 
 /// Bytes of transformed inputs that a piece keeps.
 const INPUT_BYTES: usize = 1 << 20;
@@ -58,16 +64,18 @@ pub struct Winograd {
     pub from: usize,
     /// Channels of the result.
     pub to: usize,
-    /// Rows of the result, an even number.
+    /// Rows of the result, a multiple of a tile's.
     pub height: usize,
-    /// Columns of the result, an even number.
+    /// Columns of the result, a multiple of a tile's.
     pub width: usize,
+    /// Rows and columns of a tile of the result: 2 or 4.
+    pub tile: usize,
 }
 
 impl Winograd {
     /// The transformed kernels that it takes, made of kernels that lie one way or the other.
     pub fn kernel(&self, turned: bool) -> WinogradKernel {
-        WinogradKernel { rows: self.to, depth: self.from, turned }
+        WinogradKernel { rows: self.to, depth: self.from, turned, tile: self.tile }
     }
 
     /// Elements of the transformed kernels, the input and the result.
@@ -80,15 +88,23 @@ impl Winograd {
         ]
     }
 
-    /// Tiles of 2 x 2 results in all samples.
+    /// Tiles of results in all samples.
     pub fn tiles(&self) -> usize {
-        self.samples * (self.height / 2) * (self.width / 2)
+        self.samples * (self.height / self.tile) * (self.width / self.tile)
     }
 
-    /// Tiles of a piece, a multiple of [`LEAST_TILES`]: as few as make enough pieces, since each
+    /// Elements of a transformed tile.
+    pub fn points(&self) -> usize {
+        (self.tile + 2) * (self.tile + 2)
+    }
+
+    /// Tiles of a piece, a multiple of [`LEAST_TILES`] if there are more than [`FEW_TILES`]: as few as make enough pieces, since each
     /// block of rows of the same tiles transforms them again.
     fn tile_block(&self) -> usize {
-        let fitting = INPUT_BYTES / (4 * POINTS * self.from);
+        if self.tiles() <= FEW_TILES {
+            return FEW_TILES;
+        }
+        let fitting = INPUT_BYTES / (4 * self.points() * self.from);
         let most = fitting.min(self.tiles() / ENOUGH_PIECES) / LEAST_TILES * LEAST_TILES;
         most.clamp(LEAST_TILES, MOST_TILES)
     }
@@ -114,7 +130,7 @@ impl Winograd {
     }
 
     pub(crate) fn scratch_bytes(&self) -> usize {
-        4 * POINTS * self.tile_block() * (self.from + self.rows_at_once())
+        4 * self.points() * self.tile_block() * (self.from + self.rows_at_once())
     }
 }
 
@@ -123,7 +139,7 @@ pub(crate) struct Prepared {
     shape: Winograd,
     kernels: &'static Kernels<f32>,
     cpu: Cpu,
-    /// Elements of pairs of rows of the padded input, two for each tile.
+    /// Elements of some rows of the padded input, as many for each tile as results along its side.
     inputs: Lanes,
     /// The same for the result.
     results: Lanes,
@@ -132,15 +148,15 @@ pub(crate) struct Prepared {
 impl Prepared {
     /// Prepares a convolution.
     pub fn new(shape: &Winograd, cpu: Cpu) -> Prepared {
-        let &Winograd { samples, from, to, height, width, .. } = shape;
+        let &Winograd { samples, from, to, height, width, tile } = shape;
         let lanes = match cpu {
             Cpu::Avx512 => 16,
             Cpu::Avx2 | Cpu::Portable => 8,
         };
         let elements = |plane: usize, row: usize| {
-            let digits = [(samples, plane), (height / 2, 2 * row), (width, 1)];
+            let digits = [(samples, plane), (height / tile, tile * row), (width, 1)];
             let digits = Digits::new(digits.map(|(extent, stride)| (extent, stride as isize)));
-            Lanes::new(&digits, lanes, blocks(2 * shape.tiles(), 2 * shape.tile_block()))
+            Lanes::new(&digits, lanes, blocks(tile * shape.tiles(), tile * shape.tile_block()))
         };
         Prepared {
             shape: *shape,
@@ -164,7 +180,8 @@ impl Prepared {
         scratch: *mut f32,
         piece: usize,
     ) {
-        let Winograd { from, to, height, width, .. } = self.shape;
+        let Winograd { from, to, height, width, tile: side, .. } = self.shape;
+        let points = self.shape.points();
         let (tile_block, row_block) = (self.shape.tile_block(), self.shape.row_block());
         let repetitions = self.shape.repetitions();
         let first_tile = piece / repetitions * tile_block;
@@ -172,27 +189,28 @@ impl Prepared {
         let first_row = piece % repetitions * row_block;
         let end_row = to.min(first_row + row_block);
         let transformed = scratch;
-        let products = scratch.wrapping_add(POINTS * from * tile_block);
+        let products = scratch.wrapping_add(points * from * tile_block);
         let [transformed_kernels, input] = operands;
         let panels = self.shape.kernel(false).panels();
         let input = Inputs {
             source: input,
             lanes: &self.inputs,
-            group: self.inputs.block(2 * first_tile),
+            group: self.inputs.block(side * first_tile),
+            side,
             tiles,
             channels: from,
             plane: (height + 2) * (width + 2),
             row: width + 2,
             target: transformed,
             columns: tile_block,
-            panel: self.kernels.panel_columns(),
+            panel: self.panel_columns(),
         };
         // SAFETY: by the caller's promise; scratch memory has room for all transformed tiles.
-        unsafe { transform_inputs::address(self.cpu)(&raw const input) };
+        unsafe { input.transform(self.cpu) };
         let mut row = first_row;
         while row < end_row {
             let rows = self.shape.rows_at_once().min(end_row - row);
-            for point in 0..POINTS {
+            for point in 0..points {
                 let panel = point * panels + row / KERNEL_PANEL;
                 // SAFETY: as above.
                 unsafe {
@@ -207,7 +225,8 @@ impl Prepared {
             let output = Results {
                 source: products,
                 lanes: &self.results,
-                group: self.results.block(2 * first_tile),
+                group: self.results.block(side * first_tile),
+                side,
                 tiles,
                 rows,
                 columns: tile_block,
@@ -216,21 +235,33 @@ impl Prepared {
                 row: width,
             };
             // SAFETY: as above; the pieces of the result are this piece's.
-            unsafe { transform_results::address(self.cpu)(&raw const output) };
+            unsafe { output.transform(self.cpu) };
             row += rows;
         }
+    }
+
+    /// Columns of a panel of transformed tiles: two vectors, or one if there is only one.
+    fn panel_columns(&self) -> usize {
+        self.kernels.panel_columns().min(self.shape.tile_block())
     }
 
     /// The product of some rows of transformed kernels, which begin with a panel, with the
     /// transformed tiles.
     unsafe fn product(&self, left: *const f32, right: *const f32, output: *mut f32, rows: usize) {
         let (depth, columns) = (self.shape.from, self.shape.tile_block());
-        let width = self.kernels.panel_columns();
+        let width = self.panel_columns();
+        let vectors = width / self.kernels.lanes;
         for (start, length) in blocks(depth, even_block(depth, DEPTH_BLOCK)) {
             for column in (0..columns).step_by(width) {
                 let right = right.wrapping_add(column * depth + start * width);
                 for (panel, height) in blocks(rows, KERNEL_PANEL) {
                     let left = left.wrapping_add(panel * depth + start * KERNEL_PANEL);
+                    // Kernels come from memory, the first time that they are read.
+                    let next = left.wrapping_add(depth * KERNEL_PANEL).cast();
+                    let next = match column {
+                        0 => Rows::new(next, 1, 4 * length * KERNEL_PANEL, 0).shared(1, length),
+                        _ => Rows::NONE,
+                    };
                     for (row, height) in even_tiles(height, self.kernels.outer.len()) {
                         let tile = Tile {
                             depth: length,
@@ -247,10 +278,10 @@ impl Prepared {
                             output_stride: columns as isize,
                             columns: width,
                             accumulate: start > 0,
-                            ahead: Ahead::NONE,
+                            ahead: if row == 0 { next.part(0) } else { Ahead::NONE },
                         };
-                        // SAFETY: by the caller's promise; every height has a kernel of two vectors.
-                        unsafe { self.kernels.outer[height - 1][1](&tile) };
+                        // SAFETY: by the caller's promise; every height has kernels of one vector and two.
+                        unsafe { self.kernels.outer[height - 1][vectors - 1](&tile) };
                     }
                 }
             }
@@ -258,286 +289,8 @@ impl Prepared {
     }
 }
 
-/// Tiles to transform.
-#[repr(C)]
-struct Inputs<'a> {
-    source: *const f32,
-    lanes: &'a Lanes,
-    /// The first group of elements.
-    group: usize,
-    tiles: usize,
-    channels: usize,
-    plane: usize,
-    row: usize,
-    /// Transformed tiles, in panels: `[16, columns / panel, channels, panel]`. A micro-kernel then
-    /// reads one stretch of memory.
-    target: *mut f32,
-    columns: usize,
-    /// Columns that a micro-kernel takes, a multiple of the vectors here.
-    panel: usize,
-}
-
-/// Products to transform back.
-#[repr(C)]
-struct Results<'a> {
-    /// `[16, rows, columns]`.
-    source: *const f32,
-    lanes: &'a Lanes,
-    group: usize,
-    tiles: usize,
-    rows: usize,
-    columns: usize,
-    target: *mut f32,
-    plane: usize,
-    row: usize,
-}
-
-multiversion! {
-    transform_inputs(inputs: *const Inputs<'_>) = inputs_of;
-}
-
-multiversion! {
-    transform_results(results: *const Results<'_>) = results_of;
-}
-
-/// How many of the elements of half a vector's tiles there are: two for each tile.
-fn count_of(tiles: usize, tile: usize, half: usize, lanes: usize) -> usize {
-    (2 * tiles.saturating_sub(tile)).saturating_sub(half * lanes).min(lanes)
-}
-
-/// Transforms tiles, a vector of them at a time: `B^T d B`.
+/// How many of the elements of part `part` of a vector's tiles there are: `side` for each tile.
 #[inline(always)]
-unsafe fn inputs_of<V: Vector<Element = f32>>(inputs: *const Inputs<'_>) {
-    // SAFETY: by the promise to `Prepared::run_piece`.
-    unsafe {
-        let inputs = &*inputs;
-        for tile in (0..inputs.columns).step_by(V::LANES) {
-            let first = inputs.group + 2 * tile / V::LANES;
-            let counts = [0, 1].map(|half| count_of(inputs.tiles, tile, half, V::LANES));
-            let runs = [0, 1].map(|half| two_runs(inputs.lanes, first + half, counts[half]));
-            match runs {
-                [Some([low, rest]), Some([high, last])] => {
-                    if [low, high].map(|run| (run.first, run.end)) == [(0, V::LANES); 2] {
-                        let whole = Whole([low.offset, high.offset]);
-                        input_tiles::<V>(inputs, tile, &whole);
-                    } else {
-                        input_tiles::<V>(inputs, tile, &TwoRuns([[low, rest], [high, last]]));
-                    }
-                }
-                _ => {
-                    let lanes = inputs.lanes;
-                    input_tiles::<V>(inputs, tile, &Anywhere { lanes, first, counts });
-                }
-            }
-        }
-    }
-}
-
-/// Where the elements of a vector of tiles lie, in two halves. No closures: those are functions of
-/// their own, without the instructions of what they are called from, unless they happen to be inlined.
-trait Halves<V> {
-    /// The elements of one half.
-    unsafe fn load(&self, source: *const f32, half: usize) -> V;
-}
-
-/// Each half in one run.
-struct Whole([isize; 2]);
-
-/// Each half in two runs, of which the second may be empty.
-struct TwoRuns([[Piece; 2]; 2]);
-
-/// Groups of any form, the first half from group `first`.
-struct Anywhere<'a> {
-    lanes: &'a Lanes,
-    first: usize,
-    counts: [usize; 2],
-}
-
-impl<V: Vector<Element = f32>> Halves<V> for Whole {
-    #[inline(always)]
-    unsafe fn load(&self, source: *const f32, half: usize) -> V {
-        // SAFETY: by the promise to `Prepared::run_piece`.
-        unsafe { V::load(source.wrapping_offset(self.0[half])) }
-    }
-}
-
-impl<V: Vector<Element = f32>> Halves<V> for TwoRuns {
-    #[inline(always)]
-    unsafe fn load(&self, source: *const f32, half: usize) -> V {
-        let [a, b] = self.0[half];
-        // SAFETY: as above.
-        unsafe {
-            V::load_first(source, 0).with(source.wrapping_offset(a.offset), a.first, a.end).with(
-                source.wrapping_offset(b.offset),
-                b.first,
-                b.end,
-            )
-        }
-    }
-}
-
-impl<V: Vector<Element = f32>> Halves<V> for Anywhere<'_> {
-    #[inline(always)]
-    unsafe fn load(&self, source: *const f32, half: usize) -> V {
-        // SAFETY: as above.
-        unsafe {
-            let zero = V::load_first(source, 0);
-            match self.counts[half] {
-                0 => zero,
-                count => load(self.lanes, self.first + half, count, source, zero),
-            }
-        }
-    }
-}
-
-/// The elements of a group as two runs of neighbours, of which the second may be empty; nothing if
-/// they are more.
-fn two_runs(lanes: &Lanes, group: usize, count: usize) -> Option<[Piece; 2]> {
-    let none = Piece { offset: 0, first: 0, end: 0 };
-    if count == 0 {
-        return Some([none; 2]);
-    }
-    let base = lanes.offsets(group)[0];
-    let moved = |piece: Piece| Piece { offset: base + piece.offset, ..piece };
-    match lanes.groups[group] {
-        From::Run => Some([moved(Piece { end: count, ..none }), none]),
-        From::Pieces(first, end) => match lanes.pieces[first..end] {
-            [a, b] => Some([moved(a), moved(b)]),
-            _ => None,
-        },
-        From::Apart(_) => None,
-    }
-}
-
-/// Transforms a vector of tiles, of all channels.
-#[inline(always)]
-unsafe fn input_tiles<V: Vector<Element = f32>>(
-    inputs: &Inputs<'_>,
-    tile: usize,
-    halves: &impl Halves<V>,
-) {
-    // SAFETY: by the promise to `Prepared::run_piece`.
-    unsafe {
-        let zero = V::load_first(inputs.source, 0);
-        let inner = tile % inputs.panel;
-        let panel = inputs.target.wrapping_add((tile - inner) * inputs.channels + inner);
-        let point = inputs.channels * inputs.columns;
-        for channel in 0..inputs.channels {
-            let source = inputs.source.wrapping_add(channel * inputs.plane);
-            let target = panel.wrapping_add(channel * inputs.panel);
-            let mut tiles = [[zero; 4]; 4];
-            for (i, tile_row) in tiles.iter_mut().enumerate() {
-                for pair in 0..2 {
-                    let source = source.wrapping_add(i * inputs.row + 2 * pair);
-                    let (even, odd) =
-                        V::deinterleave(halves.load(source, 0), halves.load(source, 1));
-                    (tile_row[2 * pair], tile_row[2 * pair + 1]) = (even, odd);
-                }
-            }
-            let mut half = [[zero; 4]; 4];
-            for j in 0..4 {
-                let (a, b, c, d) = (tiles[0][j], tiles[1][j], tiles[2][j], tiles[3][j]);
-                (half[0][j], half[1][j], half[2][j], half[3][j]) = (a - c, b + c, c - b, b - d);
-            }
-            for (i, &[a, b, c, d]) in half.iter().enumerate() {
-                let target = target.wrapping_add(4 * i * point);
-                (a - c).store(target);
-                (b + c).store(target.wrapping_add(point));
-                (c - b).store(target.wrapping_add(2 * point));
-                (b - d).store(target.wrapping_add(3 * point));
-            }
-        }
-    }
-}
-
-/// The elements of a group.
-#[inline(always)]
-unsafe fn load<V: Vector<Element = f32>>(
-    lanes: &Lanes,
-    group: usize,
-    count: usize,
-    source: *const f32,
-    zero: V,
-) -> V {
-    let source = source.wrapping_offset(lanes.offsets(group)[0]);
-    // SAFETY: by the promise to `Prepared::run_piece`.
-    unsafe {
-        match lanes.groups[group] {
-            From::Run => V::load_first(source, count),
-            From::Pieces(first, end) => {
-                let mut vector = zero;
-                for &Piece { offset, first, end } in &lanes.pieces[first..end] {
-                    vector = vector.with(source.wrapping_offset(offset), first, end);
-                }
-                vector
-            }
-            From::Apart(number) => zero.gather(source, lanes.gathered[number].as_ptr(), count),
-        }
-    }
-}
-
-/// Transforms products back: `A^T m A`.
-#[inline(always)]
-unsafe fn results_of<V: Vector<Element = f32>>(results: *const Results<'_>) {
-    // SAFETY: by the promise to `Prepared::run_piece`.
-    unsafe {
-        let results = &*results;
-        let point = results.rows * results.columns;
-        for tile in (0..results.tiles).step_by(V::LANES) {
-            let groups = results.group + 2 * tile / V::LANES;
-            for row in 0..results.rows {
-                let source = results.source.wrapping_add(row * results.columns + tile);
-                let zero = V::load_first(source, 0);
-                let mut above = [zero; 4];
-                let mut below = [zero; 4];
-                for j in 0..4 {
-                    let m = |i: usize| V::load(source.wrapping_add((4 * i + j) * point));
-                    let (a, b, c, d) = (m(0), m(1), m(2), m(3));
-                    above[j] = a + b + c;
-                    below[j] = b - c - d;
-                }
-                for (i, [a, b, c, d]) in [above, below].into_iter().enumerate() {
-                    let (low, high) = V::interleave(a + b + c, b - c - d);
-                    let target = results.target.wrapping_add(row * results.plane + i * results.row);
-                    for (half, vector) in [low, high].into_iter().enumerate() {
-                        let count = count_of(results.tiles, tile, half, V::LANES);
-                        if count > 0 {
-                            store(results.lanes, groups + half, count, target, vector);
-                        }
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// Writes the elements of a group.
-#[inline(always)]
-unsafe fn store<V: Vector<Element = f32>>(
-    lanes: &Lanes,
-    group: usize,
-    count: usize,
-    target: *mut f32,
-    vector: V,
-) {
-    let target = target.wrapping_offset(lanes.offsets(group)[0]);
-    // SAFETY: by the promise to `Prepared::run_piece`.
-    unsafe {
-        match lanes.groups[group] {
-            From::Run if count == V::LANES => vector.store(target),
-            From::Run => vector.store_first(target, count),
-            From::Pieces(first, end) => {
-                for &Piece { offset, first, end } in &lanes.pieces[first..end] {
-                    vector.store_lanes(target.wrapping_offset(offset), first, end);
-                }
-            }
-            From::Apart(number) => {
-                let offsets = &lanes.gathered[number];
-                for (lane, &offset) in offsets[..count].iter().enumerate() {
-                    let to = target.wrapping_offset(offset as isize);
-                    vector.store_lanes(to, lane, lane + 1);
-                }
-            }
-        }
-    }
+fn count_of(side: usize, tiles: usize, tile: usize, part: usize, lanes: usize) -> usize {
+    (side * tiles.saturating_sub(tile)).saturating_sub(part * lanes).min(lanes)
 }

@@ -19,7 +19,8 @@ pub struct WinogradKernel {
 }
 
 /// A convolution with stride 1 of an input that is padded already, with kernels transformed by
-/// [`WinogradKernel`]; the result is `[1, samples, to, height, width]`. See [`gemm::Winograd`].
+/// [`WinogradKernel`]; the result is `[1, samples, to, rows, columns]`, in whole
+/// tiles. See [`gemm::Winograd`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Winograd {
     /// Extents.
@@ -103,13 +104,10 @@ impl Primitive for Winograd {
 
     fn infer(&self, operands: &[&TensorType]) -> Result<TensorType, String> {
         let [kernels, input] = operands_of(operands)?;
-        let gemm::Winograd { samples, from, to, height, width, tile } = self.shape;
-        let kernel = self.shape.kernel(false);
-        let elements = [kernel.elements(), samples * from * (height + 2) * (width + 2)];
-        let fits = [kernels, input].map(TensorType::elements) == elements
-            && [kernels, input].iter().all(|operand| operand.dtype == DType::F32)
-            && height % tile == 0
-            && width % tile == 0;
+        let gemm::Winograd { samples, to, .. } = self.shape;
+        let ([height, width], elements) = (self.shape.extents(), self.shape.elements());
+        let fits = [kernels, input].map(TensorType::elements) == elements[..2]
+            && [kernels, input].iter().all(|operand| operand.dtype == DType::F32);
         match fits {
             true => Ok(TensorType::new(DType::F32, &[1, samples, to, height, width])),
             false => Err(format!("kernels {kernels} over {input}")),
@@ -226,7 +224,8 @@ fn place(shape: &gemm::WinogradKernel, point: usize, row: usize, k: usize) -> us
 
 /// The convolution in transformed space, in f64.
 pub(super) fn convolve(shape: &gemm::Winograd, kernels: &[f64], input: &[f64]) -> Vec<f64> {
-    let &gemm::Winograd { samples, from, to, height, width, tile: side } = shape;
+    let &gemm::Winograd { samples, from, to, tile: side, .. } = shape;
+    let [height, width] = shape.extents();
     let (layout, matrices) = (shape.kernel(false), matrices(side));
     let mut result = vec![0.0; samples * to * height * width];
     let row_length = width + 2;

@@ -366,11 +366,10 @@ fn of_routine(routine: &Routine) -> f64 {
     }
 }
 
-/// The form of a convolution of 3 x 3 taps, which takes so many operations, in a transformed space
-/// that is faster, if one is. Kernels have to be transformed in each step unless they are fixed.
+/// The form of a convolution of 3 x 3 taps in a transformed space that is faster than its product, if
+/// one is. Kernels have to be transformed in each step unless they are fixed.
 pub fn preferred_winograd(
     forms: impl IntoIterator<Item = gemm::Winograd>,
-    direct_flops: f64,
     fixed_kernels: bool,
 ) -> Option<gemm::Winograd> {
     let computing = |shape: &gemm::Winograd| {
@@ -384,7 +383,7 @@ pub fn preferred_winograd(
     });
     let (_, shape) = timed.min_by(|a, b| a.0.total_cmp(&b.0))?;
     // Kernels have to be read by any convolution.
-    (computing(&shape) < WINOGRAD_MARGIN * direct_flops / PRODUCT_RATE).then_some(shape)
+    (computing(&shape) < WINOGRAD_MARGIN * direct_flops(&shape) / PRODUCT_RATE).then_some(shape)
 }
 
 /// Floating-point operations of a convolution as products and sums of its windows.

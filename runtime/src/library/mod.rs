@@ -125,12 +125,11 @@ impl Routine {
             }
             Routine::Winograd(Winograd { samples, from, to, height, width, tile }) => {
                 count(&[36, *from, *to])?;
-                let (padded_height, padded_width) =
-                    (height.saturating_add(2), width.saturating_add(2));
-                count(&[*samples, (*from).max(*to), padded_height, padded_width])?;
-                let divides = [2, 4].contains(tile) && height % tile + width % tile == 0;
-                if [from, to].contains(&&0) || !divides {
-                    return Err(format!("{from} to {to} channels of {height} x {width}"));
+                // Whole tiles and a margin.
+                let [rows, columns] = [height, width].map(|extent| extent.saturating_add(5));
+                count(&[*samples, (*from).max(*to), rows, columns])?;
+                if [from, to].contains(&&0) || ![2, 4].contains(tile) {
+                    return Err(format!("{from} to {to} channels in tiles of {tile} x {tile}"));
                 }
             }
             Routine::WinogradKernel(WinogradKernel { rows, depth, tile, .. }) => {

@@ -62,11 +62,8 @@ impl Translator<'_> {
     ) -> Vec<Element> {
         let (row, stride) = code.rows[&n];
         let size = self.function.buffers[buffer].dtype.size();
-        if let Some(steps) = self.steps(code, group, n, address) {
-            let first = match stride {
-                Stride::Irregular => self.irregular_element(code, group, 0, (buffer, address)),
-                _ => self.at_group(row, stride, size, group),
-            };
+        if let Some(steps) = self.steps(code, group, n) {
+            let first = self.first_element(code, group, n, (buffer, address));
             let displaced = steps.map(|step| {
                 self.displaced(first.pointer, i64::from(first.displacement) + step * size as i64)
             });
@@ -82,6 +79,23 @@ impl Translator<'_> {
                 }
             })
             .collect()
+    }
+
+    /// The address of the group's first element.
+    fn first_element(
+        &mut self,
+        code: &TilesCode<'_>,
+        group: &Group,
+        n: usize,
+        (buffer, address): (BufferId, &Address),
+    ) -> Element {
+        match code.rows[&n] {
+            (_, Stride::Irregular) => self.irregular_element(code, group, 0, (buffer, address)),
+            (row, stride) => {
+                let size = self.function.buffers[buffer].dtype.size();
+                self.at_group(row, stride, size, group)
+            }
+        }
     }
 
     /// The address of one element of the group.
@@ -100,14 +114,8 @@ impl Translator<'_> {
     }
 
     /// How many elements each of a vector's elements lies behind the first one, if that is known.
-    fn steps(
-        &self,
-        code: &TilesCode<'_>,
-        group: &Group,
-        n: usize,
-        address: &Address,
-    ) -> Option<[i64; 4]> {
-        match (self.lanes.width, code.rows[&n].1, address) {
+    fn steps(&self, code: &TilesCode<'_>, group: &Group, n: usize) -> Option<[i64; 4]> {
+        match (self.lanes.width, code.rows[&n].1, code.body[n].kind.access()?.1) {
             (Width::One, ..) => None,
             (_, Stride::Fixed(stride), _) => Some([0, 1, 2, 3].map(|place| place * stride)),
             (_, Stride::Irregular, Address::Offset(offset)) => {
@@ -128,9 +136,9 @@ impl Translator<'_> {
         group: &Group,
         n: usize,
     ) -> Option<Element> {
-        let (row, stride) = code.rows[&n];
-        let contiguous = self.lanes.width == Width::Four && matches!(stride, Stride::Fixed(1));
-        contiguous.then(|| self.at_group(row, stride, code.body[n].dtype.size(), group))
+        let contiguous = self.steps(code, group, n) == Some([0, 1, 2, 3]);
+        let place = code.body[n].kind.access().filter(|_| contiguous)?;
+        Some(self.first_element(code, group, n, place))
     }
 
     /// Emits a load without constraints.
@@ -146,18 +154,15 @@ impl Translator<'_> {
             return self.lanes.load_four(dtype, element);
         }
         let elements = self.elements(code, group, n, place);
-        if let Some(steps) = self.steps(code, group, n, place.1) {
-            let (first, words) = (elements[0], matches!(dtype, DType::F32 | DType::I32));
-            match steps {
-                [0, 0, 0, 0] => {
-                    let element = self.lanes.load_one(dtype, first);
-                    return self.lanes.widen(element);
-                }
-                [0, 1, 2, 3] => return self.lanes.load_four(dtype, first),
-                [0, 2, 4, 6] if words => return self.lanes.load_every_other(dtype, first),
-                [0, 0, 1, 1] if words => return self.lanes.load_pairs(dtype, first),
-                _ => {}
+        let (first, words) = (elements[0], matches!(dtype, DType::F32 | DType::I32));
+        match self.steps(code, group, n) {
+            Some([0, 0, 0, 0]) => {
+                let element = self.lanes.load_one(dtype, first);
+                return self.lanes.widen(element);
             }
+            Some([0, 2, 4, 6]) if words => return self.lanes.load_every_other(dtype, first),
+            Some([0, 0, 1, 1]) if words => return self.lanes.load_pairs(dtype, first),
+            _ => {}
         }
         let lanes: Vec<Lane> =
             elements.into_iter().map(|element| self.lanes.load_one(dtype, element)).collect();

@@ -44,16 +44,12 @@ impl Expander {
         let [_, samples, to, height, width] = result.shape[..] else { return None };
         let from = types[0].shape[2];
         let (kernels, turned) = self.kernels(kernel, conv.reversed, [to, from])?;
-        let directly = conv.flops(&[&types[0], &types[1]], &result);
         let is_fixed = self.fixed.contains(&kernels);
         // Larger tiles round more: not where results are trained with.
         let tiles: &[usize] = if is_fixed { &[2, 4] } else { &[2] };
-        // What is no multiple of a tile gets more rows or columns, which are left out again.
-        let forms = tiles.iter().map(|&tile| {
-            let [height, width] = [height, width].map(|extent| extent.next_multiple_of(tile));
-            gemm::Winograd { samples, from, to, height, width, tile }
-        });
-        let shape = cost::preferred_winograd(forms, directly, is_fixed)?;
+        let forms =
+            tiles.iter().map(|&tile| gemm::Winograd { samples, from, to, height, width, tile });
+        let shape = cost::preferred_winograd(forms, is_fixed)?;
         if width < LEAST_WIDTH {
             return None;
         }
@@ -64,15 +60,14 @@ impl Expander {
             let kernels = g.reshape(kernels, &[outer[0], outer[1], 3, 3]);
             g.emit(WinogradKernel { turned, tile }.into(), &[kernels])
         });
+        // What is no multiple of a tile gets more rows or columns, which are left out again.
+        let [rows, columns] = shape.extents();
         let margins: SmallVec<[(usize, usize); 2]> = (conv.axes.iter())
-            .zip([shape.height - height, shape.width - width])
+            .zip([rows - height, columns - width])
             .map(|(axis, more)| (axis.low as usize, axis.high as usize + more))
             .collect();
         let padded = self.padded(input, margins);
         let convolved = self.graph.emit(Winograd { shape }.into(), &[transformed, padded]);
-        if [height, width] == [shape.height, shape.width] {
-            return Some(convolved);
-        }
         Some(self.graph.slice(convolved, &[0; 5], &result.shape, &[1; 5]))
     }
 

@@ -70,7 +70,7 @@ impl<'a> Selection<'a> {
             counted_by: vec![0; count],
             trial: 0,
         };
-        selection.settle(&[]);
+        selection.settle(Vec::new());
         for &root in &choices.roots {
             assert!(selection.chosen[root] != NONE, "class {root} cannot be computed");
             selection.retain(root, 1);
@@ -82,14 +82,14 @@ impl<'a> Selection<'a> {
     /// Chooses again for the classes that are not used: the choice whose tree is the cheapest if
     /// used classes cost nothing. So a change that needs such a class builds on what is there.
     pub fn settle_unused(&mut self) {
-        let used =
-            std::mem::take(&mut self.order).into_iter().filter(|&class| self.users[class] > 0);
-        let used: Vec<Class> = used.collect();
-        self.settle(&used);
+        let order = std::mem::take(&mut self.order).into_iter();
+        let used = order.filter(|&class| self.users[class] > 0);
+        let used: Vec<(Class, usize)> = used.map(|class| (class, self.chosen[class])).collect();
+        self.settle(used);
     }
 
-    fn settle(&mut self, used: &[Class]) {
-        let used: Vec<_> = used.iter().map(|&class| (class, self.chosen[class])).collect();
+    /// Chooses for all classes but these, which have their choices and cost nothing.
+    fn settle(&mut self, used: Vec<(Class, usize)>) {
         let Selection { trees, chosen, rank, order, .. } = self;
         trees.settle(used, |class, choice| {
             chosen[class] = choice;

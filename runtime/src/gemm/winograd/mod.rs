@@ -9,7 +9,7 @@
 //!
 //! With tiles of 2 x 2, transforms are sums of a few elements and halves, so the error is that of
 //! summing a few more terms of the size of the largest input in a tile. With tiles of 4 x 4, they are
-//! multiplied by up to 8 as well, and the error is about ten times as large. Infinity becomes NaN, in a
+//! multiplied by up to 8 as well, and the error is 4 to 40 times as large (measured). Infinity becomes NaN, in a
 //! whole tile.
 
 mod filter;
@@ -54,8 +54,8 @@ const DEPTH_BLOCK: usize = 320;
 /// Pieces that are enough for a team.
 const ENOUGH_PIECES: usize = 16;
 
-/// A convolution with stride 1 of `[samples, from, height + 2, width + 2]` with the panels of
-/// a [`WinogradKernel`], to `[samples, to, height, width]`.
+/// A convolution with stride 1 of `[samples, from, rows + 2, columns + 2]` with the panels of
+/// a [`WinogradKernel`], to `[samples, to, rows, columns]`: these are [`Winograd::extents`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Winograd {
     /// Number of images.
@@ -64,9 +64,9 @@ pub struct Winograd {
     pub from: usize,
     /// Channels of the result.
     pub to: usize,
-    /// Rows of the result, a multiple of a tile's.
+    /// Rows that are wanted.
     pub height: usize,
-    /// Columns of the result, a multiple of a tile's.
+    /// Columns that are wanted.
     pub width: usize,
     /// Rows and columns of a tile of the result: 2 or 4.
     pub tile: usize,
@@ -78,9 +78,14 @@ impl Winograd {
         WinogradKernel { rows: self.to, depth: self.from, turned, tile: self.tile }
     }
 
+    /// Rows and columns of the result: those that are wanted, in whole tiles.
+    pub fn extents(&self) -> [usize; 2] {
+        [self.height, self.width].map(|extent| extent.next_multiple_of(self.tile))
+    }
+
     /// Elements of the transformed kernels, the input and the result.
-    pub(crate) fn elements(&self) -> [usize; 3] {
-        let Winograd { samples, from, to, height, width, .. } = *self;
+    pub fn elements(&self) -> [usize; 3] {
+        let (Winograd { samples, from, to, .. }, [height, width]) = (*self, self.extents());
         [
             self.kernel(false).elements(),
             samples * from * (height + 2) * (width + 2),
@@ -90,12 +95,12 @@ impl Winograd {
 
     /// Tiles of results in all samples.
     pub fn tiles(&self) -> usize {
-        self.samples * (self.height / self.tile) * (self.width / self.tile)
+        self.samples * self.extents().map(|extent| extent / self.tile).iter().product::<usize>()
     }
 
     /// Elements of a transformed tile.
     pub fn points(&self) -> usize {
-        (self.tile + 2) * (self.tile + 2)
+        self.kernel(false).points()
     }
 
     /// Tiles of a piece, a multiple of [`LEAST_TILES`] if there are more than [`FEW_TILES`]: as few as make enough pieces, since each
@@ -148,7 +153,8 @@ pub(crate) struct Prepared {
 impl Prepared {
     /// Prepares a convolution.
     pub fn new(shape: &Winograd, cpu: Cpu) -> Prepared {
-        let &Winograd { samples, from, to, height, width, tile } = shape;
+        let (&Winograd { samples, from, to, tile, .. }, [height, width]) = (shape, shape.extents());
+        // Those of the vectors that the transforms are compiled for; micro-kernels may have others.
         let lanes = match cpu {
             Cpu::Avx512 => 16,
             Cpu::Avx2 | Cpu::Portable => 8,
@@ -180,7 +186,8 @@ impl Prepared {
         scratch: *mut f32,
         piece: usize,
     ) {
-        let Winograd { from, to, height, width, tile: side, .. } = self.shape;
+        let Winograd { from, to, tile: side, .. } = self.shape;
+        let [height, width] = self.shape.extents();
         let points = self.shape.points();
         let (tile_block, row_block) = (self.shape.tile_block(), self.shape.row_block());
         let repetitions = self.shape.repetitions();

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use cygnet_runtime::gemm::Winograd;
+use cygnet_runtime::gemm::{Winograd, WinogradGradient};
 use cygnet_runtime::library::{Cumulate, Interleave, Pad, Routine, Scatter, Sort};
 use petgraph::algo::toposort;
 
@@ -179,6 +179,13 @@ fn write_library(f: &mut fmt::Formatter<'_>, library: &Library) -> fmt::Result {
             let turned = if kernel.turned { ", turned" } else { "" };
             write!(f, "\n  {} rows of {} kernels{turned}", kernel.rows, kernel.depth)?;
             write!(f, " for tiles of {0} x {0}", kernel.tile)
+        }
+        Routine::WinogradGradient(WinogradGradient { samples, from, to, height, width }) => {
+            write!(f, "\n  {samples} of {from} to {to} channels, {height} x {width}")
+        }
+        Routine::WinogradTaps(shape) => {
+            write!(f, "\n  {} rows of {} kernels", shape.to, shape.from)?;
+            write!(f, " from {} parts", shape.parts())
         }
     }
 }

@@ -24,6 +24,8 @@ impl Op {
             Op::Interleave(interleave) => Some(interleave.routine(operands)),
             Op::Winograd(convolution) => Some(convolution.routine(operands)),
             Op::WinogradKernel(kernel) => Some(kernel.routine(operands)),
+            Op::WinogradGradient(gradient) => Some(gradient.routine(operands)),
+            Op::WinogradTaps(taps) => Some(taps.routine(operands)),
             _ => None,
         }
     }
@@ -38,6 +40,8 @@ impl Op {
                 | Op::Interleave(_)
                 | Op::Winograd(_)
                 | Op::WinogradKernel(_)
+                | Op::WinogradGradient(_)
+                | Op::WinogradTaps(_)
         )
     }
 }
@@ -62,6 +66,8 @@ pub fn evaluate_routine(routine: &Routine, dtype: DType, operands: &[&[f64]]) ->
         Routine::Pad(shape) => pad(shape, operands[0]),
         Routine::Winograd(shape) => winograd::convolve(shape, operands[0], operands[1]),
         Routine::WinogradKernel(shape) => winograd::transform_kernels(shape, operands[0]),
+        Routine::WinogradGradient(shape) => winograd::sums(shape, operands[0], operands[1]),
+        Routine::WinogradTaps(shape) => winograd::taps(shape, operands[0]),
     }
 }
 

@@ -42,7 +42,7 @@ pub use ordering::{ArgSort, Cumulate};
 pub use reduction::{ArgKind, ArgReduce, Reduce, ReduceKind};
 pub use scan::{OperandRole, Port, Scan};
 pub use window::{Fold, Unfold, Window, Windows};
-pub use winograd::{Winograd, WinogradKernel};
+pub use winograd::{Winograd, WinogradGradient, WinogradKernel, WinogradTaps};
 
 use crate::array::Array;
 use crate::types::TensorType;
@@ -209,6 +209,10 @@ ops! {
     Winograd(Winograd),
     /// Kernels for it; made by the optimizer.
     WinogradKernel(WinogradKernel),
+    /// Sums for the gradient of such kernels; made by the optimizer.
+    WinogradGradient(WinogradGradient),
+    /// The gradient of such kernels; made by the optimizer.
+    WinogradTaps(WinogradTaps),
 }
 
 impl fmt::Display for Op {

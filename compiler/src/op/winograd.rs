@@ -67,8 +67,7 @@ impl Primitive for WinogradKernel {
         match (kernels.dtype, &kernels.shape[..]) {
             (DType::F32, &[_, _, 3, 3]) => {
                 let shape = self.shape(kernels);
-                let panels = [shape.points(), shape.panels(), shape.depth, gemm::KERNEL_PANEL];
-                Ok(TensorType::new(DType::F32, &panels))
+                Ok(TensorType::new(DType::F32, &[shape.points(), shape.point_stride()]))
             }
             _ => Err(format!("kernels {kernels}")),
         }
@@ -130,6 +129,117 @@ impl Primitive for Winograd {
         let gemm::Winograd { from, to, .. } = self.shape;
         let (tiles, points) = (self.shape.tiles() as f64, self.shape.points() as f64);
         tiles * points * 2.0 * ((from * to) as f64 + (from + to) as f64)
+    }
+}
+
+/// Sums in the transformed space for the gradient of kernels of 3 x 3 taps, of an input that is padded
+/// already and a cotangent, both in whole tiles: see [`gemm::WinogradGradient`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WinogradGradient {
+    /// Extents.
+    pub shape: gemm::WinogradGradient,
+}
+
+/// The gradient of kernels, `[to, from, 3, 3]`, made of the sums of a [`WinogradGradient`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WinogradTaps {
+    /// Extents.
+    pub shape: gemm::WinogradGradient,
+}
+
+impl WinogradGradient {
+    /// The routine that computes it.
+    pub(super) fn routine(&self, operands: &[&TensorType]) -> (Routine, DType) {
+        (Routine::WinogradGradient(self.shape), operands[0].dtype)
+    }
+
+    /// The type of the sums.
+    fn sums(shape: &gemm::WinogradGradient) -> TensorType {
+        let ([row_blocks, column_blocks], points) =
+            (shape.blocks(), gemm::WinogradGradient::POINTS);
+        let extents = [shape.parts(), row_blocks, column_blocks, points, shape.point_stride()];
+        TensorType::new(DType::F32, &extents)
+    }
+}
+
+impl WinogradTaps {
+    /// The routine that computes it.
+    pub(super) fn routine(&self, operands: &[&TensorType]) -> (Routine, DType) {
+        (Routine::WinogradTaps(self.shape), operands[0].dtype)
+    }
+}
+
+impl Primitive for WinogradGradient {
+    fn name(&self) -> &'static str {
+        "winograd_gradient"
+    }
+
+    fn doc(&self) -> &'static str {
+        "sums for the gradient of kernels of 3 x 3 taps, transformed"
+    }
+
+    fn infer(&self, operands: &[&TensorType]) -> Result<TensorType, String> {
+        let [input, cotangent] = operands_of(operands)?;
+        let fits = [input, cotangent].map(TensorType::elements) == self.shape.elements()[..2]
+            && [input, cotangent].iter().all(|operand| operand.dtype == DType::F32);
+        match fits {
+            true => Ok(WinogradGradient::sums(&self.shape)),
+            false => Err(format!("cotangents {cotangent} over {input}")),
+        }
+    }
+
+    fn evaluate(&self, operands: &[&Array], result: &TensorType, _: &Context<'_>) -> Array {
+        routines::evaluate(self.routine(&[&operands[0].ty]), operands, result)
+    }
+
+    fn differentiable(&self, _: usize) -> bool {
+        false
+    }
+
+    fn gradient(&self, _: &mut dyn Emit, _: &Application<'_>) -> Result<Cotangents, String> {
+        Err(routines::MADE_AFTER_GRADIENTS.to_owned())
+    }
+
+    fn flops(&self, _: &[&TensorType], _: &TensorType) -> f64 {
+        let gemm::WinogradGradient { from, to, .. } = self.shape;
+        let points = (self.shape.tiles() * gemm::WinogradGradient::POINTS) as f64;
+        points * 2.0 * ((from * to) as f64 + (from + to) as f64)
+    }
+}
+
+impl Primitive for WinogradTaps {
+    fn name(&self) -> &'static str {
+        "winograd_taps"
+    }
+
+    fn doc(&self) -> &'static str {
+        "the gradient of kernels of 3 x 3 taps, from its sums"
+    }
+
+    fn infer(&self, operands: &[&TensorType]) -> Result<TensorType, String> {
+        let [sums] = operands_of(operands)?;
+        let gemm::WinogradGradient { from, to, .. } = self.shape;
+        match *sums == WinogradGradient::sums(&self.shape) {
+            true => Ok(TensorType::new(DType::F32, &[to, from, 3, 3])),
+            false => Err(format!("sums {sums}")),
+        }
+    }
+
+    fn evaluate(&self, operands: &[&Array], result: &TensorType, _: &Context<'_>) -> Array {
+        routines::evaluate(self.routine(&[&operands[0].ty]), operands, result)
+    }
+
+    fn differentiable(&self, _: usize) -> bool {
+        false
+    }
+
+    fn gradient(&self, _: &mut dyn Emit, _: &Application<'_>) -> Result<Cotangents, String> {
+        Err(routines::MADE_AFTER_GRADIENTS.to_owned())
+    }
+
+    fn flops(&self, operands: &[&TensorType], _: &TensorType) -> f64 {
+        // Sums of parts; then four columns and three rows, at two operations for a point.
+        operands[0].elements() as f64 + (self.shape.from * self.shape.to) as f64 * 2.0 * 7.0 * 4.0
     }
 }
 
@@ -218,8 +328,8 @@ pub(super) fn transform_kernels(shape: &gemm::WinogradKernel, kernels: &[f64]) -
 
 /// Where an element of transformed kernels lies.
 fn place(shape: &gemm::WinogradKernel, point: usize, row: usize, k: usize) -> usize {
-    let panel = point * shape.panels() + row / gemm::KERNEL_PANEL;
-    (panel * shape.depth + k) * gemm::KERNEL_PANEL + row % gemm::KERNEL_PANEL
+    let place = row / gemm::KERNEL_PANEL * shape.depth + k;
+    point * shape.point_stride() + place * gemm::KERNEL_PANEL + row % gemm::KERNEL_PANEL
 }
 
 /// The convolution in transformed space, in f64.
@@ -249,6 +359,64 @@ pub(super) fn convolve(shape: &gemm::Winograd, kernels: &[f64], input: &[f64]) -
                 result[start..start + side].copy_from_slice(&row);
             }
         }
+    }
+    result
+}
+
+/// Where a sum of part 0 lies.
+fn place_of_sum(shape: &gemm::WinogradGradient, point: usize, row: usize, column: usize) -> usize {
+    let ([rows, columns], [_, column_blocks]) = (shape.block(), shape.blocks());
+    let block = row / rows * column_blocks + column / columns;
+    let point = block * gemm::WinogradGradient::POINTS + point;
+    point * shape.point_stride() + row % rows * columns + column % columns
+}
+
+/// The sums for the gradient of kernels, all in the first part, in f64.
+pub(super) fn sums(shape: &gemm::WinogradGradient, input: &[f64], cotangent: &[f64]) -> Vec<f64> {
+    let &gemm::WinogradGradient { samples, from, to, .. } = shape;
+    let [height, width] = shape.extents();
+    let mut result = vec![0.0; shape.elements()[2]];
+    // `A` is the transpose of the transform of results.
+    let back = |k: usize| TWO.results.iter().map(move |row| row[k]);
+    let columns: Vec<Vec<f64>> = (0..4).map(|k| back(k).collect()).collect();
+    let places = (0..height).step_by(2).flat_map(|y| (0..width).step_by(2).map(move |x| (y, x)));
+    let places: Vec<(usize, usize)> = places.collect();
+    for (sample, (y, x)) in (0..samples).flat_map(|n| places.iter().map(move |&at| (n, at))) {
+        let plane = |channel: usize| &cotangent[(sample * to + channel) * height * width..];
+        let u = |channel: usize| {
+            on_both_sides(&columns, |i, j| plane(channel)[(y + i) * width + x + j]).concat()
+        };
+        let row_length = width + 2;
+        let padded =
+            |channel: usize| &input[(sample * from + channel) * (height + 2) * row_length..];
+        let v = |channel: usize| {
+            let at = |i: usize, j: usize| padded(channel)[(y + i) * row_length + x + j];
+            on_both_sides(TWO.inputs, at).concat()
+        };
+        let inputs: Vec<Vec<f64>> = (0..from).map(v).collect();
+        for row in 0..to {
+            let u = u(row);
+            for (column, v) in inputs.iter().enumerate() {
+                for (point, (u, v)) in u.iter().zip(v).enumerate() {
+                    result[place_of_sum(shape, point, row, column)] += u * v;
+                }
+            }
+        }
+    }
+    result
+}
+
+/// The gradient of kernels, made of sums, in f64.
+pub(super) fn taps(shape: &gemm::WinogradGradient, sums: &[f64]) -> Vec<f64> {
+    let back = |k: usize| TWO.kernels.iter().map(move |row| row[k]);
+    let columns: Vec<Vec<f64>> = (0..3).map(|k| back(k).collect()).collect();
+    let mut result = Vec::new();
+    for (row, column) in (0..shape.to).flat_map(|row| (0..shape.from).map(move |c| (row, c))) {
+        let sum = |i: usize, j: usize| -> f64 {
+            let place = place_of_sum(shape, 4 * i + j, row, column);
+            (0..shape.parts()).map(|part| sums[part * shape.part() + place]).sum()
+        };
+        result.extend(on_both_sides(&columns, sum).into_iter().flatten());
     }
     result
 }

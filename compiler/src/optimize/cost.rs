@@ -99,6 +99,9 @@ const TRANSFORM: f64 = 0.08;
 /// The same for kernels, whose taps are gathered.
 const TRANSFORM_KERNEL: f64 = 0.4;
 
+/// Nanoseconds to make taps of a sum in the transformed space.
+const TRANSFORM_SUMS: f64 = 0.1;
+
 /// How much faster a transformed convolution must be to make up for what cannot be fused with it.
 const WINOGRAD_MARGIN: f64 = 0.8;
 
@@ -196,7 +199,9 @@ pub fn of_operation(op: &Op, operands: &[&TensorType], result: &TensorType) -> f
         | Op::ArgSort(_)
         | Op::Interleave(_)
         | Op::Winograd(_)
-        | Op::WinogradKernel(_) => {
+        | Op::WinogradKernel(_)
+        | Op::WinogradGradient(_)
+        | Op::WinogradTaps(_) => {
             op.routine(operands).map_or(0.0, |(routine, _)| of_routine(&routine))
         }
         Op::Reduce(_) | Op::ArgReduce(_) => {
@@ -320,6 +325,7 @@ fn of_library<'a>(library: &Library, type_of: &dyn Fn(ValueId) -> &'a TensorType
     // be compared, whatever way is taken.
     let flops = match &library.routine {
         Routine::Winograd(shape) => direct_flops(shape),
+        Routine::WinogradGradient(shape) => direct_gradient_flops(shape),
         _ => 0.0,
     };
     let computing = of_routine(&library.routine);
@@ -360,6 +366,14 @@ fn of_routine(routine: &Routine) -> f64 {
             let points = shape.points() as f64;
             tiles * points * (2.0 * from * to / PRODUCT_RATE + transformed * TRANSFORM)
         }
+        Routine::WinogradGradient(shape) => {
+            let [from, to] = [shape.from, shape.to].map(|channels| channels as f64);
+            let [row_blocks, column_blocks] = shape.blocks().map(|blocks| blocks as f64);
+            let transformed = from * row_blocks + to * column_blocks;
+            let points = (shape.tiles() * gemm::WinogradGradient::POINTS) as f64;
+            points * (2.0 * from * to / PRODUCT_RATE + transformed * TRANSFORM)
+        }
+        Routine::WinogradTaps(shape) => shape.elements()[2] as f64 * TRANSFORM_SUMS,
         Routine::WinogradKernel(kernel) => {
             (kernel.points() * kernel.kernels()) as f64 * TRANSFORM_KERNEL
         }
@@ -386,9 +400,24 @@ pub fn preferred_winograd(
     (computing(&shape) < WINOGRAD_MARGIN * direct_flops(&shape) / PRODUCT_RATE).then_some(shape)
 }
 
+/// Whether the gradient of kernels of 3 x 3 taps is faster by sums in a transformed space.
+pub fn prefers_winograd_gradient(shape: &gemm::WinogradGradient) -> bool {
+    let sums = 4.0 * shape.elements()[2] as f64;
+    let computing = of_routine(&Routine::WinogradGradient(*shape))
+        + of_routine(&Routine::WinogradTaps(*shape))
+        + 2.0 * streaming(sums, sums);
+    computing < WINOGRAD_MARGIN * direct_gradient_flops(shape) / PRODUCT_RATE
+}
+
 /// Floating-point operations of a convolution as products and sums of its windows.
 fn direct_flops(shape: &gemm::Winograd) -> f64 {
     let gemm::Winograd { samples, from, to, height, width, .. } = *shape;
+    2.0 * 9.0 * (samples * height * width) as f64 * (from * to) as f64
+}
+
+/// The same for the gradient of its kernels.
+fn direct_gradient_flops(shape: &gemm::WinogradGradient) -> f64 {
+    let gemm::WinogradGradient { samples, from, to, height, width } = *shape;
     2.0 * 9.0 * (samples * height * width) as f64 * (from * to) as f64
 }
 

@@ -65,6 +65,8 @@ fn op_in_f64(op: &Op) -> Op {
         | Op::Interleave(_)
         | Op::Winograd(_)
         | Op::WinogradKernel(_)
+        | Op::WinogradGradient(_)
+        | Op::WinogradTaps(_)
         | Op::Fold(_)
         | Op::StopGradient(_) => {}
         Op::Scan(scan) => scan.body = Arc::new(graph_in_f64(&scan.body)),

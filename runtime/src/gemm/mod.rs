@@ -33,7 +33,7 @@ pub use blocking::{Habits, blocking, blocking_for, predicted_ns};
 use driver::Driver;
 use kernel::Kernels;
 pub use plan::{copies_left, is_by_column};
-pub use winograd::{KERNEL_PANEL, Winograd, WinogradKernel};
+pub use winograd::{KERNEL_PANEL, Winograd, WinogradGradient, WinogradKernel};
 
 /// A contraction made ready to run on an instruction set.
 pub struct Product(Typed);

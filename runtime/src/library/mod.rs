@@ -27,7 +27,7 @@ pub use sort::Sort;
 
 use crate::cpu::Cpu;
 use crate::dtype::DType;
-use crate::gemm::{KERNEL_PANEL, Winograd, WinogradKernel, winograd};
+use crate::gemm::{KERNEL_PANEL, Winograd, WinogradGradient, WinogradKernel, winograd};
 use crate::program::{COUNTERS, Frame, Home};
 use crate::verify::elements;
 use element::Element;
@@ -49,6 +49,10 @@ pub enum Routine {
     Winograd(Winograd),
     /// Kernels of 3 x 3 taps, transformed.
     WinogradKernel(WinogradKernel),
+    /// Sums for the gradient of such kernels, in the transformed space.
+    WinogradGradient(WinogradGradient),
+    /// The gradient of kernels, made of these sums.
+    WinogradTaps(WinogradGradient),
 }
 
 /// Most pieces of a routine: enough to balance 16 threads. More would not pay, because every
@@ -86,6 +90,8 @@ impl Routine {
             Routine::Pad(_) => "pad",
             Routine::Winograd(_) => "winograd",
             Routine::WinogradKernel(_) => "winograd_kernel",
+            Routine::WinogradGradient(_) => "winograd_gradient",
+            Routine::WinogradTaps(_) => "winograd_taps",
         }
     }
 
@@ -132,14 +138,21 @@ impl Routine {
                     return Err(format!("{from} to {to} channels in tiles of {tile} x {tile}"));
                 }
             }
+            Routine::WinogradGradient(shape) | Routine::WinogradTaps(shape) => {
+                let WinogradGradient { samples, from, to, height, width } = shape;
+                // Blocks of channels are whole vectors.
+                let [rows, columns] = [to, from].map(|channels| channels.saturating_add(256));
+                count(&[2, 16, rows, columns])?;
+                let [height, width] = [height, width].map(|extent| extent.saturating_add(3));
+                count(&[*samples, (*from).max(*to), height, width])?;
+                if [samples, from, to].contains(&&0) {
+                    return Err(format!("{samples} images of {from} to {to} channels"));
+                }
+            }
             Routine::WinogradKernel(WinogradKernel { rows, depth, tile, .. }) => {
                 count(&[36, *rows, KERNEL_PANEL, *depth])?;
                 if ![2, 4].contains(tile) {
                     return Err(format!("tiles of {tile} x {tile}"));
-                }
-                // Vectors are gathered by distances of 32 bits.
-                if i32::try_from(9 * KERNEL_PANEL * rows.max(depth)).is_err() {
-                    return Err(format!("kernels of {depth} to {rows} channels"));
                 }
             }
         }
@@ -169,6 +182,11 @@ impl Routine {
                 operands.extend([(kernels, dtype), (input, dtype)]);
             }
             Routine::WinogradKernel(kernel) => operands.push((9 * kernel.kernels(), dtype)),
+            Routine::WinogradGradient(shape) => {
+                let [input, cotangent, _] = shape.elements();
+                operands.extend([(input, dtype), (cotangent, dtype)]);
+            }
+            Routine::WinogradTaps(shape) => operands.push((shape.elements()[2], dtype)),
         }
         operands
     }
@@ -183,6 +201,8 @@ impl Routine {
             Routine::Pad(pad) => (pad.outer * pad.padded().iter().product::<usize>(), dtype),
             Routine::Winograd(shape) => (shape.elements()[2], dtype),
             Routine::WinogradKernel(kernel) => (kernel.elements(), dtype),
+            Routine::WinogradGradient(shape) => (shape.elements()[2], dtype),
+            Routine::WinogradTaps(shape) => (9 * shape.from * shape.to, dtype),
         }
     }
 
@@ -196,6 +216,8 @@ impl Routine {
             Routine::Pad(pad) => pad.pieces(),
             Routine::Winograd(shape) => shape.pieces(),
             Routine::WinogradKernel(kernel) => kernel.pieces(),
+            Routine::WinogradGradient(shape) => shape.pieces(),
+            Routine::WinogradTaps(shape) => shape.tap_pieces(),
         }
     }
 
@@ -206,9 +228,11 @@ impl Routine {
             | Routine::Cumulate(_)
             | Routine::Interleave(_)
             | Routine::Pad(_)
-            | Routine::WinogradKernel(_) => 0,
+            | Routine::WinogradKernel(_)
+            | Routine::WinogradTaps(_) => 0,
             Routine::Sort(sort) => sort.scratch_bytes(),
             Routine::Winograd(shape) => shape.scratch_bytes(),
+            Routine::WinogradGradient(shape) => shape.scratch_bytes(),
         }
     }
 }
@@ -239,7 +263,11 @@ impl LibraryCall {
         }
         let only_f32 = matches!(
             self.routine,
-            Routine::Pad(_) | Routine::Winograd(_) | Routine::WinogradKernel(_)
+            Routine::Pad(_)
+                | Routine::Winograd(_)
+                | Routine::WinogradKernel(_)
+                | Routine::WinogradGradient(_)
+                | Routine::WinogradTaps(_)
         );
         if only_f32 && self.dtype != DType::F32 {
             return Err(format!("{} of {}", self.routine.name(), self.dtype));
@@ -263,19 +291,30 @@ impl LibraryCall {
 
     /// The call made ready for an instruction set.
     pub fn prepare(&self, cpu: Cpu) -> PreparedCall {
-        let winograd = match &self.routine {
-            Routine::Winograd(shape) => Some(winograd::Prepared::new(shape, cpu)),
+        let tiles = match &self.routine {
+            Routine::Winograd(shape) => {
+                Some(Tiles::Convolution(winograd::PreparedConvolution::new(shape, cpu)))
+            }
+            Routine::WinogradGradient(shape) => {
+                Some(Tiles::Gradient(winograd::PreparedGradient::new(shape, cpu)))
+            }
             _ => None,
         };
-        PreparedCall { call: self.clone(), cpu, winograd }
+        PreparedCall { call: self.clone(), cpu, tiles }
     }
+}
+
+/// Where tiles of a convolution lie.
+enum Tiles {
+    Convolution(winograd::PreparedConvolution),
+    Gradient(winograd::PreparedGradient),
 }
 
 /// A call made ready for an instruction set.
 pub struct PreparedCall {
     call: LibraryCall,
     cpu: Cpu,
-    winograd: Option<winograd::Prepared>,
+    tiles: Option<Tiles>,
 }
 
 impl PreparedCall {
@@ -328,10 +367,17 @@ impl PreparedCall {
                     let operand = |number: usize| operand(number).cast_const().cast::<T>();
                     interleave.run(operand, result.cast(), piece);
                 }
-                Routine::Winograd(_) => {
-                    let prepared = self.winograd.as_ref().expect("prepared");
+                Routine::Winograd(_) | Routine::WinogradGradient(_) => {
                     let operands = [operand(0).cast_const().cast(), operand(1).cast_const().cast()];
-                    prepared.run_piece(operands, result.cast(), frame.scratch.cast(), piece);
+                    let (result, scratch) = (result.cast(), frame.scratch.cast());
+                    match self.tiles.as_ref().expect("prepared") {
+                        Tiles::Convolution(of) => of.run_piece(operands, result, scratch, piece),
+                        Tiles::Gradient(of) => of.run_piece(operands, result, scratch, piece),
+                    }
+                }
+                Routine::WinogradTaps(shape) => {
+                    let sums = operand(0).cast_const().cast();
+                    shape.run_taps(self.cpu, sums, result.cast(), piece);
                 }
                 Routine::Pad(pad) => {
                     let source = operand(0).cast_const().cast();

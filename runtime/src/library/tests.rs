@@ -205,6 +205,64 @@ fn transformed_convolutions_match_plain_ones() {
     }
 }
 
+/// The gradient of kernels, in double precision.
+fn kernel_gradient(shape: &WinogradGradient, input: &[f32], cotangent: &[f32]) -> Vec<f64> {
+    let &WinogradGradient { samples, from, to, height, width } = shape;
+    let mut result = Vec::new();
+    for (row, column, tap) in (0..9 * from * to).map(|place| {
+        let (kernel, tap) = (place / 9, place % 9);
+        (kernel / from, kernel % from, tap)
+    }) {
+        let mut sum = 0.0;
+        for (sample, y) in (0..samples * height).map(|place| (place / height, place % height)) {
+            let cotangent = &cotangent[((sample * to + row) * height + y) * width..][..width];
+            let line = (sample * from + column) * (height + 2) + y + tap / 3;
+            let input = &input[line * (width + 2) + tap % 3..][..width];
+            let terms = input.iter().zip(cotangent);
+            sum += terms.map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>();
+        }
+        result.push(sum);
+    }
+    result
+}
+
+/// Several blocks of tiles, parts of them, blocks of channels on either side, last blocks with less.
+#[test]
+fn sums_of_transformed_tiles_make_gradients_of_kernels() {
+    let shapes = [
+        (2, 3, 5, 4, 4),
+        (1, 16, 1, 2, 6),
+        (3, 20, 16, 6, 10),
+        (20, 24, 70, 8, 14),
+        (5, 64, 33, 8, 32),
+        (2, 150, 140, 4, 4),
+        (40, 17, 12, 6, 8),
+    ];
+    let mut parts = 0;
+    for (samples, from, to, height, width) in shapes {
+        let shape = WinogradGradient { samples, from, to, height, width };
+        parts = parts.max(shape.parts());
+        let noise = |count: usize, seed: usize| -> Vec<f32> {
+            (0..count).map(|i| ((i * 37 + seed) as f32 * 0.713).sin()).collect()
+        };
+        let [input, cotangent, _] = shape.elements();
+        let (input, cotangent) = (noise(input, 1), noise(cotangent, 2));
+        let expected = kernel_gradient(&shape, &input, &cotangent);
+        for cpu in Cpu::ALL.into_iter().filter(|cpu| cpu.supported()) {
+            let operands = [words(&input), words(&cotangent)];
+            let sums = run_on(cpu, Routine::WinogradGradient(shape), DType::F32, &operands);
+            let taps = Routine::WinogradTaps(shape);
+            let found = floats(run_on(cpu, taps, DType::F32, &[sums]));
+            // Terms of size 1 at most, a few times as many roundings as terms.
+            let most = 1e-6 * (samples * height * width) as f64;
+            for (found, expected) in found.into_iter().zip(&expected) {
+                assert!((f64::from(found) - expected).abs() < most, "{cpu} {shape:?}");
+            }
+        }
+    }
+    assert!(parts > 1);
+}
+
 #[test]
 fn parts_take_turns() {
     let pairs = Interleave { parts: 2, outer: 3, inner: 1 };

@@ -59,38 +59,38 @@ impl AcrossLanes for F32x16 {
     /// then whole parts.
     #[inline(always)]
     fn transpose(rows: [F32x16; 16]) -> [F32x16; 16] {
-        let pairs: [__m512; 16] = array::from_fn(|i| {
-            let (a, b) = (rows[i & !1].0, rows[i | 1].0);
-            intrinsic!(if i & 1 == 0 { _mm512_unpacklo_ps(a, b) } else { _mm512_unpackhi_ps(a, b) })
-        });
-        // Number 4 g + j: columns j, j + 4, j + 8 and j + 12 of rows 4 g .. 4 g + 4.
-        let quads: [__m512; 16] = array::from_fn(|i| {
-            let (group, j) = (i & !3, i & 3);
-            let (a, b) = (pairs[group + (j >> 1)], pairs[group + 2 + (j >> 1)]);
-            intrinsic!({
-                let (a, b) = (_mm512_castps_pd(a), _mm512_castps_pd(b));
-                _mm512_castpd_ps(if j & 1 == 0 {
-                    _mm512_unpacklo_pd(a, b)
-                } else {
-                    _mm512_unpackhi_pd(a, b)
-                })
-            })
-        });
-        let part = |a, b, odd| {
-            intrinsic!(if odd {
-                _mm512_shuffle_f32x4::<0b11_01_11_01>(a, b)
-            } else {
-                _mm512_shuffle_f32x4::<0b10_00_10_00>(a, b)
-            })
-        };
-        // Rows 0..8 (then 8..16) of columns j and j + 8 (then j + 4 and j + 12).
-        let halves: [__m512; 16] = array::from_fn(|i| {
-            let (lower, j) = (i & 8, i & 3);
-            part(quads[lower + j], quads[lower + 4 + j], i & 4 != 0)
-        });
-        array::from_fn(|column| {
-            let j = column & 7;
-            F32x16(part(halves[j], halves[8 + j], column & 8 != 0))
+        // Loops instead of closures: those may become functions without these instructions.
+        intrinsic!({
+            let mut pairs = [rows[0].0; 16];
+            for i in 0..8 {
+                let (a, b) = (rows[2 * i].0, rows[2 * i + 1].0);
+                pairs[2 * i] = _mm512_unpacklo_ps(a, b);
+                pairs[2 * i + 1] = _mm512_unpackhi_ps(a, b);
+            }
+            // Number 4 g + j: columns j, j + 4, j + 8 and j + 12 of rows 4 g .. 4 g + 4.
+            let mut quads = pairs;
+            for i in 0..8 {
+                let (group, half) = (4 * (i / 2), i % 2);
+                let a = _mm512_castps_pd(pairs[group + half]);
+                let b = _mm512_castps_pd(pairs[group + 2 + half]);
+                quads[group + 2 * half] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, b));
+                quads[group + 2 * half + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, b));
+            }
+            // Rows 0..8 (then 8..16) of columns j and j + 8 (then j + 4 and j + 12).
+            let mut halves = quads;
+            for i in 0..8 {
+                let (lower, j) = (8 * (i / 4), i % 4);
+                let (a, b) = (quads[lower + j], quads[lower + 4 + j]);
+                halves[lower + j] = _mm512_shuffle_f32x4::<0b10_00_10_00>(a, b);
+                halves[lower + 4 + j] = _mm512_shuffle_f32x4::<0b11_01_11_01>(a, b);
+            }
+            let mut columns = rows;
+            for j in 0..8 {
+                let (a, b) = (halves[j], halves[8 + j]);
+                columns[j] = F32x16(_mm512_shuffle_f32x4::<0b10_00_10_00>(a, b));
+                columns[8 + j] = F32x16(_mm512_shuffle_f32x4::<0b11_01_11_01>(a, b));
+            }
+            columns
         })
     }
 }

@@ -119,7 +119,9 @@ impl Kind {
             | Op::ArgSort(_)
             | Op::Interleave(_)
             | Op::Winograd(_)
-            | Op::WinogradKernel(_) => Kind::Routine,
+            | Op::WinogradKernel(_)
+            | Op::WinogradGradient(_)
+            | Op::WinogradTaps(_) => Kind::Routine,
             Op::Conv(_) => Kind::Conv,
             Op::Fold(_) => Kind::Fold,
             Op::StopGradient(_) => Kind::StopGradient,

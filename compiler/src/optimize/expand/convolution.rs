@@ -90,6 +90,7 @@ impl Expander {
                 .unwrap_or_else(|| self.by_phases(&conv, axis, input, kernel)),
             None => self
                 .transformed(&conv, input, kernel)
+                .or_else(|| self.transformed_gradient(&conv, input, kernel))
                 .unwrap_or_else(|| self.plain(&conv, input, kernel)),
         }
     }

@@ -242,3 +242,45 @@ fn transformed_convolutions_have_the_values_of_direct_ones() {
         }
     }
 }
+
+/// Also where the kernel is met from its other end, and with extents that are no multiple of a tile's.
+#[test]
+fn transformed_gradients_of_kernels_have_the_values_of_direct_ones() {
+    let channels = 64;
+    for (samples, extent, reversed) in [(4, 16, false), (5, 15, false), (4, 16, true)] {
+        let mut graph = Graph::new();
+        let input = TensorType::new(DType::F32, &[1, samples, channels, extent, extent]);
+        let kernel = TensorType::new(DType::F32, &[1, channels, channels, 3, 3]);
+        let x = graph.declare_slot("x", SlotRole::Input, input.clone());
+        let w = graph.declare_slot("w", SlotRole::Parameter, kernel.clone());
+        let c = graph.declare_slot("c", SlotRole::Input, input.clone());
+        let [x, w, c] = [x, w, c].map(|slot| graph.read_slot(slot));
+        let axes = [SAME; 2].into_iter().collect();
+        let y = graph.emit(Conv { axes, reversed }.into(), &[x, w]);
+        let weighted = graph.mul(y, c);
+        let loss = graph.sum(weighted, &[0, 1, 2, 3, 4]);
+        let gradient = crate::differentiate::gradient(&mut graph, loss, &[w]).unwrap();
+        graph.outputs.push(Output { name: "dw".to_owned(), node: gradient[0].unwrap() });
+        let count = |math: MathMode| {
+            let expanded =
+                expand(graph.clone(), &OptimizeOptions { math, ..OptimizeOptions::default() });
+            expanded.verify().unwrap();
+            let is_taps = |op: &Op| matches!(op, Op::WinogradTaps(_));
+            expanded.nodes.iter().filter(|node| is_taps(&node.op)).count()
+        };
+        assert_eq!(count(MathMode::Strict), 0);
+        assert_eq!(count(MathMode::Default), 1, "{samples} of {extent}, reversed {reversed}");
+        let expanded = expand(graph.clone(), &OptimizeOptions::default());
+        let slots = [input.clone(), kernel, input].map(|ty| {
+            let values = (0..ty.elements()).map(|i| (i as f64 * 0.713).sin()).collect();
+            Array::new(ty, values)
+        });
+        let evaluator = Evaluator::new(&slots);
+        let [direct, transformed] =
+            [&graph, &expanded].map(|graph| evaluator.run(graph).outputs.swap_remove(0));
+        assert_eq!(direct.ty, transformed.ty);
+        for (a, b) in direct.values.iter().zip(&transformed.values) {
+            assert!((a - b).abs() < 1e-8, "{a} and {b}");
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! Convolutions of 3 x 3 taps in a transformed space, where that is faster.
 //!
-//! It takes fewer multiplications, see [`cygnet_runtime::gemm::Winograd`]. Kernels are transformed once
+//! So are gradients of kernels. It takes fewer multiplications, see [`cygnet_runtime::gemm::Winograd`]. Kernels are transformed once
 //! in a step for all convolutions that read them so; those that stay over many steps, once for all of
 //! them.
 
@@ -10,13 +10,18 @@ use smallvec::SmallVec;
 use super::Expander;
 use crate::graph::{Emit, Graph, NodeId};
 use crate::index::{Expression, IndexMap, row_major_strides};
-use crate::op::convolution::LEADING;
-use crate::op::{Conv, Primitive, Sliding, Winograd, WinogradKernel};
+use crate::op::convolution::{LEADING, swapped};
+use crate::op::{
+    Conv, Primitive, Sliding, Winograd, WinogradGradient, WinogradKernel, WinogradTaps,
+};
 use crate::optimize::cost;
 use crate::types::DType;
 
 /// Images narrower than this are put together from too many pieces.
 const LEAST_WIDTH: usize = 4;
+
+/// Fewer input channels than this fill no vector of the sums for a gradient of kernels.
+const LEAST_COLUMNS: usize = 12;
 
 impl Expander {
     /// The convolution in a transformed space; nothing if it is not one of 3 x 3 taps side by side
@@ -28,15 +33,11 @@ impl Expander {
         kernel: NodeId,
     ) -> Option<NodeId> {
         let types = [input, kernel].map(|node| self.graph.type_of(node).clone());
-        let plain = |axis: &Sliding| {
-            let Sliding { stride, dilation, input_dilation, low, high } = *axis;
-            (stride, dilation, input_dilation) == (1, 1, 1) && low >= 0 && high >= 0
-        };
         let fits = self.may_transform
             && types[0].dtype == DType::F32
             && types[0].shape[0] == 1
             && types[1].shape[LEADING..] == [3, 3]
-            && conv.axes.iter().all(plain);
+            && conv.axes.iter().all(is_plain);
         if !fits {
             return None;
         }
@@ -69,6 +70,48 @@ impl Expander {
         let padded = self.padded(input, margins);
         let convolved = self.graph.emit(Winograd { shape }.into(), &[transformed, padded]);
         Some(self.graph.slice(convolved, &[0; 5], &result.shape, &[1; 5]))
+    }
+
+    /// The gradient of kernels of 3 x 3 taps by sums in a transformed space; nothing if the convolution is
+    /// not one of that form, with samples as channels, or is not faster so.
+    pub(super) fn transformed_gradient(
+        &mut self,
+        conv: &Conv,
+        input: NodeId,
+        cotangent: NodeId,
+    ) -> Option<NodeId> {
+        let types = [input, cotangent].map(|node| self.graph.type_of(node).clone());
+        if !self.may_transform
+            || types[0].dtype != DType::F32
+            || types[0].shape[0] != 1
+            || conv.reversed
+            || !conv.axes.iter().all(is_plain)
+        {
+            return None;
+        }
+        let result = conv.infer(&[&types[0], &types[1]]).ok()?;
+        let [_, from, to, 3, 3] = result.shape[..] else { return None };
+        let [_, _, samples, height, width] = types[1].shape[..] else { return None };
+        let shape = gemm::WinogradGradient { samples, from, to, height, width };
+        if width < LEAST_WIDTH || from < LEAST_COLUMNS || !cost::prefers_winograd_gradient(&shape) {
+            return None;
+        }
+        // What is no multiple of a tile gets more rows or columns, of zeros.
+        let [rows, columns] = shape.extents();
+        let more = [rows - height, columns - width];
+        let margins = conv.axes.iter().zip(more);
+        let margins = margins.map(|(axis, more)| (axis.low as usize, axis.high as usize + more));
+        let [input, cotangent] = [input, cotangent].map(|node| {
+            let by_sample = swapped(&mut self.graph, node);
+            images_in_memory(&self.graph, by_sample)
+        });
+        let input = self.padded(input, margins.collect());
+        let cotangent = self.padded(cotangent, more.into_iter().map(|more| (0, more)).collect());
+        let g = &mut self.graph;
+        let sums = g.emit(WinogradGradient { shape }.into(), &[input, cotangent]);
+        let taps = g.emit(WinogradTaps { shape }.into(), &[sums]);
+        let taps = g.reshape(taps, &[1, to, from, 3, 3]);
+        Some(swapped(g, taps))
     }
 
     /// The tensor of which these kernels are a view: with elements like `[to, from, 3, 3]`, or like
@@ -107,6 +150,37 @@ impl Expander {
             None
         }
     }
+}
+
+/// Whether windows lie side by side, with no less than the whole input below them.
+fn is_plain(axis: &Sliding) -> bool {
+    let Sliding { stride, dilation, input_dilation, low, high } = *axis;
+    (stride, dilation, input_dilation) == (1, 1, 1) && low >= 0 && high >= 0
+}
+
+/// The node of which this one is a view with the same images in the same order, or the node itself.
+fn images_in_memory(graph: &Graph, node: NodeId) -> NodeId {
+    let shape = &graph.type_of(node).shape;
+    let in_order = IndexMap::identity(shape).offset(&row_major_strides(shape));
+    let in_order = IndexMap::new(shape, [in_order]);
+    let mut map = IndexMap::identity(shape);
+    let (mut at, mut found) = (node, node);
+    while let [operand] = graph.node(at).operands[..]
+        && let Some(movement) = graph.node(at).op.index_map(&graph.type_of(operand).shape)
+        && movement.constraints().is_empty()
+        && let Some(composed) = map.compose(&movement)
+    {
+        (map, at) = (composed, operand);
+        let base = graph.type_of(at);
+        let offset = map.offset(&row_major_strides(&base.shape));
+        if base.elements() == graph.type_of(node).elements()
+            && base.shape.ends_with(&shape[LEADING..])
+            && IndexMap::new(shape, [offset]) == in_order
+        {
+            found = at;
+        }
+    }
+    found
 }
 
 /// The node of which this one is a view, without conditions, and the map to it.

@@ -211,6 +211,8 @@ impl<'a, 'g> Inliner<'a, 'g> {
             | Op::Interleave(_)
             | Op::Winograd(_)
             | Op::WinogradKernel(_)
+            | Op::WinogradGradient(_)
+            | Op::WinogradTaps(_)
             | Op::Scan(_)
             | Op::Port(_) => return None,
             Op::Constant(constant) => self.push(InstructionKind::Constant(constant.value), dtype),

@@ -68,6 +68,19 @@ pub(super) fn of_points<V: Vector<Element = f32>, const SIDE: usize, const TILE:
     results
 }
 
+/// The transform of cotangents of `F(2, 3)`, `A dy`.
+#[inline(always)]
+pub(super) fn of_cotangents<V: Vector<Element = f32>>([a, b]: [V; 2]) -> [V; 4] {
+    [a, a + b, a - b, -b]
+}
+
+/// The transform of sums of `F(2, 3)` to gradients of taps, `G^T m`.
+#[inline(always)]
+pub(super) fn of_sums<V: Vector<Element = f32>>(m: [V; 4]) -> [V; 3] {
+    let (sum, difference) = ((m[1] + m[2]) * 0.5, (m[1] - m[2]) * 0.5);
+    [m[0] + sum, difference, sum + m[3]]
+}
+
 /// Element `place` of each column: a row.
 #[inline(always)]
 pub(super) fn row<V: Copy, const ROWS: usize, const COLUMNS: usize>(

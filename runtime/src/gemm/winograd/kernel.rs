@@ -4,17 +4,17 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ENOUGH_PIECES, filter};
+use super::{APART, ENOUGH_PIECES, filter, taps};
 use crate::cpu::Cpu;
 use crate::gemm::vector::Vector;
-use crate::simd::{MAX_LANES, multiversion};
+use crate::simd::multiversion;
 
 /// Rows of a panel of transformed kernels: a height that micro-kernels of all instruction sets
 /// divide well, so that they read kernels from end to end.
 pub const KERNEL_PANEL: usize = 12;
 
 /// Kernels of 3 x 3 taps, `[rows, depth, 3, 3]`, transformed to panels of rows,
-/// `[points, rows / 12, depth, 12]`. The last panel may have rows that mean nothing.
+/// `[rows / 12, depth, 12]` for each point. The last panel may have rows that mean nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct WinogradKernel {
     /// Channels of the result.
@@ -44,19 +44,24 @@ impl WinogradKernel {
         (self.tile + 2) * (self.tile + 2)
     }
 
+    /// Elements from a point to the next.
+    pub fn point_stride(&self) -> usize {
+        self.panels() * self.depth * KERNEL_PANEL + APART
+    }
+
     /// Elements of the transformed kernels.
     pub fn elements(&self) -> usize {
-        self.points() * self.panels() * self.depth * KERNEL_PANEL
+        self.points() * self.point_stride()
     }
 
     pub(crate) fn pieces(&self) -> usize {
-        (self.kernels() / 1024).clamp(1, ENOUGH_PIECES).min(self.panels().max(1))
+        (self.kernels() / 1024).clamp(1, ENOUGH_PIECES).min(self.lines().max(1))
     }
 
-    /// The panels of a piece.
-    fn part(&self, piece: usize) -> Range<usize> {
-        let end = |piece: usize| self.panels() * piece / self.pieces();
-        end(piece)..end(piece + 1)
+    /// What pieces have some of: panels, or what panels have one column of. Either way a piece reads
+    /// kernels that are neighbours.
+    fn lines(&self) -> usize {
+        if self.turned { self.depth } else { self.panels() }
     }
 
     /// Transforms the kernels of a piece.
@@ -71,7 +76,9 @@ impl WinogradKernel {
         target: *mut f32,
         piece: usize,
     ) {
-        let kernels = KernelsOfPiece { shape: *self, panels: self.part(piece), source, target };
+        let end = |piece: usize| self.lines() * piece / self.pieces();
+        let lines = end(piece)..end(piece + 1);
+        let kernels = KernelsOfPiece { shape: *self, lines, source, target };
         // SAFETY: by the caller's promise.
         unsafe { transform_kernels::address(cpu)(&raw const kernels) };
     }
@@ -81,7 +88,7 @@ impl WinogradKernel {
 #[repr(C)]
 struct KernelsOfPiece {
     shape: WinogradKernel,
-    panels: Range<usize>,
+    lines: Range<usize>,
     source: *const f32,
     target: *mut f32,
 }
@@ -105,44 +112,58 @@ unsafe fn kernels_of<V: Vector<Element = f32>>(kernels: *const KernelsOfPiece) {
 /// The same for tiles with so many inputs along a side.
 #[inline(always)]
 unsafe fn kernels_by<V: Vector<Element = f32>, const SIDE: usize>(kernels: &KernelsOfPiece) {
-    let KernelsOfPiece { shape, panels, source, target } = kernels;
-    let WinogradKernel { rows, depth, turned, .. } = *shape;
-    let (row_stride, depth_stride) = if turned { (9, 9 * rows) } else { (9 * depth, 9) };
-    let mut offsets = [0i32; MAX_LANES];
-    for (lane, offset) in offsets.iter_mut().enumerate() {
-        *offset = (lane * row_stride) as i32;
+    let KernelsOfPiece { shape, lines, .. } = kernels;
+    // SAFETY: by the promise to `WinogradKernel::run_piece`.
+    unsafe {
+        if shape.turned {
+            for column in lines.clone() {
+                for panel in 0..shape.panels() {
+                    transform::<V, SIDE>(kernels, panel, column);
+                }
+            }
+        } else {
+            for panel in lines.clone() {
+                for column in 0..shape.depth {
+                    transform::<V, SIDE>(kernels, panel, column);
+                }
+            }
+        }
     }
-    let point_stride = shape.panels() * depth * KERNEL_PANEL;
-    for panel in panels.clone() {
-        let height = KERNEL_PANEL.min(rows - panel * KERNEL_PANEL);
-        for row in (0..height).step_by(V::LANES) {
-            for depth_index in 0..depth {
-                let count = V::LANES.min(height - row);
-                let first = (panel * KERNEL_PANEL + row) * row_stride + depth_index * depth_stride;
-                let source = source.wrapping_add(first);
-                let place = (panel * depth + depth_index) * KERNEL_PANEL + row;
-                let target = target.wrapping_add(place);
-                // SAFETY: by the promise to `WinogradKernel::run_piece`.
-                unsafe {
-                    let zero = V::load_first(source, 0);
-                    // By columns.
-                    let mut columns = [[zero; SIDE]; 3];
-                    for (j, column) in columns.iter_mut().enumerate() {
-                        let mut taps = [zero; 3];
-                        for (i, tap) in taps.iter_mut().enumerate() {
-                            let place = if turned { 8 - (3 * i + j) } else { 3 * i + j };
-                            let source = source.wrapping_add(place);
-                            *tap = zero.gather(source, offsets.as_ptr(), count);
-                        }
-                        *column = filter::of_kernel::<V, SIDE>(taps);
-                    }
-                    for i in 0..SIDE {
-                        let points = filter::of_kernel::<V, SIDE>(filter::row(&columns, i));
-                        for (j, point) in points.into_iter().enumerate() {
-                            let to = target.wrapping_add((SIDE * i + j) * point_stride);
-                            point.store_first(to, count);
-                        }
-                    }
+}
+
+/// Transforms the kernels of a column of a panel.
+#[inline(always)]
+unsafe fn transform<V: Vector<Element = f32>, const SIDE: usize>(
+    kernels: &KernelsOfPiece,
+    panel: usize,
+    column: usize,
+) {
+    let KernelsOfPiece { shape, source, target, .. } = kernels;
+    let WinogradKernel { rows, depth, turned, .. } = *shape;
+    let (row_stride, column_stride) = if turned { (9, 9 * rows) } else { (9 * depth, 9) };
+    let height = KERNEL_PANEL.min(rows - panel * KERNEL_PANEL);
+    for row in (0..height).step_by(V::LANES) {
+        let count = V::LANES.min(height - row);
+        let first = (panel * KERNEL_PANEL + row) * row_stride + column * column_stride;
+        let source = source.wrapping_add(first);
+        let target = target.wrapping_add((panel * depth + column) * KERNEL_PANEL + row);
+        // SAFETY: by the promise to `WinogradKernel::run_piece`.
+        unsafe {
+            let mut kernel = taps::load::<V>(source, row_stride, count);
+            if turned {
+                kernel.reverse();
+            }
+            // By columns.
+            let mut columns = [[kernel[0]; SIDE]; 3];
+            for (j, column) in columns.iter_mut().enumerate() {
+                let taps = [kernel[j], kernel[3 + j], kernel[6 + j]];
+                *column = filter::of_kernel::<V, SIDE>(taps);
+            }
+            for i in 0..SIDE {
+                let points = filter::of_kernel::<V, SIDE>(filter::row(&columns, i));
+                for (j, point) in points.into_iter().enumerate() {
+                    let to = target.wrapping_add((SIDE * i + j) * shape.point_stride());
+                    point.store_first(to, count);
                 }
             }
         }

@@ -171,9 +171,15 @@ fn write_library(f: &mut fmt::Formatter<'_>, library: &Library) -> fmt::Result {
         Routine::Pad(Pad { outer, extents: [rows, columns], .. }) => {
             write!(f, "\n  {outer} images of {rows} x {columns}")
         }
-        Routine::Winograd(Winograd { samples, from, to, height, width, tile }) => {
+        Routine::Winograd(shape) => {
+            let Winograd { samples, from, to, height, width, tile, transformed } = shape;
             write!(f, "\n  {samples} of {from} to {to} channels, {height} x {width}")?;
-            write!(f, " in tiles of {tile} x {tile}")
+            let inputs = if *transformed { "transformed " } else { "" };
+            write!(f, " in {inputs}tiles of {tile} x {tile}")
+        }
+        Routine::WinogradInput(Winograd { samples, from, height, width, tile, .. }) => {
+            write!(f, "\n  {samples} of {from} channels, {height} x {width}")?;
+            write!(f, " for tiles of {tile} x {tile}")
         }
         Routine::WinogradKernel(kernel) => {
             let turned = if kernel.turned { ", turned" } else { "" };

@@ -23,6 +23,7 @@ impl Op {
             Op::ArgSort(sort) => Some(sort.routine(operands)),
             Op::Interleave(interleave) => Some(interleave.routine(operands)),
             Op::Winograd(convolution) => Some(convolution.routine(operands)),
+            Op::WinogradInput(input) => Some(input.routine(operands)),
             Op::WinogradKernel(kernel) => Some(kernel.routine(operands)),
             Op::WinogradGradient(gradient) => Some(gradient.routine(operands)),
             Op::WinogradTaps(taps) => Some(taps.routine(operands)),
@@ -39,6 +40,7 @@ impl Op {
                 | Op::ArgSort(_)
                 | Op::Interleave(_)
                 | Op::Winograd(_)
+                | Op::WinogradInput(_)
                 | Op::WinogradKernel(_)
                 | Op::WinogradGradient(_)
                 | Op::WinogradTaps(_)
@@ -65,6 +67,7 @@ pub fn evaluate_routine(routine: &Routine, dtype: DType, operands: &[&[f64]]) ->
         Routine::Interleave(routine) => interleave::interleave(routine, operands),
         Routine::Pad(shape) => pad(shape, operands[0]),
         Routine::Winograd(shape) => winograd::convolve(shape, operands[0], operands[1]),
+        Routine::WinogradInput(shape) => winograd::transform_inputs(shape, operands[0]),
         Routine::WinogradKernel(shape) => winograd::transform_kernels(shape, operands[0]),
         Routine::WinogradGradient(shape) => winograd::sums(shape, operands[0], operands[1]),
         Routine::WinogradTaps(shape) => winograd::taps(shape, operands[0]),

@@ -42,7 +42,7 @@ pub use ordering::{ArgSort, Cumulate};
 pub use reduction::{ArgKind, ArgReduce, Reduce, ReduceKind};
 pub use scan::{OperandRole, Port, Scan};
 pub use window::{Fold, Unfold, Window, Windows};
-pub use winograd::{Winograd, WinogradGradient, WinogradKernel, WinogradTaps};
+pub use winograd::{Winograd, WinogradGradient, WinogradInput, WinogradKernel, WinogradTaps};
 
 use crate::array::Array;
 use crate::types::TensorType;
@@ -207,6 +207,8 @@ ops! {
     Interleave(Interleave),
     /// A convolution in a transformed space; made by the optimizer.
     Winograd(Winograd),
+    /// The input of one, transformed; made by the optimizer.
+    WinogradInput(WinogradInput),
     /// Kernels for it; made by the optimizer.
     WinogradKernel(WinogradKernel),
     /// Sums for the gradient of such kernels; made by the optimizer.

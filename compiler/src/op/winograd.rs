@@ -41,6 +41,20 @@ impl WinogradKernel {
     }
 }
 
+/// The input of a [`Winograd`] with [`gemm::Winograd::transformed`], in its layout.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WinogradInput {
+    /// Extents of the convolution.
+    pub shape: gemm::Winograd,
+}
+
+impl WinogradInput {
+    /// The routine that computes it.
+    pub(super) fn routine(&self, operands: &[&TensorType]) -> (Routine, DType) {
+        (Routine::WinogradInput(self.shape), operands[0].dtype)
+    }
+}
+
 impl Winograd {
     /// The routine that computes it.
     pub(super) fn routine(&self, operands: &[&TensorType]) -> (Routine, DType) {
@@ -89,6 +103,41 @@ impl Primitive for WinogradKernel {
         // Three columns and then each row, at two operations for a point.
         let side = (self.tile + 2) as f64;
         operands[0].elements() as f64 / 9.0 * 2.0 * (3.0 + side) * side
+    }
+}
+
+impl Primitive for WinogradInput {
+    fn name(&self) -> &'static str {
+        "winograd_input"
+    }
+
+    fn doc(&self) -> &'static str {
+        "an input for windows of 3 x 3 taps, transformed"
+    }
+
+    fn infer(&self, operands: &[&TensorType]) -> Result<TensorType, String> {
+        let [input] = operands_of(operands)?;
+        let plain = gemm::Winograd { transformed: false, ..self.shape };
+        match input.dtype == DType::F32 && input.elements() == plain.elements()[1] {
+            true => Ok(TensorType::new(DType::F32, &[self.shape.transformed_elements()])),
+            false => Err(format!("an input {input}")),
+        }
+    }
+
+    fn evaluate(&self, operands: &[&Array], result: &TensorType, _: &Context<'_>) -> Array {
+        routines::evaluate(self.routine(&[&operands[0].ty]), operands, result)
+    }
+
+    fn differentiable(&self, _: usize) -> bool {
+        false
+    }
+
+    fn gradient(&self, _: &mut dyn Emit, _: &Application<'_>) -> Result<Cotangents, String> {
+        Err(routines::MADE_AFTER_GRADIENTS.to_owned())
+    }
+
+    fn flops(&self, _: &[&TensorType], _: &TensorType) -> f64 {
+        2.0 * (self.shape.tiles() * self.shape.points() * self.shape.from) as f64
     }
 }
 
@@ -332,32 +381,55 @@ fn place(shape: &gemm::WinogradKernel, point: usize, row: usize, k: usize) -> us
     point * shape.point_stride() + place * gemm::KERNEL_PANEL + row % gemm::KERNEL_PANEL
 }
 
+/// The transformed input, in f64: `[blocks of tiles, points, channels, tiles of a block]`, without the panels of
+/// vectors that the runtime makes of the tiles, since only the convolution reads them.
+pub(super) fn transform_inputs(shape: &gemm::Winograd, input: &[f64]) -> Vec<f64> {
+    let &gemm::Winograd { from, tile: side, .. } = shape;
+    let [height, width] = shape.extents();
+    let row_length = width + 2;
+    let mut result = vec![0.0; shape.transformed_elements()];
+    for (tile, channel) in (0..shape.tiles()).flat_map(|t| (0..from).map(move |c| (t, c))) {
+        let (rest, x) = (tile / (width / side), side * (tile % (width / side)));
+        let (sample, y) = (rest / (height / side), side * (rest % (height / side)));
+        let plane = &input[(sample * from + channel) * (height + 2) * row_length..];
+        let at = |i: usize, j: usize| plane[(y + i) * row_length + x + j];
+        let points = on_both_sides(matrices(side).inputs, at);
+        for (point, value) in points.into_iter().flatten().enumerate() {
+            result[place_of_input(shape, tile, point, channel)] = value;
+        }
+    }
+    result
+}
+
+/// Where an element of the transformed input lies.
+fn place_of_input(shape: &gemm::Winograd, tile: usize, point: usize, channel: usize) -> usize {
+    let (block, tile) = (tile / shape.tile_block(), tile % shape.tile_block());
+    let point = (block * shape.points() + point) * shape.input_stride();
+    point + channel * shape.tile_block() + tile
+}
+
 /// The convolution in transformed space, in f64.
 pub(super) fn convolve(shape: &gemm::Winograd, kernels: &[f64], input: &[f64]) -> Vec<f64> {
     let &gemm::Winograd { samples, from, to, tile: side, .. } = shape;
     let [height, width] = shape.extents();
     let (layout, matrices) = (shape.kernel(false), matrices(side));
+    let transformed = match shape.transformed {
+        true => input.to_vec(),
+        false => transform_inputs(shape, input),
+    };
     let mut result = vec![0.0; samples * to * height * width];
-    let row_length = width + 2;
-    for tile in 0..shape.tiles() {
+    for (tile, channel) in (0..shape.tiles()).flat_map(|t| (0..to).map(move |c| (t, c))) {
         let (rest, x) = (tile / (width / side), side * (tile % (width / side)));
         let (sample, y) = (rest / (height / side), side * (rest % (height / side)));
-        let transformed = (0..from).map(|channel| {
-            let plane = &input[(sample * from + channel) * (height + 2) * row_length..];
-            on_both_sides(matrices.inputs, |i, j| plane[(y + i) * row_length + x + j]).concat()
-        });
-        let transformed: Vec<Vec<f64>> = transformed.collect();
-        for channel in 0..to {
-            let sum = |point: usize| -> f64 {
-                let terms = transformed.iter().enumerate();
-                terms.map(|(k, t)| kernels[place(&layout, point, channel, k)] * t[point]).sum()
-            };
-            let sums: Vec<f64> = (0..shape.points()).map(sum).collect();
-            let results = on_both_sides(matrices.results, |i, j| sums[(side + 2) * i + j]);
-            for (i, row) in results.into_iter().enumerate() {
-                let start = ((sample * to + channel) * height + y + i) * width + x;
-                result[start..start + side].copy_from_slice(&row);
-            }
+        let sum = |point: usize| -> f64 {
+            let input = |k: usize| transformed[place_of_input(shape, tile, point, k)];
+            (0..from).map(|k| kernels[place(&layout, point, channel, k)] * input(k)).sum()
+        };
+        let sums: Vec<f64> = (0..shape.points()).map(sum).collect();
+        let results = on_both_sides(matrices.results, |i, j| sums[(side + 2) * i + j]);
+        for (i, row) in results.into_iter().enumerate() {
+            let start = ((sample * to + channel) * height + y + i) * width + x;
+            result[start..start + side].copy_from_slice(&row);
         }
     }
     result

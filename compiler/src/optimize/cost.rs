@@ -199,6 +199,7 @@ pub fn of_operation(op: &Op, operands: &[&TensorType], result: &TensorType) -> f
         | Op::ArgSort(_)
         | Op::Interleave(_)
         | Op::Winograd(_)
+        | Op::WinogradInput(_)
         | Op::WinogradKernel(_)
         | Op::WinogradGradient(_)
         | Op::WinogradTaps(_) => {
@@ -362,9 +363,12 @@ fn of_routine(routine: &Routine) -> f64 {
         Routine::Winograd(shape) => {
             let tiles = shape.tiles() as f64;
             let (from, to) = (shape.from as f64, shape.to as f64);
-            let transformed = shape.repetitions() as f64 * from + to;
+            let inputs = if shape.transformed { 0.0 } else { shape.row_groups() as f64 * from };
             let points = shape.points() as f64;
-            tiles * points * (2.0 * from * to / PRODUCT_RATE + transformed * TRANSFORM)
+            tiles * points * (2.0 * from * to / PRODUCT_RATE + (inputs + to) * TRANSFORM)
+        }
+        Routine::WinogradInput(shape) => {
+            (shape.tiles() * shape.points() * shape.from) as f64 * TRANSFORM
         }
         Routine::WinogradGradient(shape) => {
             let [from, to] = [shape.from, shape.to].map(|channels| channels as f64);
@@ -387,8 +391,16 @@ pub fn preferred_winograd(
     fixed_kernels: bool,
 ) -> Option<gemm::Winograd> {
     let computing = |shape: &gemm::Winograd| {
-        let transform = of_routine(&Routine::WinogradKernel(shape.kernel(false)));
-        of_routine(&Routine::Winograd(*shape)) + if fixed_kernels { 0.0 } else { transform }
+        let mut time = of_routine(&Routine::Winograd(*shape));
+        if !fixed_kernels {
+            time += of_routine(&Routine::WinogradKernel(shape.kernel(false)));
+        }
+        if shape.transformed {
+            let bytes = 4.0 * shape.transformed_elements() as f64;
+            let moved = (1 + shape.row_groups()) as f64 * bytes;
+            time += of_routine(&Routine::WinogradInput(*shape)) + streaming(moved, bytes);
+        }
+        time
     };
     // Kernels of all layers are more than the caches hold from one step to the next.
     let timed = forms.into_iter().map(|shape| {

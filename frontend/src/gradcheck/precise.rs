@@ -64,6 +64,7 @@ fn op_in_f64(op: &Op) -> Op {
         | Op::Conv(_)
         | Op::Interleave(_)
         | Op::Winograd(_)
+        | Op::WinogradInput(_)
         | Op::WinogradKernel(_)
         | Op::WinogradGradient(_)
         | Op::WinogradTaps(_)

@@ -47,6 +47,8 @@ pub enum Routine {
     Pad(Pad),
     /// A convolution of 3 x 3 taps with transformed kernels.
     Winograd(Winograd),
+    /// The input of such a convolution, transformed.
+    WinogradInput(Winograd),
     /// Kernels of 3 x 3 taps, transformed.
     WinogradKernel(WinogradKernel),
     /// Sums for the gradient of such kernels, in the transformed space.
@@ -89,6 +91,7 @@ impl Routine {
             Routine::Interleave(_) => "interleave",
             Routine::Pad(_) => "pad",
             Routine::Winograd(_) => "winograd",
+            Routine::WinogradInput(_) => "winograd_input",
             Routine::WinogradKernel(_) => "winograd_kernel",
             Routine::WinogradGradient(_) => "winograd_gradient",
             Routine::WinogradTaps(_) => "winograd_taps",
@@ -129,7 +132,8 @@ impl Routine {
                 };
                 count(&[*outer, rows, columns])?;
             }
-            Routine::Winograd(Winograd { samples, from, to, height, width, tile }) => {
+            Routine::Winograd(shape) | Routine::WinogradInput(shape) => {
+                let Winograd { samples, from, to, height, width, tile, .. } = shape;
                 count(&[36, *from, *to])?;
                 // Whole tiles and a margin.
                 let [rows, columns] = [height, width].map(|extent| extent.saturating_add(5));
@@ -181,6 +185,10 @@ impl Routine {
                 let [kernels, input, _] = shape.elements();
                 operands.extend([(kernels, dtype), (input, dtype)]);
             }
+            Routine::WinogradInput(shape) => {
+                let of_pieces = Winograd { transformed: false, ..*shape };
+                operands.push((of_pieces.elements()[1], dtype));
+            }
             Routine::WinogradKernel(kernel) => operands.push((9 * kernel.kernels(), dtype)),
             Routine::WinogradGradient(shape) => {
                 let [input, cotangent, _] = shape.elements();
@@ -200,6 +208,7 @@ impl Routine {
             Routine::Interleave(interleave) => (interleave.elements(), dtype),
             Routine::Pad(pad) => (pad.outer * pad.padded().iter().product::<usize>(), dtype),
             Routine::Winograd(shape) => (shape.elements()[2], dtype),
+            Routine::WinogradInput(shape) => (shape.transformed_elements(), dtype),
             Routine::WinogradKernel(kernel) => (kernel.elements(), dtype),
             Routine::WinogradGradient(shape) => (shape.elements()[2], dtype),
             Routine::WinogradTaps(shape) => (9 * shape.from * shape.to, dtype),
@@ -215,6 +224,7 @@ impl Routine {
             Routine::Interleave(interleave) => interleave.pieces(),
             Routine::Pad(pad) => pad.pieces(),
             Routine::Winograd(shape) => shape.pieces(),
+            Routine::WinogradInput(shape) => shape.input_pieces(),
             Routine::WinogradKernel(kernel) => kernel.pieces(),
             Routine::WinogradGradient(shape) => shape.pieces(),
             Routine::WinogradTaps(shape) => shape.tap_pieces(),
@@ -228,6 +238,7 @@ impl Routine {
             | Routine::Cumulate(_)
             | Routine::Interleave(_)
             | Routine::Pad(_)
+            | Routine::WinogradInput(_)
             | Routine::WinogradKernel(_)
             | Routine::WinogradTaps(_) => 0,
             Routine::Sort(sort) => sort.scratch_bytes(),
@@ -265,6 +276,7 @@ impl LibraryCall {
             self.routine,
             Routine::Pad(_)
                 | Routine::Winograd(_)
+                | Routine::WinogradInput(_)
                 | Routine::WinogradKernel(_)
                 | Routine::WinogradGradient(_)
                 | Routine::WinogradTaps(_)
@@ -292,7 +304,7 @@ impl LibraryCall {
     /// The call made ready for an instruction set.
     pub fn prepare(&self, cpu: Cpu) -> PreparedCall {
         let tiles = match &self.routine {
-            Routine::Winograd(shape) => {
+            Routine::Winograd(shape) | Routine::WinogradInput(shape) => {
                 Some(Tiles::Convolution(winograd::PreparedConvolution::new(shape, cpu)))
             }
             Routine::WinogradGradient(shape) => {
@@ -373,6 +385,12 @@ impl PreparedCall {
                     match self.tiles.as_ref().expect("prepared") {
                         Tiles::Convolution(of) => of.run_piece(operands, result, scratch, piece),
                         Tiles::Gradient(of) => of.run_piece(operands, result, scratch, piece),
+                    }
+                }
+                Routine::WinogradInput(_) => {
+                    if let Some(Tiles::Convolution(of)) = &self.tiles {
+                        let input = operand(0).cast_const().cast();
+                        of.transform_piece(input, result.cast(), piece);
                     }
                 }
                 Routine::WinogradTaps(shape) => {

@@ -182,7 +182,7 @@ fn transformed_convolutions_match_plain_ones() {
         for (turned, tile) in [(false, 2), (true, 2), (false, 4), (true, 4)] {
             let extents = [height, width].map(|extent: usize| extent.next_multiple_of(tile));
             let [height, width] = extents;
-            let shape = Winograd { samples, from, to, height, width, tile };
+            let shape = Winograd { samples, from, to, height, width, tile, transformed: false };
             let noise = |count: usize, seed: usize| -> Vec<f32> {
                 (0..count).map(|i| ((i * 37 + seed) as f32 * 0.713).sin()).collect()
             };
@@ -192,8 +192,15 @@ fn transformed_convolutions_match_plain_ones() {
             for cpu in Cpu::ALL.into_iter().filter(|cpu| cpu.supported()) {
                 let transform = Routine::WinogradKernel(shape.kernel(turned));
                 let points = run_on(cpu, transform, DType::F32, &[words(&kernels)]);
-                let operands = [points, words(&input)];
+                let operands = [points.clone(), words(&input)];
                 let found = floats(run_on(cpu, Routine::Winograd(shape), DType::F32, &operands));
+                // Inputs that a routine of its own transforms.
+                let apart = Winograd { transformed: true, ..shape };
+                let transform = Routine::WinogradInput(apart);
+                let transformed = run_on(cpu, transform, DType::F32, &[words(&input)]);
+                let operands = [points, transformed];
+                let same = floats(run_on(cpu, Routine::Winograd(apart), DType::F32, &operands));
+                assert!(found == same, "{cpu} {shape:?}");
                 // Terms of size 1 at most, a few times as many roundings as terms; larger tiles take
                 // larger multiples of them.
                 let most = if tile == 2 { 1e-6 } else { 1e-5 } * (9 * from) as f64;

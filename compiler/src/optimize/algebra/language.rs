@@ -119,6 +119,7 @@ impl Kind {
             | Op::ArgSort(_)
             | Op::Interleave(_)
             | Op::Winograd(_)
+            | Op::WinogradInput(_)
             | Op::WinogradKernel(_)
             | Op::WinogradGradient(_)
             | Op::WinogradTaps(_) => Kind::Routine,

@@ -12,7 +12,8 @@ use crate::graph::{Emit, Graph, NodeId};
 use crate::index::{Expression, IndexMap, row_major_strides};
 use crate::op::convolution::{LEADING, swapped};
 use crate::op::{
-    Conv, Primitive, Sliding, Winograd, WinogradGradient, WinogradKernel, WinogradTaps,
+    Conv, Primitive, Sliding, Winograd, WinogradGradient, WinogradInput, WinogradKernel,
+    WinogradTaps,
 };
 use crate::optimize::cost;
 use crate::types::DType;
@@ -48,8 +49,17 @@ impl Expander {
         let is_fixed = self.fixed.contains(&kernels);
         // Larger tiles round more: not where results are trained with.
         let tiles: &[usize] = if is_fixed { &[2, 4] } else { &[2] };
-        let forms =
-            tiles.iter().map(|&tile| gemm::Winograd { samples, from, to, height, width, tile });
+        let forms = tiles.iter().flat_map(|&tile| {
+            [false, true].map(|transformed| gemm::Winograd {
+                samples,
+                from,
+                to,
+                height,
+                width,
+                tile,
+                transformed,
+            })
+        });
         let shape = cost::preferred_winograd(forms, is_fixed)?;
         if width < LEAST_WIDTH {
             return None;
@@ -67,8 +77,11 @@ impl Expander {
             .zip([rows - height, columns - width])
             .map(|(axis, more)| (axis.low as usize, axis.high as usize + more))
             .collect();
-        let padded = self.padded(input, margins);
-        let convolved = self.graph.emit(Winograd { shape }.into(), &[transformed, padded]);
+        let mut input = self.padded(input, margins);
+        if shape.transformed {
+            input = self.graph.emit(WinogradInput { shape }.into(), &[input]);
+        }
+        let convolved = self.graph.emit(Winograd { shape }.into(), &[transformed, input]);
         Some(self.graph.slice(convolved, &[0; 5], &result.shape, &[1; 5]))
     }
 

@@ -210,6 +210,7 @@ impl<'a, 'g> Inliner<'a, 'g> {
             | Op::ArgSort(_)
             | Op::Interleave(_)
             | Op::Winograd(_)
+            | Op::WinogradInput(_)
             | Op::WinogradKernel(_)
             | Op::WinogradGradient(_)
             | Op::WinogradTaps(_)

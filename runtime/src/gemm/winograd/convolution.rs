@@ -1,6 +1,7 @@
 //! Convolutions in the transformed space: tiles of the input are transformed, multiplied by
 //! transformed kernels, point by point, and transformed back.
 
+use std::ops::Range;
 use std::ptr;
 
 use serde::{Deserialize, Serialize};
@@ -9,7 +10,7 @@ use super::inputs::Inputs;
 use super::kernel::{KERNEL_PANEL, WinogradKernel};
 use super::results::Results;
 use super::tiles::Strip;
-use super::{ENOUGH_PIECES, LEAST_TILES, MOST_TILES, along_tiles, vector_lanes};
+use super::{ENOUGH_PIECES, LEAST_TILES, MOST_TILES, along_tiles, point_stride, vector_lanes};
 use crate::cpu::Cpu;
 use crate::gemm::ahead::{Ahead, Rows};
 use crate::gemm::driver::even_tiles;
@@ -46,6 +47,8 @@ pub struct Winograd {
     pub width: usize,
     /// Rows and columns of a tile of the result: 2 or 4.
     pub tile: usize,
+    /// Whether a routine of its own transforms the input, instead of each piece its part.
+    pub transformed: bool,
 }
 
 impl Winograd {
@@ -64,9 +67,27 @@ impl Winograd {
         let (Winograd { samples, from, to, .. }, [height, width]) = (*self, self.extents());
         [
             self.kernel(false).elements(),
-            samples * from * (height + 2) * (width + 2),
+            match self.transformed {
+                true => self.transformed_elements(),
+                false => samples * from * (height + 2) * (width + 2),
+            },
             samples * to * height * width,
         ]
+    }
+
+    /// Elements of the transformed input: blocks of tiles, each with all its points.
+    pub fn transformed_elements(&self) -> usize {
+        self.tile_blocks() * self.block_elements()
+    }
+
+    /// Elements from a point of a block of transformed tiles to the next.
+    pub fn input_stride(&self) -> usize {
+        point_stride(self.from * self.tile_block())
+    }
+
+    /// Elements of a block of transformed tiles.
+    fn block_elements(&self) -> usize {
+        self.points() * self.input_stride()
     }
 
     /// Tiles of results in all samples.
@@ -81,7 +102,7 @@ impl Winograd {
 
     /// Tiles of a piece, a multiple of [`LEAST_TILES`] if there are more than [`FEW_TILES`]: as few as make enough pieces, since each
     /// block of rows of the same tiles transforms them again.
-    fn tile_block(&self) -> usize {
+    pub fn tile_block(&self) -> usize {
         if self.tiles() <= FEW_TILES {
             return FEW_TILES;
         }
@@ -90,19 +111,32 @@ impl Winograd {
         most.clamp(LEAST_TILES, MOST_TILES)
     }
 
+    fn tile_blocks(&self) -> usize {
+        self.tiles().div_ceil(self.tile_block())
+    }
+
     /// Channels of the result of a piece.
     fn row_block(&self) -> usize {
-        let groups = ENOUGH_PIECES.div_ceil(self.tiles().div_ceil(self.tile_block()).max(1));
+        let groups = ENOUGH_PIECES.div_ceil(self.tile_blocks().max(1));
         self.to.div_ceil(groups).next_multiple_of(KERNEL_PANEL)
     }
 
-    /// How often each input is transformed.
-    pub fn repetitions(&self) -> usize {
+    /// Groups of channels of the result, each of which transforms all inputs, or reads them transformed.
+    pub fn row_groups(&self) -> usize {
         self.to.div_ceil(self.row_block())
     }
 
+    /// Groups of channels of the input, where a routine of its own transforms it.
+    fn channel_groups(&self) -> usize {
+        ENOUGH_PIECES.div_ceil(self.tile_blocks().max(1)).min(self.from)
+    }
+
+    pub(crate) fn input_pieces(&self) -> usize {
+        self.tile_blocks() * self.channel_groups()
+    }
+
     pub(crate) fn pieces(&self) -> usize {
-        self.tiles().div_ceil(self.tile_block()) * self.repetitions()
+        self.tile_blocks() * self.row_groups()
     }
 
     /// Channels of the result that are transformed back at once.
@@ -111,7 +145,9 @@ impl Winograd {
     }
 
     pub(crate) fn scratch_bytes(&self) -> usize {
-        4 * self.points() * self.tile_block() * (self.from + self.rows_at_once())
+        let inputs = if self.transformed { 0 } else { self.block_elements() };
+        let products = self.points() * point_stride(self.rows_at_once() * self.tile_block());
+        4 * (inputs + products)
     }
 }
 
@@ -144,6 +180,51 @@ impl Prepared {
         }
     }
 
+    /// Transforms the inputs of a piece, [`Winograd::input_pieces`], for a convolution that takes them
+    /// transformed.
+    ///
+    /// # Safety
+    /// As for [`Prepared::run_piece`], with `target` for transformed inputs.
+    pub unsafe fn transform_piece(&self, input: *const f32, target: *mut f32, piece: usize) {
+        let groups = self.shape.channel_groups();
+        let (block, group) = (piece / groups, piece % groups);
+        let end = |group: usize| self.shape.from * group / groups;
+        let target = target.wrapping_add(block * self.shape.block_elements());
+        // SAFETY: by the caller's promise; these channels of the block are the piece's.
+        unsafe { self.transform(input, target, block, end(group)..end(group + 1)) };
+    }
+
+    /// Transforms some channels of a block of tiles.
+    unsafe fn transform(
+        &self,
+        input: *const f32,
+        target: *mut f32,
+        block: usize,
+        channels: Range<usize>,
+    ) {
+        let [height, width] = self.shape.extents();
+        let (side, tile_block) = (self.shape.tile, self.shape.tile_block());
+        let first_tile = block * tile_block;
+        let input = Inputs {
+            source: input,
+            strip: Strip {
+                lanes: &self.inputs,
+                group: self.inputs.block(side * first_tile),
+                tiles: tile_block.min(self.shape.tiles() - first_tile),
+                columns: tile_block,
+            },
+            side,
+            channels,
+            depth: self.shape.from,
+            plane: (height + 2) * (width + 2),
+            row: width + 2,
+            target,
+            panel: self.panel_columns(),
+        };
+        // SAFETY: by the caller's promise.
+        unsafe { input.transform(self.cpu) };
+    }
+
     /// Computes a piece.
     ///
     /// # Safety
@@ -152,7 +233,7 @@ impl Prepared {
     /// cache lines; nobody writes the operands or uses the piece's part of the result meanwhile.
     pub unsafe fn run_piece(
         &self,
-        operands: [*const f32; 2],
+        [transformed_kernels, input]: [*const f32; 2],
         result: *mut f32,
         scratch: *mut f32,
         piece: usize,
@@ -161,43 +242,33 @@ impl Prepared {
         let [height, width] = self.shape.extents();
         let points = self.shape.points();
         let (tile_block, row_block) = (self.shape.tile_block(), self.shape.row_block());
-        let repetitions = self.shape.repetitions();
-        let first_tile = piece / repetitions * tile_block;
+        let groups = self.shape.row_groups();
+        let (block, group) = (piece / groups, piece % groups);
+        let first_tile = block * tile_block;
         let tiles = tile_block.min(self.shape.tiles() - first_tile);
-        let first_row = piece % repetitions * row_block;
+        let first_row = group * row_block;
         let end_row = to.min(first_row + row_block);
-        let transformed = scratch;
-        let products = scratch.wrapping_add(points * from * tile_block);
-        let [transformed_kernels, input] = operands;
-        let point_stride = self.shape.kernel(false).point_stride();
-        let input = Inputs {
-            source: input,
-            strip: Strip {
-                lanes: &self.inputs,
-                group: self.inputs.block(side * first_tile),
-                tiles,
-                columns: tile_block,
-            },
-            side,
-            channels: from,
-            plane: (height + 2) * (width + 2),
-            row: width + 2,
-            target: transformed,
-            panel: self.panel_columns(),
+        let kernel_stride = self.shape.kernel(false).point_stride();
+        let block_elements = self.shape.block_elements();
+        let (transformed, products) = if self.shape.transformed {
+            (input.wrapping_add(block * block_elements), scratch)
+        } else {
+            // SAFETY: by the caller's promise; scratch memory has room for all transformed tiles.
+            unsafe { self.transform(input, scratch, block, 0..from) };
+            (scratch.cast_const(), scratch.wrapping_add(block_elements))
         };
-        // SAFETY: by the caller's promise; scratch memory has room for all transformed tiles.
-        unsafe { input.transform(self.cpu) };
         let mut row = first_row;
         while row < end_row {
             let rows = self.shape.rows_at_once().min(end_row - row);
+            let product_stride = point_stride(rows * tile_block);
             for point in 0..points {
                 let panel = row / KERNEL_PANEL * from * KERNEL_PANEL;
                 // SAFETY: as above.
                 unsafe {
                     self.product(
-                        transformed_kernels.wrapping_add(point * point_stride + panel),
-                        transformed.wrapping_add(point * from * tile_block),
-                        products.wrapping_add(point * rows * tile_block),
+                        transformed_kernels.wrapping_add(point * kernel_stride + panel),
+                        transformed.wrapping_add(point * self.shape.input_stride()),
+                        products.wrapping_add(point * product_stride),
                         rows,
                     );
                 }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::filter;
 use super::tiles::{Parts, Strip, Visit, places};
-use super::{APART, ENOUGH_PIECES, LEAST_TILES, MOST_TILES, along_tiles, vector_lanes};
+use super::{ENOUGH_PIECES, LEAST_TILES, MOST_TILES, along_tiles, point_stride, vector_lanes};
 use crate::cpu::Cpu;
 use crate::gemm::ahead::Ahead;
 use crate::gemm::driver::even_tiles;
@@ -91,7 +91,7 @@ impl WinogradGradient {
 
     /// Elements from a point of a block to the next.
     pub fn point_stride(&self) -> usize {
-        self.block().iter().product::<usize>() + APART
+        point_stride(self.block().iter().product())
     }
 
     /// Elements of a part of the sums.

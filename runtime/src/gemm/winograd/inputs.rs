@@ -1,7 +1,9 @@
 //! The transform of tiles of the input, a vector of tiles at a time: `B^T d B`.
 
-use super::filter;
+use std::ops::Range;
+
 use super::tiles::{Parts, Strip, Visit, places};
+use super::{filter, point_stride};
 use crate::cpu::Cpu;
 use crate::gemm::vector::Vector;
 use crate::simd::multiversion;
@@ -13,10 +15,12 @@ pub(super) struct Inputs<'a> {
     pub strip: Strip<'a>,
     /// Results of a tile along a side.
     pub side: usize,
-    pub channels: usize,
+    pub channels: Range<usize>,
+    /// All channels.
+    pub depth: usize,
     pub plane: usize,
     pub row: usize,
-    /// Transformed tiles, in panels: `[points, columns / panel, channels, panel]`. A micro-kernel then
+    /// Transformed tiles, in panels: `[points, columns / panel, depth, panel]`. A micro-kernel then
     /// reads one stretch of memory.
     pub target: *mut f32,
     /// Columns that a micro-kernel takes, a multiple of the vectors here.
@@ -64,9 +68,9 @@ impl<V: Vector<Element = f32>, const TILE: usize, const SIDE: usize> Visit<V>
         unsafe {
             let zero = V::load_first(inputs.source, 0);
             let inner = tile % inputs.panel;
-            let panel = inputs.target.wrapping_add((tile - inner) * inputs.channels + inner);
-            let point = inputs.channels * inputs.strip.columns;
-            for channel in 0..inputs.channels {
+            let panel = inputs.target.wrapping_add((tile - inner) * inputs.depth + inner);
+            let point = point_stride(inputs.depth * inputs.strip.columns);
+            for channel in inputs.channels.clone() {
                 let source = inputs.source.wrapping_add(channel * inputs.plane);
                 let target = panel.wrapping_add(channel * inputs.panel);
                 // By columns.

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use super::{APART, ENOUGH_PIECES, filter, taps};
+use super::{ENOUGH_PIECES, filter, point_stride, taps};
 use crate::cpu::Cpu;
 use crate::gemm::vector::Vector;
 use crate::simd::multiversion;
@@ -46,7 +46,7 @@ impl WinogradKernel {
 
     /// Elements from a point to the next.
     pub fn point_stride(&self) -> usize {
-        self.panels() * self.depth * KERNEL_PANEL + APART
+        point_stride(self.panels() * self.depth * KERNEL_PANEL)
     }
 
     /// Elements of the transformed kernels.

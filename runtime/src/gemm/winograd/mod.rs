@@ -36,9 +36,14 @@ use crate::cpu::Cpu;
 const MOST_TILES: usize = 128;
 const LEAST_TILES: usize = 32;
 
-/// Elements that are left out between the points of transformed tensors. Those of large layers would lie at
-/// multiples of a page, where caches keep only a few lines, and all points of a tile are used together.
+/// Elements that are left out between the points of transformed tensors. They would lie at multiples of a
+/// page often, where caches keep only a few lines, and all points of a tile are used together.
 const APART: usize = 48;
+
+/// Elements from a point to the next where a point has this many.
+fn point_stride(elements: usize) -> usize {
+    elements + APART
+}
 
 /// Pieces that are enough for a team.
 const ENOUGH_PIECES: usize = 16;

@@ -1,7 +1,6 @@
 //! The transform of products back to tiles of the result, a vector of tiles at a time: `A^T m A`.
 
-use super::count_of;
-use super::filter;
+use super::{count_of, filter, point_stride};
 use crate::cpu::Cpu;
 use crate::gemm::places::{From, Lanes, Piece};
 use crate::gemm::vector::Vector;
@@ -10,7 +9,7 @@ use crate::simd::multiversion;
 /// Products to transform back.
 #[repr(C)]
 pub(super) struct Results<'a> {
-    /// `[points, rows, columns]`.
+    /// `[rows, columns]` for each point.
     pub source: *const f32,
     pub lanes: &'a Lanes,
     pub group: usize,
@@ -58,7 +57,7 @@ unsafe fn results_by<V: Vector<Element = f32>, const TILE: usize, const SIDE: us
 ) {
     // SAFETY: by the promise to `Prepared::run_piece`.
     unsafe {
-        let point = results.rows * results.columns;
+        let point = point_stride(results.rows * results.columns);
         for tile in (0..results.tiles).step_by(V::LANES) {
             let group = results.group + TILE * tile / V::LANES;
             for row in 0..results.rows {

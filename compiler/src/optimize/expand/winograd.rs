@@ -49,16 +49,9 @@ impl Expander {
         let is_fixed = self.fixed.contains(&kernels);
         // Larger tiles round more: not where results are trained with.
         let tiles: &[usize] = if is_fixed { &[2, 4] } else { &[2] };
-        let forms = tiles.iter().flat_map(|&tile| {
-            [false, true].map(|transformed| gemm::Winograd {
-                samples,
-                from,
-                to,
-                height,
-                width,
-                tile,
-                transformed,
-            })
+        let forms = tiles.iter().map(|&tile| {
+            let transformed = false;
+            gemm::Winograd { samples, from, to, height, width, tile, transformed }.planned()
         });
         let shape = cost::preferred_winograd(forms, is_fixed)?;
         if width < LEAST_WIDTH {

@@ -52,6 +52,11 @@ pub struct Winograd {
 }
 
 impl Winograd {
+    /// The same with its input transformed by a routine of its own if several pieces would transform it.
+    pub fn planned(self) -> Winograd {
+        Winograd { transformed: self.row_groups() > 1, ..self }
+    }
+
     /// The transformed kernels that it takes, made of kernels that lie one way or the other.
     pub fn kernel(&self, turned: bool) -> WinogradKernel {
         WinogradKernel { rows: self.to, depth: self.from, turned, tile: self.tile }

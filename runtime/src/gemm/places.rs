@@ -23,6 +23,67 @@ pub(super) struct Lanes {
     pub pieces: Vec<Piece>,
     /// Distances of gathered elements.
     pub gathered: Vec<[i32; MAX_LANES]>,
+    /// How few vectors hold them, where they do.
+    nearby: Vec<Option<Nearby>>,
+}
+
+/// Elements that lie in a few stretches of memory no longer than a vector, not all of which is used: every
+/// other element of some rows, as windows with a stride have them.
+#[derive(Clone, Copy, Debug)]
+struct Nearby {
+    /// Distance and length of each stretch; empty ones behind those that there are.
+    stretches: [(isize, usize); STRETCHES],
+    /// Whether there are two at most.
+    are_two: bool,
+    /// Where the elements are in the vectors of all stretches.
+    lanes: [i32; MAX_LANES],
+}
+
+/// Vectors that elements can be picked from.
+const STRETCHES: usize = 4;
+
+impl Nearby {
+    /// The stretches that hold elements at these distances, of vectors with so many lanes.
+    fn new(offsets: &[i32], lanes_of_vector: usize) -> Option<Nearby> {
+        let mut sorted: Vec<i32> = offsets.to_vec();
+        sorted.sort_unstable();
+        let (mut stretches, mut count) = ([(0, 0); STRETCHES], 0);
+        let mut rest = &sorted[..];
+        while let [first, ..] = *rest {
+            let held = rest.partition_point(|&offset| offset - first < lanes_of_vector as i32);
+            *stretches.get_mut(count)? = (first as isize, (rest[held - 1] - first) as usize + 1);
+            count += 1;
+            rest = &rest[held..];
+        }
+        let mut lanes = [0; MAX_LANES];
+        for (lane, &offset) in lanes.iter_mut().zip(offsets) {
+            let holds = |&(start, length): &(isize, usize)| {
+                (start..start + length as isize).contains(&(offset as isize))
+            };
+            let stretch = stretches.iter().position(holds)?;
+            *lane = (stretch * lanes_of_vector) as i32 + offset - stretches[stretch].0 as i32;
+        }
+        Some(Nearby { stretches, are_two: count <= 2, lanes })
+    }
+
+    /// The elements, at these distances from `source`.
+    #[inline(always)]
+    unsafe fn load<V: Vector, const TWO: bool>(&self, source: *const V::Element) -> V {
+        // SAFETY: by the caller's promise: between elements of a stretch there are others of the tensor.
+        unsafe {
+            let zero = V::load_first(source, 0);
+            let mut vectors = [zero; STRETCHES];
+            let used = if TWO { 2 } else { STRETCHES };
+            for (vector, (start, length)) in vectors.iter_mut().zip(self.stretches).take(used) {
+                *vector = V::load_first(source.wrapping_offset(start), length);
+            }
+            if TWO {
+                V::pick_of_two([vectors[0], vectors[1]], self.lanes.as_ptr())
+            } else {
+                V::pick(vectors, self.lanes.as_ptr())
+            }
+        }
+    }
 }
 
 /// Where a group's elements lie, seen from the first.
@@ -57,17 +118,18 @@ impl Lanes {
             offsets: Vec::new(),
             pieces: Vec::new(),
             gathered: Vec::new(),
+            nearby: Vec::new(),
         };
         for (start, length) in blocks {
             all.blocks.push((start, all.groups.len()));
             for first in (start..start + length).step_by(lanes) {
-                all.push(digits, first, lanes.min(start + length - first));
+                all.push(digits, first, lanes.min(start + length - first), lanes);
             }
         }
         all
     }
 
-    fn push(&mut self, digits: &Digits, first: usize, count: usize) {
+    fn push(&mut self, digits: &Digits, first: usize, count: usize, lanes: usize) {
         let base = digits.offset(first);
         let relative = |lane: usize| digits.offset(first + lane) - base;
         let kept = self.pieces.len();
@@ -95,6 +157,7 @@ impl Lanes {
                 *offset = i32::try_from(relative(lane)).expect("neighbours lie within 8 GiB");
             }
             self.gathered.push(offsets);
+            self.nearby.push(Nearby::new(&offsets[..count], lanes));
         }
         self.groups.push(from);
         self.offsets.push(base);
@@ -170,6 +233,10 @@ pub(super) unsafe fn along<V: Vector>(copy: &Copy<'_, V::Element>) {
                             let source = source.wrapping_offset(line);
                             piece(piece(zero, source, a), source, b)
                         }),
+                        [a, b, c] => rows(copy, target, |line| {
+                            let source = source.wrapping_offset(line);
+                            piece(piece(piece(zero, source, a), source, b), source, c)
+                        }),
                         [a, b, c, d] => rows(copy, target, |line| {
                             let source = source.wrapping_offset(line);
                             let half = piece(piece(zero, source, a), source, b);
@@ -181,12 +248,20 @@ pub(super) unsafe fn along<V: Vector>(copy: &Copy<'_, V::Element>) {
                         }),
                     }
                 }
-                From::Apart(number) => {
-                    let offsets = copy.lanes.gathered[number].as_ptr();
-                    rows(copy, target, |line| {
-                        zero.gather(source.wrapping_offset(line), offsets, count)
-                    });
-                }
+                From::Apart(number) => match &copy.lanes.nearby[number] {
+                    Some(nearby) if nearby.are_two => rows(copy, target, |line| {
+                        nearby.load::<V, true>(source.wrapping_offset(line))
+                    }),
+                    Some(nearby) => rows(copy, target, |line| {
+                        nearby.load::<V, false>(source.wrapping_offset(line))
+                    }),
+                    None => {
+                        let offsets = copy.lanes.gathered[number].as_ptr();
+                        rows(copy, target, |line| {
+                            zero.gather(source.wrapping_offset(line), offsets, count)
+                        });
+                    }
+                },
             }
         }
     }
@@ -247,12 +322,24 @@ pub(super) unsafe fn across<V: Vector>(copy: &Copy<'_, V::Element>) {
                             }
                         }
                     }
-                    From::Apart(number) => {
-                        let offsets = copy.lanes.gathered[number].as_ptr();
-                        for (vector, from) in loaded_lines {
-                            *vector = zero.gather(from, offsets, count);
+                    From::Apart(number) => match &copy.lanes.nearby[number] {
+                        Some(nearby) if nearby.are_two => {
+                            for (vector, from) in loaded_lines {
+                                *vector = nearby.load::<V, true>(from);
+                            }
                         }
-                    }
+                        Some(nearby) => {
+                            for (vector, from) in loaded_lines {
+                                *vector = nearby.load::<V, false>(from);
+                            }
+                        }
+                        None => {
+                            let offsets = copy.lanes.gathered[number].as_ptr();
+                            for (vector, from) in loaded_lines {
+                                *vector = zero.gather(from, offsets, count);
+                            }
+                        }
+                    },
                 }
                 let square = V::transpose(V::square(|line| loaded[line]));
                 let mut target = target.wrapping_add(block * V::LANES);

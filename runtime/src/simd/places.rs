@@ -32,6 +32,21 @@ pub(crate) trait FromPlaces: Copy {
     /// These numbers, and an offset for every lane of the vector, are readable.
     unsafe fn gather(self, from: *const Self::Lane, offsets: *const i32, count: usize) -> Self;
 
+    /// For each lane one of the lanes of four vectors, numbered one vector after the other; numbers are taken
+    /// modulo how many there are.
+    ///
+    /// # Safety
+    ///
+    /// A number for each lane is readable.
+    unsafe fn pick(vectors: [Self; 4], numbers: *const i32) -> Self;
+
+    /// The same of two vectors.
+    ///
+    /// # Safety
+    ///
+    /// As for [`FromPlaces::pick`].
+    unsafe fn pick_of_two(vectors: [Self; 2], numbers: *const i32) -> Self;
+
     /// Writes lanes `first..end` from `to` on.
     ///
     /// # Safety
@@ -92,6 +107,27 @@ impl FromPlaces for F32x16 {
     }
 
     #[inline(always)]
+    unsafe fn pick(vectors: [Self; 4], numbers: *const i32) -> Self {
+        // SAFETY: the caller's promise.
+        F32x16(unsafe {
+            let [a, b, c, d] = vectors.map(|vector| vector.0);
+            let numbers = _mm512_loadu_si512(numbers.cast());
+            let of_last_two = _mm512_test_epi32_mask(numbers, _mm512_set1_epi32(32));
+            let first_two = _mm512_permutex2var_ps(a, numbers, b);
+            let last_two = _mm512_permutex2var_ps(c, numbers, d);
+            _mm512_mask_blend_ps(of_last_two, first_two, last_two)
+        })
+    }
+
+    #[inline(always)]
+    unsafe fn pick_of_two([a, b]: [Self; 2], numbers: *const i32) -> Self {
+        // SAFETY: the caller's promise.
+        F32x16(unsafe {
+            _mm512_permutex2var_ps(a.0, _mm512_loadu_si512(numbers.cast()), b.0)
+        })
+    }
+
+    #[inline(always)]
     unsafe fn store_lanes(self, to: *mut f32, first: usize, end: usize) {
         let mask = mask16(first, end);
         // SAFETY: the caller's promise; masked lanes are not written.
@@ -145,6 +181,31 @@ impl FromPlaces for F32x8 {
             let offsets = _mm256_loadu_si256(offsets.cast());
             _mm256_mask_i32gather_ps::<4>(self.0, from, offsets, _mm256_castsi256_ps(mask))
         })
+    }
+
+    #[inline(always)]
+    unsafe fn pick([a, b, c, d]: [Self; 4], numbers: *const i32) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let (first_two, last_two) =
+                (Self::pick_of_two([a, b], numbers), Self::pick_of_two([c, d], numbers));
+            let numbers = _mm256_loadu_si256(numbers.cast());
+            // The bit that tells becomes the sign, which is what selects.
+            let of_last_two = _mm256_castsi256_ps(_mm256_slli_epi32::<27>(numbers));
+            F32x8(_mm256_blendv_ps(first_two.0, last_two.0, of_last_two))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn pick_of_two([a, b]: [Self; 2], numbers: *const i32) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let numbers = _mm256_loadu_si256(numbers.cast());
+            let of_second = _mm256_castsi256_ps(_mm256_slli_epi32::<28>(numbers));
+            let first = _mm256_permutevar8x32_ps(a.0, numbers);
+            let second = _mm256_permutevar8x32_ps(b.0, numbers);
+            F32x8(_mm256_blendv_ps(first, second, of_second))
+        }
     }
 
     #[inline(always)]
@@ -205,6 +266,22 @@ impl<const N: usize, T: Copy> FromPlaces for Lanes<N, T> {
             *value = unsafe { *from.offset(*offsets.add(lane) as isize) };
         }
         Lanes::from(lanes)
+    }
+
+    #[inline(always)]
+    unsafe fn pick(vectors: [Self; 4], numbers: *const i32) -> Self {
+        let vectors: [[T; N]; 4] = vectors.map(Into::into);
+        Lanes::from(array::from_fn(|lane| {
+            // SAFETY: the caller's promise.
+            let number = unsafe { *numbers.add(lane) } as usize;
+            vectors[number / N % 4][number % N]
+        }))
+    }
+
+    #[inline(always)]
+    unsafe fn pick_of_two([a, b]: [Self; 2], numbers: *const i32) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { Self::pick([a, b, a, b], numbers) }
     }
 
     #[inline(always)]
@@ -275,6 +352,14 @@ mod tests {
             let (low, high) = V::interleave(even, odd);
             assert_eq!(lanes_of(low), memory[..V::LANES]);
             assert_eq!(lanes_of(high), memory[V::LANES..2 * V::LANES]);
+            let vectors: [V; 4] = array::from_fn(|i| V::load(memory[i * V::LANES..].as_ptr()));
+            let numbers: Vec<i32> = (0..MAX_LANES).map(|i| (i * 29 + 3) as i32).collect();
+            let of_four = lanes_of(V::pick(vectors, numbers.as_ptr()));
+            let of_two = lanes_of(V::pick_of_two([vectors[0], vectors[1]], numbers.as_ptr()));
+            for (lane, number) in numbers[..V::LANES].iter().enumerate() {
+                assert_eq!(of_four[lane], (*number as usize % (4 * V::LANES)) as f32);
+                assert_eq!(of_two[lane], (*number as usize % (2 * V::LANES)) as f32);
+            }
             for count in 0..=V::LANES {
                 let lanes = lanes_of(whole.gather(memory[60..].as_ptr(), offsets.as_ptr(), count));
                 for (lane, value) in lanes.into_iter().enumerate() {

@@ -33,14 +33,14 @@ pub(super) struct Lanes {
 struct Nearby {
     /// Distance and length of each stretch; empty ones behind those that there are.
     stretches: [(isize, usize); STRETCHES],
-    /// Whether there are two at most.
-    are_two: bool,
+    /// How many there are, rounded up to 2, 4 or 8.
+    count: usize,
     /// Where the elements are in the vectors of all stretches.
     lanes: [i32; MAX_LANES],
 }
 
 /// Vectors that elements can be picked from.
-const STRETCHES: usize = 4;
+const STRETCHES: usize = 8;
 
 impl Nearby {
     /// The stretches that hold elements at these distances, of vectors with so many lanes.
@@ -63,24 +63,24 @@ impl Nearby {
             let stretch = stretches.iter().position(holds)?;
             *lane = (stretch * lanes_of_vector) as i32 + offset - stretches[stretch].0 as i32;
         }
-        Some(Nearby { stretches, are_two: count <= 2, lanes })
+        Some(Nearby { stretches, count: count.next_power_of_two().max(2), lanes })
     }
 
-    /// The elements, at these distances from `source`.
+    /// The elements, at these distances from `source`; `COUNT` is [`Nearby::count`].
     #[inline(always)]
-    unsafe fn load<V: Vector, const TWO: bool>(&self, source: *const V::Element) -> V {
+    unsafe fn load<V: Vector, const COUNT: usize>(&self, source: *const V::Element) -> V {
         // SAFETY: by the caller's promise: between elements of a stretch there are others of the tensor.
         unsafe {
             let zero = V::load_first(source, 0);
             let mut vectors = [zero; STRETCHES];
-            let used = if TWO { 2 } else { STRETCHES };
-            for (vector, (start, length)) in vectors.iter_mut().zip(self.stretches).take(used) {
+            for (vector, (start, length)) in vectors.iter_mut().zip(self.stretches).take(COUNT) {
                 *vector = V::load_first(source.wrapping_offset(start), length);
             }
-            if TWO {
-                V::pick_of_two([vectors[0], vectors[1]], self.lanes.as_ptr())
-            } else {
-                V::pick(vectors, self.lanes.as_ptr())
+            let [a, b, c, d, ..] = vectors;
+            match COUNT {
+                2 => V::pick_of_two([a, b], self.lanes.as_ptr()),
+                4 => V::pick_of_four([a, b, c, d], self.lanes.as_ptr()),
+                _ => V::pick_of_eight(vectors, self.lanes.as_ptr()),
             }
         }
     }
@@ -168,6 +168,20 @@ impl Lanes {
         self.groups.iter().all(|group| *group == From::Run)
     }
 
+    /// How many vectors are read for a group, on average; gathering counts its lanes.
+    pub fn loads(&self) -> f64 {
+        let of_group = |group: &From| match *group {
+            From::Run => 1,
+            From::Pieces(first, end) => end - first,
+            // And nearly as many to pick from them.
+            From::Apart(number) => {
+                self.nearby[number].as_ref().map_or(MAX_LANES, |nearby| 2 * nearby.count - 1)
+            }
+        };
+        let loads: usize = self.groups.iter().map(of_group).sum();
+        loads as f64 / self.groups.len().max(1) as f64
+    }
+
     /// The number of the first group of the block that starts at `start`.
     pub fn block(&self, start: usize) -> usize {
         let place = self.blocks.binary_search_by_key(&start, |block| block.0);
@@ -248,13 +262,18 @@ pub(super) unsafe fn along<V: Vector>(copy: &Copy<'_, V::Element>) {
                         }),
                     }
                 }
-                From::Apart(number) => match &copy.lanes.nearby[number] {
-                    Some(nearby) if nearby.are_two => rows(copy, target, |line| {
-                        nearby.load::<V, true>(source.wrapping_offset(line))
-                    }),
-                    Some(nearby) => rows(copy, target, |line| {
-                        nearby.load::<V, false>(source.wrapping_offset(line))
-                    }),
+                From::Apart(number) => match copy.lanes.nearby[number] {
+                    Some(nearby) => match nearby.count {
+                        2 => rows(copy, target, |line| {
+                            nearby.load::<V, 2>(source.wrapping_offset(line))
+                        }),
+                        4 => rows(copy, target, |line| {
+                            nearby.load::<V, 4>(source.wrapping_offset(line))
+                        }),
+                        _ => rows(copy, target, |line| {
+                            nearby.load::<V, 8>(source.wrapping_offset(line))
+                        }),
+                    },
                     None => {
                         let offsets = copy.lanes.gathered[number].as_ptr();
                         rows(copy, target, |line| {
@@ -322,17 +341,12 @@ pub(super) unsafe fn across<V: Vector>(copy: &Copy<'_, V::Element>) {
                             }
                         }
                     }
-                    From::Apart(number) => match &copy.lanes.nearby[number] {
-                        Some(nearby) if nearby.are_two => {
-                            for (vector, from) in loaded_lines {
-                                *vector = nearby.load::<V, true>(from);
-                            }
-                        }
-                        Some(nearby) => {
-                            for (vector, from) in loaded_lines {
-                                *vector = nearby.load::<V, false>(from);
-                            }
-                        }
+                    From::Apart(number) => match copy.lanes.nearby[number] {
+                        Some(nearby) => match nearby.count {
+                            2 => loaded_lines.for_each(|(v, from)| *v = nearby.load::<V, 2>(from)),
+                            4 => loaded_lines.for_each(|(v, from)| *v = nearby.load::<V, 4>(from)),
+                            _ => loaded_lines.for_each(|(v, from)| *v = nearby.load::<V, 8>(from)),
+                        },
                         None => {
                             let offsets = copy.lanes.gathered[number].as_ptr();
                             for (vector, from) in loaded_lines {

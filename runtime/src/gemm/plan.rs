@@ -33,6 +33,12 @@ const DOT_SUM_TERMS: f64 = 48.0;
 /// What transposing an element of the right operand costs, in terms as above.
 const PACK_TERMS: f64 = 8.0;
 
+/// What transposing a vector costs, in loads of vectors.
+const TRANSPOSITION: f64 = 4.0;
+
+/// Vectors along an axis that tell how the others are read.
+const SAMPLED_VECTORS: usize = 32;
+
 /// Rows this far apart (or a multiple of it) map to the same sets of a first-level cache.
 const HOSTILE_STRIDE_BYTES: usize = 4096;
 
@@ -277,11 +283,17 @@ fn left_copy(
     Some(copying)
 }
 
-/// How the right operand is packed: along columns, or across if the depth has the longer runs of
-/// neighbours.
+/// How the right operand is packed: along columns, or across and transposed if vectors along the depth are
+/// read so much faster.
 fn right_copy(c: &Contraction, lanes: usize, depth_block: usize) -> Option<Copying> {
     let Operand::Scattered(place) = &c.right else { return None };
-    Some(if neighbours(&place.rows) > neighbours(&place.columns) {
+    let loads = |digits: &Digits, block: usize| {
+        let seen = digits.extent().min(SAMPLED_VECTORS * lanes);
+        Lanes::new(digits, lanes, blocks(seen, block)).loads()
+    };
+    let along = loads(&place.columns, c.blocking.columns);
+    let across = loads(&place.rows, depth_block) + TRANSPOSITION;
+    Some(if across < along {
         Copying {
             lines: distances(&place.columns),
             lanes: Lanes::new(&place.rows, lanes, blocks(c.depth, depth_block)),

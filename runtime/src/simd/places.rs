@@ -32,20 +32,34 @@ pub(crate) trait FromPlaces: Copy {
     /// These numbers, and an offset for every lane of the vector, are readable.
     unsafe fn gather(self, from: *const Self::Lane, offsets: *const i32, count: usize) -> Self;
 
-    /// For each lane one of the lanes of four vectors, numbered one vector after the other; numbers are taken
+    /// For each lane one of the lanes of two vectors, numbered one vector after the other; numbers are taken
     /// modulo how many there are.
     ///
     /// # Safety
     ///
     /// A number for each lane is readable.
-    unsafe fn pick(vectors: [Self; 4], numbers: *const i32) -> Self;
+    unsafe fn pick_of_two(vectors: [Self; 2], numbers: *const i32) -> Self;
 
-    /// The same of two vectors.
+    /// Each lane of `first` if this power of two is no part of its number, else of `second`.
     ///
     /// # Safety
     ///
-    /// As for [`FromPlaces::pick`].
-    unsafe fn pick_of_two(vectors: [Self; 2], numbers: *const i32) -> Self;
+    /// A number for each lane is readable.
+    unsafe fn choose<const POWER: i32>(first: Self, second: Self, numbers: *const i32) -> Self;
+
+    /// The same as [`FromPlaces::pick_of_two`] of four vectors.
+    ///
+    /// # Safety
+    ///
+    /// As there.
+    unsafe fn pick_of_four(vectors: [Self; 4], numbers: *const i32) -> Self;
+
+    /// The same of eight.
+    ///
+    /// # Safety
+    ///
+    /// As there.
+    unsafe fn pick_of_eight(vectors: [Self; 8], numbers: *const i32) -> Self;
 
     /// Writes lanes `first..end` from `to` on.
     ///
@@ -107,24 +121,39 @@ impl FromPlaces for F32x16 {
     }
 
     #[inline(always)]
-    unsafe fn pick(vectors: [Self; 4], numbers: *const i32) -> Self {
+    unsafe fn pick_of_two([a, b]: [Self; 2], numbers: *const i32) -> Self {
+        // SAFETY: the caller's promise.
+        F32x16(unsafe { _mm512_permutex2var_ps(a.0, _mm512_loadu_si512(numbers.cast()), b.0) })
+    }
+
+    #[inline(always)]
+    unsafe fn choose<const POWER: i32>(first: Self, second: Self, numbers: *const i32) -> Self {
         // SAFETY: the caller's promise.
         F32x16(unsafe {
-            let [a, b, c, d] = vectors.map(|vector| vector.0);
             let numbers = _mm512_loadu_si512(numbers.cast());
-            let of_last_two = _mm512_test_epi32_mask(numbers, _mm512_set1_epi32(32));
-            let first_two = _mm512_permutex2var_ps(a, numbers, b);
-            let last_two = _mm512_permutex2var_ps(c, numbers, d);
-            _mm512_mask_blend_ps(of_last_two, first_two, last_two)
+            let of_second = _mm512_test_epi32_mask(numbers, _mm512_set1_epi32(POWER));
+            _mm512_mask_blend_ps(of_second, first.0, second.0)
         })
     }
 
     #[inline(always)]
-    unsafe fn pick_of_two([a, b]: [Self; 2], numbers: *const i32) -> Self {
+    unsafe fn pick_of_four([a, b, c, d]: [Self; 4], numbers: *const i32) -> Self {
         // SAFETY: the caller's promise.
-        F32x16(unsafe {
-            _mm512_permutex2var_ps(a.0, _mm512_loadu_si512(numbers.cast()), b.0)
-        })
+        unsafe {
+            let first = Self::pick_of_two([a, b], numbers);
+            let second = Self::pick_of_two([c, d], numbers);
+            Self::choose::<32>(first, second, numbers)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn pick_of_eight([a, b, c, d, e, f, g, h]: [Self; 8], numbers: *const i32) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let first = Self::pick_of_four([a, b, c, d], numbers);
+            let second = Self::pick_of_four([e, f, g, h], numbers);
+            Self::choose::<64>(first, second, numbers)
+        }
     }
 
     #[inline(always)]
@@ -184,27 +213,44 @@ impl FromPlaces for F32x8 {
     }
 
     #[inline(always)]
-    unsafe fn pick([a, b, c, d]: [Self; 4], numbers: *const i32) -> Self {
+    unsafe fn pick_of_two([a, b]: [Self; 2], numbers: *const i32) -> Self {
         // SAFETY: the caller's promise.
         unsafe {
-            let (first_two, last_two) =
-                (Self::pick_of_two([a, b], numbers), Self::pick_of_two([c, d], numbers));
-            let numbers = _mm256_loadu_si256(numbers.cast());
-            // The bit that tells becomes the sign, which is what selects.
-            let of_last_two = _mm256_castsi256_ps(_mm256_slli_epi32::<27>(numbers));
-            F32x8(_mm256_blendv_ps(first_two.0, last_two.0, of_last_two))
+            let places = _mm256_loadu_si256(numbers.cast());
+            let first = F32x8(_mm256_permutevar8x32_ps(a.0, places));
+            let second = F32x8(_mm256_permutevar8x32_ps(b.0, places));
+            Self::choose::<8>(first, second, numbers)
         }
     }
 
     #[inline(always)]
-    unsafe fn pick_of_two([a, b]: [Self; 2], numbers: *const i32) -> Self {
+    unsafe fn choose<const POWER: i32>(first: Self, second: Self, numbers: *const i32) -> Self {
+        // SAFETY: the caller's promise.
+        F32x8(unsafe {
+            let numbers = _mm256_loadu_si256(numbers.cast());
+            let power = _mm256_set1_epi32(POWER);
+            let of_second = _mm256_cmpeq_epi32(_mm256_and_si256(numbers, power), power);
+            _mm256_blendv_ps(first.0, second.0, _mm256_castsi256_ps(of_second))
+        })
+    }
+
+    #[inline(always)]
+    unsafe fn pick_of_four([a, b, c, d]: [Self; 4], numbers: *const i32) -> Self {
         // SAFETY: the caller's promise.
         unsafe {
-            let numbers = _mm256_loadu_si256(numbers.cast());
-            let of_second = _mm256_castsi256_ps(_mm256_slli_epi32::<28>(numbers));
-            let first = _mm256_permutevar8x32_ps(a.0, numbers);
-            let second = _mm256_permutevar8x32_ps(b.0, numbers);
-            F32x8(_mm256_blendv_ps(first, second, of_second))
+            let first = Self::pick_of_two([a, b], numbers);
+            let second = Self::pick_of_two([c, d], numbers);
+            Self::choose::<16>(first, second, numbers)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn pick_of_eight([a, b, c, d, e, f, g, h]: [Self; 8], numbers: *const i32) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let first = Self::pick_of_four([a, b, c, d], numbers);
+            let second = Self::pick_of_four([e, f, g, h], numbers);
+            Self::choose::<32>(first, second, numbers)
         }
     }
 
@@ -269,19 +315,31 @@ impl<const N: usize, T: Copy> FromPlaces for Lanes<N, T> {
     }
 
     #[inline(always)]
-    unsafe fn pick(vectors: [Self; 4], numbers: *const i32) -> Self {
-        let vectors: [[T; N]; 4] = vectors.map(Into::into);
+    unsafe fn pick_of_two(vectors: [Self; 2], numbers: *const i32) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { picked(vectors, numbers) }
+    }
+
+    #[inline(always)]
+    unsafe fn choose<const POWER: i32>(first: Self, second: Self, numbers: *const i32) -> Self {
+        let (first, second): ([T; N], [T; N]) = (first.into(), second.into());
         Lanes::from(array::from_fn(|lane| {
             // SAFETY: the caller's promise.
-            let number = unsafe { *numbers.add(lane) } as usize;
-            vectors[number / N % 4][number % N]
+            let number = unsafe { *numbers.add(lane) };
+            if number & POWER == 0 { first[lane] } else { second[lane] }
         }))
     }
 
     #[inline(always)]
-    unsafe fn pick_of_two([a, b]: [Self; 2], numbers: *const i32) -> Self {
+    unsafe fn pick_of_four(vectors: [Self; 4], numbers: *const i32) -> Self {
         // SAFETY: the caller's promise.
-        unsafe { Self::pick([a, b, a, b], numbers) }
+        unsafe { picked(vectors, numbers) }
+    }
+
+    #[inline(always)]
+    unsafe fn pick_of_eight(vectors: [Self; 8], numbers: *const i32) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { picked(vectors, numbers) }
     }
 
     #[inline(always)]
@@ -306,6 +364,23 @@ impl<const N: usize, T: Copy> FromPlaces for Lanes<N, T> {
             |place: usize| if place.is_multiple_of(2) { even[place / 2] } else { odd[place / 2] };
         (Lanes::from(array::from_fn(place)), Lanes::from(array::from_fn(|lane| place(N + lane))))
     }
+}
+
+/// For each lane the one with this number of all lanes of the vectors.
+///
+/// # Safety
+/// A number for each lane is readable.
+#[inline(always)]
+unsafe fn picked<const N: usize, const VECTORS: usize, T: Copy>(
+    vectors: [Lanes<N, T>; VECTORS],
+    numbers: *const i32,
+) -> Lanes<N, T> {
+    let vectors: [[T; N]; VECTORS] = vectors.map(Into::into);
+    Lanes::from(array::from_fn(|lane| {
+        // SAFETY: the caller's promise.
+        let number = unsafe { *numbers.add(lane) } as usize;
+        vectors[number / N % VECTORS][number % N]
+    }))
 }
 
 #[cfg(test)]
@@ -352,13 +427,16 @@ mod tests {
             let (low, high) = V::interleave(even, odd);
             assert_eq!(lanes_of(low), memory[..V::LANES]);
             assert_eq!(lanes_of(high), memory[V::LANES..2 * V::LANES]);
-            let vectors: [V; 4] = array::from_fn(|i| V::load(memory[i * V::LANES..].as_ptr()));
+            let vectors: [V; 8] = array::from_fn(|i| V::load(memory[i * V::LANES..].as_ptr()));
             let numbers: Vec<i32> = (0..MAX_LANES).map(|i| (i * 29 + 3) as i32).collect();
-            let of_four = lanes_of(V::pick(vectors, numbers.as_ptr()));
-            let of_two = lanes_of(V::pick_of_two([vectors[0], vectors[1]], numbers.as_ptr()));
+            let [a, b, c, d, ..] = vectors;
+            let of_two = lanes_of(V::pick_of_two([a, b], numbers.as_ptr()));
+            let of_four = lanes_of(V::pick_of_four([a, b, c, d], numbers.as_ptr()));
+            let of_eight = lanes_of(V::pick_of_eight(vectors, numbers.as_ptr()));
             for (lane, number) in numbers[..V::LANES].iter().enumerate() {
-                assert_eq!(of_four[lane], (*number as usize % (4 * V::LANES)) as f32);
-                assert_eq!(of_two[lane], (*number as usize % (2 * V::LANES)) as f32);
+                let of = |vectors: usize| (*number as usize % (vectors * V::LANES)) as f32;
+                let found = [of_two[lane], of_four[lane], of_eight[lane]];
+                assert_eq!(found, [2, 4, 8].map(of));
             }
             for count in 0..=V::LANES {
                 let lanes = lanes_of(whole.gather(memory[60..].as_ptr(), offsets.as_ptr(), count));

@@ -137,6 +137,21 @@ impl Graph {
         std::mem::replace(&mut self.current_origin, origin)
     }
 
+    /// Adds a rule to the origin of the nodes emitted from now on.
+    pub fn add_rule(&mut self, rule: &'static str) {
+        Arc::make_mut(&mut self.current_origin).rules.push(rule);
+    }
+
+    /// How often each node is referred to.
+    pub fn uses(&self) -> Vec<usize> {
+        let mut uses = vec![0; self.nodes.len()];
+        let operands = self.nodes.iter().flat_map(|node| node.operands.iter().copied());
+        for id in operands.chain(self.roots()) {
+            uses[id.index()] += 1;
+        }
+        uses
+    }
+
     /// Takes over the results, updates and guards of another graph, of whose nodes `node` tells what
     /// became here. Slots have the same numbers.
     pub fn take_results(&mut self, other: &Graph, node: impl Fn(NodeId) -> NodeId) {

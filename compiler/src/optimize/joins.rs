@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use crate::graph::{Graph, NodeId, Origin};
+use crate::graph::{Graph, NodeId};
 use crate::op::{Emit, Op, Primitive};
 use crate::types::Shape;
 
@@ -17,7 +17,7 @@ const MOVED_PARTS: &str = "movement of joined parts joins the moved parts";
 
 /// The graph with such concatenations. Slots, outputs, updates and guards keep their order.
 pub fn join_parts(graph: &Graph) -> Graph {
-    let uses = uses(graph);
+    let uses = graph.uses();
     let mut result = Graph::new();
     result.slots.clone_from(&graph.slots);
     let mut nodes: Vec<NodeId> = Vec::with_capacity(graph.nodes.len());
@@ -26,7 +26,7 @@ pub fn join_parts(graph: &Graph) -> Graph {
         let joined = match &node.op {
             Op::Elementwise(function) if function.name() == "add" => padded_parts(graph, id, &uses)
                 .map(|(axis, parts)| {
-                    says(&mut result, SUM_OF_PARTS);
+                    result.add_rule(SUM_OF_PARTS);
                     let parts: Vec<NodeId> = parts.iter().map(|part| nodes[part.index()]).collect();
                     result.concat(&parts, axis)
                 }),
@@ -44,24 +44,6 @@ pub fn join_parts(graph: &Graph) -> Graph {
     result.take_results(graph, |old| nodes[old.index()]);
     result.prune();
     result
-}
-
-/// How often each node is referred to.
-fn uses(graph: &Graph) -> Vec<usize> {
-    let mut uses = vec![0; graph.nodes.len()];
-    let operands = graph.nodes.iter().flat_map(|node| node.operands.iter().copied());
-    for id in operands.chain(graph.roots()) {
-        uses[id.index()] += 1;
-    }
-    uses
-}
-
-/// Adds a rule to the origin of what is emitted next.
-fn says(graph: &mut Graph, rule: &'static str) {
-    let before = graph.set_origin(Arc::default());
-    let mut origin = Origin::clone(&before);
-    origin.rules.push(rule);
-    graph.set_origin(Arc::new(origin));
 }
 
 /// The axis and the parts, in order, if a sum's terms are parts padded with zeros that cover all
@@ -121,7 +103,7 @@ fn moved_parts(graph: &mut Graph, movement: &Op, joined: NodeId) -> Option<NodeI
         Op::Permute(permute) => {
             let order = permute.order.clone();
             let to = order.iter().position(|&source| source == axis)?;
-            says(graph, MOVED_PARTS);
+            graph.add_rule(MOVED_PARTS);
             let moved: Vec<NodeId> =
                 parts.iter().map(|&part| graph.permute(part, &order)).collect();
             Some(graph.concat(&moved, to))
@@ -134,7 +116,7 @@ fn moved_parts(graph: &mut Graph, movement: &Op, joined: NodeId) -> Option<NodeI
             if !merged || inner == 0 {
                 return None;
             }
-            says(graph, MOVED_PARTS);
+            graph.add_rule(MOVED_PARTS);
             let moved: Vec<NodeId> = (parts.iter())
                 .map(|&part| {
                     let mut shape = Shape::from_slice(&to);

@@ -11,7 +11,9 @@ pub mod expand;
 pub mod extract;
 pub mod fusion;
 mod joins;
+mod lookups;
 pub mod loops;
+mod orientation;
 pub mod prepare;
 #[cfg(test)]
 mod samples;
@@ -119,11 +121,17 @@ pub fn optimize(graph: &Graph, options: &OptimizeOptions) -> (Graph, OptimizeRep
         needed = joins::join_parts(&loops::rearrange(&needed, options.math));
     }
     optimize_bodies(&mut needed, options);
-    let (result, algebra) = if options.algebra {
+    let (mut result, algebra) = if options.algebra {
         algebra::simplify(&needed, options)
     } else {
         (needed, AlgebraReport::default())
     };
+    if options.algebra {
+        if options.math != MathMode::Strict {
+            result = lookups::multiply_tables(&result);
+        }
+        result = orientation::orient_products(&result);
+    }
     let result = expand::expand(result, options);
     let report = OptimizeReport {
         nodes_before: graph.nodes.len(),

@@ -397,8 +397,7 @@ pub fn preferred_winograd(
         }
         if shape.transformed {
             let bytes = 4.0 * shape.transformed_elements() as f64;
-            let moved = (1 + shape.row_groups()) as f64 * bytes;
-            time += of_routine(&Routine::WinogradInput(*shape)) + streaming(moved, bytes);
+            time += of_routine(&Routine::WinogradInput(*shape)) + streaming(2.0 * bytes, bytes);
         }
         time
     };

@@ -303,21 +303,23 @@ impl LibraryCall {
 
     /// The call made ready for an instruction set.
     pub fn prepare(&self, cpu: Cpu) -> PreparedCall {
-        let tiles = match &self.routine {
+        let plan = match &self.routine {
             Routine::Winograd(shape) | Routine::WinogradInput(shape) => {
-                Some(Tiles::Convolution(winograd::PreparedConvolution::new(shape, cpu)))
+                Some(Plan::Convolution(winograd::PreparedConvolution::new(shape, cpu)))
             }
             Routine::WinogradGradient(shape) => {
-                Some(Tiles::Gradient(winograd::PreparedGradient::new(shape, cpu)))
+                Some(Plan::Gradient(winograd::PreparedGradient::new(shape, cpu)))
             }
+            Routine::Pad(shape) => Some(Plan::Pad(pad::Prepared::new(shape, cpu))),
             _ => None,
         };
-        PreparedCall { call: self.clone(), cpu, tiles }
+        PreparedCall { call: self.clone(), cpu, plan }
     }
 }
 
-/// Where tiles of a convolution lie.
-enum Tiles {
+/// Where the elements that a routine uses together lie.
+enum Plan {
+    Pad(pad::Prepared),
     Convolution(winograd::PreparedConvolution),
     Gradient(winograd::PreparedGradient),
 }
@@ -326,7 +328,7 @@ enum Tiles {
 pub struct PreparedCall {
     call: LibraryCall,
     cpu: Cpu,
-    tiles: Option<Tiles>,
+    plan: Option<Plan>,
 }
 
 impl PreparedCall {
@@ -382,24 +384,27 @@ impl PreparedCall {
                 Routine::Winograd(_) | Routine::WinogradGradient(_) => {
                     let operands = [operand(0).cast_const().cast(), operand(1).cast_const().cast()];
                     let (result, scratch) = (result.cast(), frame.scratch.cast());
-                    match self.tiles.as_ref().expect("prepared") {
-                        Tiles::Convolution(of) => of.run_piece(operands, result, scratch, piece),
-                        Tiles::Gradient(of) => of.run_piece(operands, result, scratch, piece),
+                    match &self.plan {
+                        Some(Plan::Convolution(of)) => {
+                            of.run_piece(operands, result, scratch, piece);
+                        }
+                        Some(Plan::Gradient(of)) => of.run_piece(operands, result, scratch, piece),
+                        _ => unreachable!("prepared"),
                     }
                 }
-                Routine::WinogradInput(_) => {
-                    if let Some(Tiles::Convolution(of)) = &self.tiles {
-                        let input = operand(0).cast_const().cast();
-                        of.transform_piece(input, result.cast(), piece);
+                Routine::WinogradInput(_) | Routine::Pad(_) => {
+                    let source = operand(0).cast_const().cast();
+                    match &self.plan {
+                        Some(Plan::Convolution(of)) => {
+                            of.transform_piece(source, result.cast(), piece);
+                        }
+                        Some(Plan::Pad(of)) => of.run(source, result.cast(), piece),
+                        _ => unreachable!("prepared"),
                     }
                 }
                 Routine::WinogradTaps(shape) => {
                     let sums = operand(0).cast_const().cast();
                     shape.run_taps(self.cpu, sums, result.cast(), piece);
-                }
-                Routine::Pad(pad) => {
-                    let source = operand(0).cast_const().cast();
-                    pad.run(self.cpu, source, result.cast(), piece);
                 }
                 Routine::WinogradKernel(kernel) => {
                     let source = operand(0).cast_const().cast();

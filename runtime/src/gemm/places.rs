@@ -242,20 +242,34 @@ pub(super) unsafe fn along<V: Vector>(copy: &Copy<'_, V::Element>) {
                 }
                 From::Pieces(first, end) => {
                     let pieces = &copy.lanes.pieces[first..end];
+                    // Where lane 0 of a piece would be: then there is one distance to add for each line.
+                    let at =
+                        |piece: Piece| source.wrapping_offset(piece.offset - piece.first as isize);
                     match *pieces {
-                        [a, b] => rows(copy, target, |line| {
-                            let source = source.wrapping_offset(line);
-                            piece(piece(zero, source, a), source, b)
-                        }),
-                        [a, b, c] => rows(copy, target, |line| {
-                            let source = source.wrapping_offset(line);
-                            piece(piece(piece(zero, source, a), source, b), source, c)
-                        }),
-                        [a, b, c, d] => rows(copy, target, |line| {
-                            let source = source.wrapping_offset(line);
-                            let half = piece(piece(zero, source, a), source, b);
-                            piece(piece(half, source, c), source, d)
-                        }),
+                        [a, b] => {
+                            let (at_a, at_b) = (at(a), at(b));
+                            rows(copy, target, |line| {
+                                let vector = lanes_of(zero, at_a.wrapping_offset(line), a);
+                                lanes_of(vector, at_b.wrapping_offset(line), b)
+                            });
+                        }
+                        [a, b, c] => {
+                            let (at_a, at_b, at_c) = (at(a), at(b), at(c));
+                            rows(copy, target, |line| {
+                                let vector = lanes_of(zero, at_a.wrapping_offset(line), a);
+                                let vector = lanes_of(vector, at_b.wrapping_offset(line), b);
+                                lanes_of(vector, at_c.wrapping_offset(line), c)
+                            });
+                        }
+                        [a, b, c, d] => {
+                            let (at_a, at_b, at_c, at_d) = (at(a), at(b), at(c), at(d));
+                            rows(copy, target, |line| {
+                                let vector = lanes_of(zero, at_a.wrapping_offset(line), a);
+                                let vector = lanes_of(vector, at_b.wrapping_offset(line), b);
+                                let vector = lanes_of(vector, at_c.wrapping_offset(line), c);
+                                lanes_of(vector, at_d.wrapping_offset(line), d)
+                            });
+                        }
                         _ => rows(copy, target, |line| {
                             let source = source.wrapping_offset(line);
                             pieces.iter().fold(zero, |vector, &p| piece(vector, source, p))
@@ -299,6 +313,13 @@ unsafe fn rows<V: Vector>(
         unsafe { vector(line).store(target) };
         target = target.wrapping_offset(copy.target_stride);
     }
+}
+
+/// The lanes of a piece, where the first of the vector's lanes would be at `lane_0`.
+#[inline(always)]
+unsafe fn lanes_of<V: Vector>(vector: V, lane_0: *const V::Element, piece: Piece) -> V {
+    // SAFETY: by the caller's promise.
+    unsafe { vector.with(lane_0.wrapping_add(piece.first), piece.first, piece.end) }
 }
 
 #[inline(always)]

@@ -33,7 +33,7 @@ use crate::contraction::Digits;
 use crate::cpu::Cpu;
 
 /// Most tiles that are multiplied at once, a multiple of two vectors of every instruction set.
-const MOST_TILES: usize = 128;
+const MOST_TILES: usize = 64;
 const LEAST_TILES: usize = 32;
 
 /// Elements that are left out between the points of transformed tensors. They would lie at multiples of a

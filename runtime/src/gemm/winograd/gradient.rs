@@ -41,6 +41,9 @@ const BYTES: usize = 1 << 19;
 /// Bytes of sums of a piece, if it has several rows of points.
 const SUM_BYTES: usize = 5 << 16;
 
+/// Blocks of tiles that are worth sums of their own.
+const LEAST_BLOCKS: usize = 4;
+
 /// Most bytes of partial sums.
 const PART_BYTES: usize = 4 << 20;
 
@@ -120,7 +123,7 @@ impl WinogradGradient {
     /// Parts of the tiles with sums of their own: as many as make enough pieces, if their sums are few.
     pub fn parts(&self) -> usize {
         let others = SIDE / self.point_rows() * self.blocks().iter().product::<usize>();
-        let most = (PART_BYTES / (4 * self.part())).min(self.tile_blocks());
+        let most = (PART_BYTES / (4 * self.part())).min(self.tile_blocks() / LEAST_BLOCKS);
         (2 * ENOUGH_PIECES).div_ceil(others).min(most).max(1)
     }
 

@@ -260,8 +260,8 @@ fn sums_of_transformed_tiles_make_gradients_of_kernels() {
             let sums = run_on(cpu, Routine::WinogradGradient(shape), DType::F32, &operands);
             let taps = Routine::WinogradTaps(shape);
             let found = floats(run_on(cpu, taps, DType::F32, &[sums]));
-            // Terms of size 1 at most, a few times as many roundings as terms.
-            let most = 1e-6 * (samples * height * width) as f64;
+            // Terms of size 1 at most, whose roundings go either way: at most 2e-6 was seen.
+            let most = 6e-6 * ((samples * height * width) as f64).sqrt();
             for (found, expected) in found.into_iter().zip(&expected) {
                 assert!((f64::from(found) - expected).abs() < most, "{cpu} {shape:?}");
             }

@@ -6,6 +6,10 @@
 //! * `E[i] W` is `(E W)[i]`,
 //! * the sum of the rows of `dy W` with the same index is the sum of those rows of `dy`, times `W`,
 //! * and `E[i]^T dy` is `E^T` times that sum.
+//!
+//! Beside rounding this changes what infinities and NaN show: a row of the table that is not finite meets
+//! sums of zero, which makes the gradient by `W` NaN even where nothing looks it up, and infinities of both
+//! signs may meet in a sum of updates before they are multiplied.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -132,7 +136,7 @@ impl Rewriter<'_> {
         }
         let order: Axes = pairs.iter().map(|pair| pair.0).collect();
         let of_table = contract_over([(0, 0)]);
-        let sums = self.sums_type(table, right, rank);
+        let sums = self.sums_type(self.ty(table).shape[0], right, rank);
         let before = self.time(&node.op, &[left, right], &node.ty);
         let after = self.time_of_sums(indices, right, &sums, &order)
             + cost::of_operation(&of_table, &[self.ty(table), &sums], &node.ty);
@@ -165,9 +169,7 @@ impl Rewriter<'_> {
         }
         let of_row = |&(axis, other): &(usize, usize)| (axis + 1 - rank, other);
         let of_sums = contract_over(contract.contracted.iter().map(of_row));
-        let mut sums = self.ty(left).clone();
-        sums.shape.drain(..rank);
-        sums.shape.insert(0, extent);
+        let sums = self.sums_type(extent, left, rank);
         let order: Axes = order[..rank].iter().copied().collect();
         let before = self.time(&self.old.node(product).op, &[left, right], self.ty(product))
             + self.time(&node.op, &[indices, updates], &node.ty);
@@ -191,11 +193,11 @@ impl Rewriter<'_> {
         Some((operand, permutation(self.old, found)?))
     }
 
-    /// The type of the sums of updates for the rows of a table.
-    fn sums_type(&self, table: NodeId, updates: NodeId, rank: usize) -> TensorType {
+    /// The type of the sums of updates for so many rows.
+    fn sums_type(&self, extent: usize, updates: NodeId, rank: usize) -> TensorType {
         let mut sums = self.ty(updates).clone();
         sums.shape.drain(..rank);
-        sums.shape.insert(0, self.ty(table).shape[0]);
+        sums.shape.insert(0, extent);
         sums
     }
 

@@ -270,10 +270,9 @@ pub(super) unsafe fn along<V: Vector>(copy: &Copy<'_, V::Element>) {
                                 lanes_of(vector, at_d.wrapping_offset(line), d)
                             });
                         }
-                        _ => rows(copy, target, |line| {
-                            let source = source.wrapping_offset(line);
-                            pieces.iter().fold(zero, |vector, &p| piece(vector, source, p))
-                        }),
+                        _ => unreachable!(
+                            "one piece is a run, and more than {MOST_PIECES} are apart"
+                        ),
                     }
                 }
                 From::Apart(number) => match copy.lanes.nearby[number] {

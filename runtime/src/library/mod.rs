@@ -138,6 +138,8 @@ impl Routine {
                 // Whole tiles and a margin.
                 let [rows, columns] = [height, width].map(|extent| extent.saturating_add(5));
                 count(&[*samples, (*from).max(*to), rows, columns])?;
+                // At most as many transformed elements, in whole blocks.
+                count(&[72, *samples, *from, rows, columns])?;
                 if [from, to].contains(&&0) || ![2, 4].contains(tile) {
                     return Err(format!("{from} to {to} channels in tiles of {tile} x {tile}"));
                 }

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use super::{part, wanted_pieces};
 use crate::cpu::Cpu;
-use crate::simd::{FromPlaces, Vector, multiversion};
+use crate::simd::{self, FromPlaces, Vector, multiversion};
 
 /// Images `[outer, rows, columns]` to `[outer, low + rows + high, low + columns + high]`.
 ///
@@ -94,10 +94,7 @@ impl Stretch {
 impl Prepared {
     /// Prepares it.
     pub fn new(shape: &Pad, cpu: Cpu) -> Prepared {
-        let lanes = match cpu {
-            Cpu::Avx512 => 16,
-            Cpu::Avx2 | Cpu::Portable => 8,
-        };
+        let lanes = simd::lanes(cpu);
         let ([_, width], [rows, columns], low) = (shape.padded(), shape.extents, shape.low);
         let elements = shape.elements();
         let vector = |start: usize| {

@@ -29,8 +29,18 @@ pub(crate) use places::FromPlaces;
 
 use std::ops::{Add, BitAnd, BitOr, BitXor, Div, Mul, Neg, Not, Sub};
 
+use crate::cpu::Cpu;
+
 /// The largest [`Vector::LANES`] of any implementation.
 pub(crate) const MAX_LANES: usize = 16;
+
+/// Lanes of the vectors that [`multiversion!`] compiles for `cpu`.
+pub(crate) fn lanes(cpu: Cpu) -> usize {
+    match cpu {
+        Cpu::Avx512 => 16,
+        Cpu::Avx2 | Cpu::Portable => 8,
+    }
+}
 
 /// The sign bit of a single-precision number.
 pub(crate) const SIGN: u32 = 0x8000_0000;

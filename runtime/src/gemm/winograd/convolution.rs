@@ -10,7 +10,7 @@ use super::inputs::Inputs;
 use super::kernel::{KERNEL_PANEL, WinogradKernel};
 use super::results::Results;
 use super::tiles::Strip;
-use super::{ENOUGH_PIECES, LEAST_TILES, MOST_TILES, along_tiles, point_stride, vector_lanes};
+use super::{ENOUGH_PIECES, LEAST_TILES, MOST_TILES, along_tiles, point_stride};
 use crate::cpu::Cpu;
 use crate::gemm::ahead::{Ahead, Rows};
 use crate::gemm::driver::even_tiles;
@@ -174,7 +174,7 @@ impl Prepared {
         let elements = |plane: usize, row: usize| {
             let blocks = blocks(tile * shape.tiles(), tile * shape.tile_block());
             let rows = (height / tile, tile * row);
-            along_tiles([(samples, plane), rows, (width, 1)], vector_lanes(cpu), blocks)
+            along_tiles([(samples, plane), rows, (width, 1)], cpu, blocks)
         };
         Prepared {
             shape: *shape,

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::filter;
 use super::tiles::{Parts, Strip, Visit, places};
-use super::{ENOUGH_PIECES, LEAST_TILES, MOST_TILES, along_tiles, point_stride, vector_lanes};
+use super::{ENOUGH_PIECES, LEAST_TILES, MOST_TILES, along_tiles, point_stride};
 use crate::cpu::Cpu;
 use crate::gemm::ahead::Ahead;
 use crate::gemm::driver::even_tiles;
@@ -165,7 +165,7 @@ impl Prepared {
         let elements = |plane: usize, row: usize| {
             let blocks = blocks(TILE * shape.tiles(), TILE * shape.tile_block());
             let rows = (height / TILE, TILE * row);
-            along_tiles([(samples, plane), rows, (width, 1)], vector_lanes(cpu), blocks)
+            along_tiles([(samples, plane), rows, (width, 1)], cpu, blocks)
         };
         Prepared {
             shape: *shape,

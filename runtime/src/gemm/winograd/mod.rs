@@ -31,6 +31,7 @@ pub use kernel::{KERNEL_PANEL, WinogradKernel};
 use super::places::Lanes;
 use crate::contraction::Digits;
 use crate::cpu::Cpu;
+use crate::simd;
 
 /// Most tiles that are multiplied at once, a multiple of two vectors of every instruction set.
 const MOST_TILES: usize = 64;
@@ -48,23 +49,15 @@ fn point_stride(elements: usize) -> usize {
 /// Pieces that are enough for a team.
 const ENOUGH_PIECES: usize = 16;
 
-/// Lanes of the vectors that transforms are compiled for; micro-kernels may have others.
-fn vector_lanes(cpu: Cpu) -> usize {
-    match cpu {
-        Cpu::Avx512 => 16,
-        Cpu::Avx2 | Cpu::Portable => 8,
-    }
-}
-
 /// Where the elements of one row of all tiles lie, as many for each tile as results along its side:
 /// (extent, distance) of samples, rows of tiles and columns, in blocks of (start, length).
 fn along_tiles(
     digits: [(usize, usize); 3],
-    lanes: usize,
+    cpu: Cpu,
     blocks: impl IntoIterator<Item = (usize, usize)>,
 ) -> Lanes {
     let digits = Digits::new(digits.map(|(extent, stride)| (extent, stride as isize)));
-    Lanes::new(&digits, lanes, blocks)
+    Lanes::new(&digits, simd::lanes(cpu), blocks)
 }
 
 /// How many of the elements of part `part` of a vector's tiles there are: `side` for each tile.

@@ -28,6 +28,10 @@ const SHAPES: &[(usize, usize, usize, usize, &str)] = &[
     (1, 64, 576, 1024, "nn"),
     (1, 512, 512, 512, "nt"),
     (1, 1024, 1024, 1024, "nt"),
+    // In a second-level cache.
+    (1, 168, 256, 256, "nn"),
+    (1, 168, 272, 288, "nn"),
+    (1, 168, 272, 288, "np"),
     // The mlp workload's training step.
     (1, 128, 784, 512, "nt"),
     (1, 128, 784, 512, "nt+"),

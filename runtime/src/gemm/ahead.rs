@@ -7,49 +7,64 @@
 use crate::arena::CACHE_LINE;
 
 /// Cache lines that will be read soon, for kernels to ask for while they compute: nobody else
-/// fetches them in time if they lie in short rows, or behind the end of what is read now.
+/// fetches them in time if they lie in short rows, or behind the end of what is read now. They are asked
+/// for in pairs.
 #[derive(Clone, Copy)]
 pub(super) struct Ahead {
     /// An address in the first line. Any address will do, since nothing is read.
     pub line: *const u8,
-    /// How many lines.
+    /// How many pairs.
     pub count: usize,
-    /// Lines to ask for every [`STEPS`] steps along the depth.
+    /// Pairs to ask for every [`STEPS`] steps along the depth; at least 1.
     pub each: usize,
-    /// Lines from the first to the end of its row.
+    /// Pairs from the first to the end of its row.
     pub rest: usize,
-    /// Lines of each row.
+    /// Pairs of each row.
     pub per_row: usize,
-    /// Bytes from the last line of a row to the first of the next one.
+    /// Bytes from behind the last pair of a row to the first one of the next.
     pub skip: isize,
 }
 
-/// Steps along the depth between requests for lines.
-pub(super) const STEPS: usize = 8;
+/// Steps along the depth between requests.
+pub(super) const STEPS: usize = 4;
+
+/// Bytes of a pair of lines, which processors fetch together.
+const PAIR: usize = 2 * CACHE_LINE;
 
 impl Ahead {
     /// No lines.
     pub const NONE: Ahead =
-        Ahead { line: std::ptr::null(), count: 0, each: 0, rest: 0, per_row: 0, skip: 0 };
+        Ahead { line: std::ptr::null(), count: 0, each: 1, rest: 1, per_row: 1, skip: 0 };
 
-    /// Asks for the next lines.
+    /// How often there is something to ask for.
+    pub fn requests(&self) -> usize {
+        self.count.div_ceil(self.each)
+    }
+
+    /// Asks for the next lines, unless there are none left.
     #[inline(always)]
-    pub fn advance(&mut self) {
+    pub fn advance(&mut self) -> bool {
+        if self.count == 0 {
+            return false;
+        }
         for _ in 0..self.each.min(self.count) {
             prefetch(self.line);
+            prefetch(self.line.wrapping_add(CACHE_LINE));
             self.step();
         }
         self.count = self.count.saturating_sub(self.each);
+        true
     }
 
-    /// Goes to the next line.
+    /// Goes to the next pair.
     #[inline(always)]
     fn step(&mut self) {
+        self.line = self.line.wrapping_add(PAIR);
         self.rest -= 1;
-        let at_end = self.rest == 0;
-        self.rest = if at_end { self.per_row } else { self.rest };
-        let step = if at_end { self.skip } else { CACHE_LINE as isize };
-        self.line = self.line.wrapping_offset(step);
+        if self.rest == 0 {
+            self.line = self.line.wrapping_offset(self.skip);
+            self.rest = self.per_row;
+        }
     }
 }
 
@@ -70,48 +85,42 @@ fn prefetch(line: *const u8) {
 pub(super) struct Rows {
     start: *const u8,
     stride: isize,
-    lines_per_row: usize,
-    lines: usize,
-    lines_per_tile: usize,
+    per_row: usize,
+    count: usize,
+    per_tile: usize,
     each: usize,
 }
 
 impl Rows {
     /// No rows.
-    pub const NONE: Rows = Rows {
-        start: std::ptr::null(),
-        stride: 0,
-        lines_per_row: 1,
-        lines: 0,
-        lines_per_tile: 0,
-        each: 0,
-    };
+    pub const NONE: Rows =
+        Rows { start: std::ptr::null(), stride: 0, per_row: 1, count: 0, per_tile: 0, each: 1 };
 
     /// Rows of this many bytes, `stride` bytes apart.
     pub fn new(start: *const u8, rows: usize, bytes: usize, stride: isize) -> Rows {
-        let lines_per_row = bytes.div_ceil(CACHE_LINE).max(1);
-        Rows { start, stride, lines_per_row, lines: rows * lines_per_row, ..Rows::NONE }
+        let per_row = bytes.div_ceil(PAIR).max(1);
+        Rows { start, stride, per_row, count: rows * per_row, ..Rows::NONE }
     }
 
     /// The same for this many tiles that take so many steps each.
     pub fn shared(self, tiles: usize, steps: usize) -> Rows {
-        let lines_per_tile = self.lines.div_ceil(tiles.max(1));
-        let each = lines_per_tile.div_ceil(steps.div_ceil(STEPS).max(1));
-        Rows { lines_per_tile, each, ..self }
+        let per_tile = self.count.div_ceil(tiles.max(1));
+        let each = per_tile.div_ceil((steps / STEPS).max(1)).max(1);
+        Rows { per_tile, each, ..self }
     }
 
     /// The part of tile `number`.
     pub fn part(&self, number: usize) -> Ahead {
-        let first = (number * self.lines_per_tile).min(self.lines);
-        let (row, line) = (first / self.lines_per_row, first % self.lines_per_row);
+        let first = (number * self.per_tile).min(self.count);
+        let (row, pair) = (first / self.per_row, first % self.per_row);
         let start = self.start.wrapping_offset(row as isize * self.stride);
         Ahead {
-            line: start.wrapping_add(line * CACHE_LINE),
-            count: self.lines_per_tile.min(self.lines - first),
+            line: start.wrapping_add(pair * PAIR),
+            count: self.per_tile.min(self.count - first),
             each: self.each,
-            rest: self.lines_per_row - line,
-            per_row: self.lines_per_row,
-            skip: self.stride - ((self.lines_per_row - 1) * CACHE_LINE) as isize,
+            rest: self.per_row - pair,
+            per_row: self.per_row,
+            skip: self.stride - (self.per_row * PAIR) as isize,
         }
     }
 }
@@ -120,7 +129,7 @@ impl Rows {
 mod tests {
     use super::*;
 
-    /// Tiles ask for every line of all rows exactly once, evenly and in order.
+    /// Tiles ask for every pair of lines of all rows exactly once, evenly and in order.
     #[test]
     fn tiles_share_the_lines_of_rows() {
         for (rows, bytes, tiles, steps) in [(32, 1280, 10, 320), (320, 128, 7, 320), (3, 60, 5, 3)]
@@ -130,18 +139,18 @@ mod tests {
             let mut asked = Vec::new();
             for tile in 0..tiles {
                 let mut ahead = all.part(tile);
-                for _ in 0..steps.div_ceil(STEPS) {
+                assert!(ahead.requests() <= (steps / STEPS).max(1));
+                while ahead.count > 0 {
                     for _ in 0..ahead.each.min(ahead.count) {
                         asked.push(ahead.line.addr());
                         ahead.step();
                     }
                     ahead.count = ahead.count.saturating_sub(ahead.each);
                 }
-                assert_eq!(ahead.count, 0);
             }
-            let lines =
-                (0..rows).flat_map(|row| (0..bytes).step_by(64).map(move |b| row * 4096 + b));
-            assert_eq!(asked, lines.collect::<Vec<_>>());
+            let pairs =
+                (0..rows).flat_map(|row| (0..bytes).step_by(PAIR).map(move |b| row * 4096 + b));
+            assert_eq!(asked, pairs.collect::<Vec<_>>());
         }
     }
 }

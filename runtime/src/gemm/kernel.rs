@@ -150,8 +150,7 @@ unsafe fn outer_columns<
         let mut ahead = tile.ahead;
         let mut k = 0;
         while k < tile.depth {
-            let end = (k + STEPS).min(tile.depth);
-            ahead.advance();
+            let end = if ahead.advance() { (k + STEPS).min(tile.depth) } else { tile.depth };
             while k < end {
                 if TABLES {
                     (left, right) = (*tile.left_steps.add(k), *tile.right_steps.add(k));
@@ -176,16 +175,35 @@ unsafe fn outer_columns<
                 k += 1;
             }
         }
-        for (r, sums) in sums.into_iter().enumerate() {
-            let output = tile.output.wrapping_offset(r as isize * tile.output_stride);
-            for (v, (mut sum, &used)) in sums.into_iter().zip(&used).enumerate() {
-                let to = output.wrapping_add(v * V::LANES);
-                if tile.accumulate {
-                    sum = sum + if FULL { V::load(to) } else { V::load_first(to, used) };
-                }
-                if FULL {
+        write(tile, sums, used);
+    }
+}
+
+/// Writes the sums of a tile, or adds them to what is there: of each vector the lanes in use.
+///
+/// # Safety
+/// As for [`Kernel`].
+#[inline(always)]
+pub(super) unsafe fn write<V: Vector, const ROWS: usize, const VECTORS: usize>(
+    tile: &Tile<V::Element>,
+    sums: [[V; VECTORS]; ROWS],
+    used: [usize; VECTORS],
+) {
+    for (r, sums) in sums.into_iter().enumerate() {
+        let output = tile.output.wrapping_offset(r as isize * tile.output_stride);
+        for (v, (mut sum, &used)) in sums.into_iter().zip(&used).enumerate() {
+            let to = output.wrapping_add(v * V::LANES);
+            // SAFETY: by the caller's promise.
+            unsafe {
+                if used == V::LANES {
+                    if tile.accumulate {
+                        sum = sum + V::load(to);
+                    }
                     sum.store(to);
                 } else {
+                    if tile.accumulate {
+                        sum = sum + V::load_first(to, used);
+                    }
                     sum.store_first(to, used);
                 }
             }

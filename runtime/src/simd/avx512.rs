@@ -29,6 +29,13 @@ pub(crate) struct U64x16(__m512i, __m512i);
 #[derive(Clone, Copy)]
 pub(crate) struct Mask16(__mmask16);
 
+impl From<__m512> for F32x16 {
+    #[inline(always)]
+    fn from(lanes: __m512) -> F32x16 {
+        F32x16(lanes)
+    }
+}
+
 impl F32x16 {
     #[inline(always)]
     fn zip(self, other: Self, f: impl Fn(__m512, __m512) -> __m512) -> Self {

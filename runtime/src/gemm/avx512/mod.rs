@@ -1,5 +1,9 @@
 //! Kernels for x86-64 processors with AVX-512: 32 registers of 16 lanes.
 
+mod depth;
+
+use std::array;
+
 use super::kernel::{self, Kernels, Tile};
 use super::places::{self, Copy};
 use crate::simd::avx512::F32x16;
@@ -7,7 +11,15 @@ use crate::simd::avx512::F32x16;
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw")]
 unsafe fn outer<const ROWS: usize, const VECTORS: usize, const TABLES: bool>(tile: &Tile<f32>) {
     // SAFETY: by the caller's promise; this function has the features.
-    unsafe { kernel::outer::<F32x16, ROWS, VECTORS, TABLES>(tile) }
+    unsafe {
+        if VECTORS == 2 && tile.columns == 32 {
+            let sums = depth::sums::<ROWS, TABLES>(tile);
+            let sums = array::from_fn(|row| sums[row].map(F32x16::from));
+            kernel::write::<F32x16, ROWS, 2>(tile, sums, [16; 2]);
+        } else {
+            kernel::outer::<F32x16, ROWS, VECTORS, TABLES>(tile);
+        }
+    }
 }
 
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw")]

@@ -14,6 +14,7 @@ mod joins;
 mod lookups;
 pub mod loops;
 mod orientation;
+mod panels;
 pub mod prepare;
 #[cfg(test)]
 mod samples;
@@ -130,7 +131,7 @@ pub fn optimize(graph: &Graph, options: &OptimizeOptions) -> (Graph, OptimizeRep
         if options.math != MathMode::Strict {
             result = lookups::multiply_tables(&result);
         }
-        result = orientation::orient_products(&result);
+        result = loops::pack_captures(&orientation::orient_products(&result));
     }
     let result = expand::expand(result, options);
     let report = OptimizeReport {

@@ -5,6 +5,7 @@
 //! computed for all steps at once behind it. Results, carries and operands that nothing needs
 //! disappear, and so do loops of one step. An unrolled recurrence never enters an e-graph.
 
+mod captures;
 mod flow;
 mod gather_terms;
 mod same_elements;
@@ -20,6 +21,7 @@ use crate::graph::{Graph, Names, NodeId, Origin, Output, SlotRole};
 use crate::op::{Emit, Op, OperandRole, Scan};
 use crate::optimize::MathMode;
 use crate::types::Scalar;
+pub use captures::pack_captures;
 use flow::Flow;
 use gather_terms::gather_terms;
 use same_elements::Stacking;

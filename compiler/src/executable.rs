@@ -82,6 +82,7 @@ enum Part {
         count: u64,
         reverse: bool,
         until: Option<Home>,
+        bands: Option<u32>,
         parts: Vec<Part>,
     },
 }
@@ -257,13 +258,14 @@ impl Part {
                 let tasks = tasks.iter().map(|task| task.resolve(code)).collect();
                 program::Part::Phase(Phase { tasks })
             }
-            Part::Loop { kernel, depth, count, reverse, until, parts } => {
+            Part::Loop { kernel, depth, count, reverse, until, bands, parts } => {
                 program::Part::Loop(program::Loop {
                     kernel: *kernel,
                     depth: *depth,
                     count: *count,
                     reverse: *reverse,
                     until: *until,
+                    bands: *bands,
                     parts: parts.iter().map(|part| part.resolve(code)).collect(),
                 })
             }
@@ -300,6 +302,7 @@ fn parts(parts: &[schedule::Part], schedule: &Schedule) -> Vec<Part> {
             count: the_loop.length as u64,
             reverse: the_loop.reverse,
             until: the_loop.until,
+            bands: the_loop.bands.map(|bands| bands as u32),
             parts: self::parts(&the_loop.parts, schedule),
         },
     };

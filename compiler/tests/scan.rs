@@ -456,6 +456,65 @@ fn a_loop_that_ends_early_leaves_zeros() {
     }
 }
 
+/// Samples that never meet, so that threads take bands of them through all steps, the last one of
+/// fewer rows; two states that change places; gradients, whose loop runs the other way.
+#[test]
+fn bands_of_samples_go_through_a_loop_on_their_own() {
+    let [n, hidden, length] = [37, 24, 7];
+    let mut graph = Graph::new();
+    let x = declare(&mut graph, "x", &[length, n, hidden]);
+    let [h, c] = ["h", "c"].map(|name| declare(&mut graph, name, &[n, hidden]));
+    let [u, v] = ["u", "v"].map(|name| declare(&mut graph, name, &[hidden, hidden]));
+    let mut scan = ScanBuilder::begin(&graph, length, false);
+    let [h_t, c_t] = [h, c].map(|node| scan.carry(&mut graph, "carry", node));
+    let x_t = scan.element(&mut graph, "x", x);
+    let mixed = graph.contract(h_t, u, &[], &[(1, 0)]);
+    let sum = graph.add(mixed, x_t);
+    let gate = graph.apply("sigmoid", &[sum]);
+    let other = graph.contract(c_t, v, &[], &[(1, 0)]);
+    let next = graph.mul(gate, other);
+    let next = graph.apply("tanh", &[next]);
+    let nodes = scan.finish(&mut graph, &[c_t, next], &[gate]);
+    let squares = graph.mul(nodes.yields[0], nodes.yields[0]);
+    let mut loss = graph.sum(squares, &[0, 1, 2]);
+    for carry in nodes.carries {
+        let total = graph.sum(carry, &[0, 1]);
+        loss = graph.add(loss, total);
+    }
+    output(&mut graph, "loss", loss);
+    for (number, node) in gradient(&mut graph, loss, &[x, h, c, u, v]).unwrap().iter().enumerate() {
+        output(&mut graph, &format!("gradient{number}"), node.expect("the loss depends on it"));
+    }
+    graph.prune();
+    check(&graph, 13);
+}
+
+/// The same within a loop, whose own state makes the matrix.
+#[test]
+fn bands_in_loops_in_loops() {
+    let [n, hidden, length] = [21, 16, 3];
+    let mut graph = Graph::new();
+    let x = declare(&mut graph, "x", &[length, n, hidden]);
+    let u = declare(&mut graph, "u", &[hidden, hidden]);
+    let start = declare(&mut graph, "start", &[n, hidden]);
+    let mut outer = ScanBuilder::begin(&graph, 4, true);
+    let matrix = outer.carry(&mut graph, "matrix", u);
+    let mut inner = ScanBuilder::begin(&graph, length, false);
+    let h = inner.carry(&mut graph, "h", start);
+    let x_t = inner.element(&mut graph, "x", x);
+    let mixed = graph.contract(h, matrix, &[], &[(1, 0)]);
+    let sum = graph.add(mixed, x_t);
+    let next = graph.apply("tanh", &[sum]);
+    let inside = inner.finish(&mut graph, &[next], &[next]);
+    let squares = graph.contract(inside.carries[0], inside.carries[0], &[], &[(0, 0)]);
+    let next_matrix = graph.apply("sigmoid", &[squares]);
+    let nodes = outer.finish(&mut graph, &[next_matrix], &[inside.yields[0]]);
+    output(&mut graph, "matrix", nodes.carries[0]);
+    output(&mut graph, "states", nodes.yields[0]);
+    graph.prune();
+    check(&graph, 14);
+}
+
 /// Products large enough for several threads, and an end that depends on the data: it comes at
 /// the same step for all of them.
 #[test]

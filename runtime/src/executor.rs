@@ -273,9 +273,9 @@ impl Loaded {
                     self.tasks.extend(phase.tasks.iter().map(|task| Task::new(task, cpu)));
                 }
                 Part::Loop(the_loop) => {
-                    let &Loop { kernel, depth, count, reverse, until, .. } = the_loop;
+                    let &Loop { kernel, depth, count, reverse, until, bands, .. } = the_loop;
                     let parts = Vec::new();
-                    self.loops.push(Loop { kernel, depth, count, reverse, until, parts });
+                    self.loops.push(Loop { kernel, depth, count, reverse, until, bands, parts });
                     self.add(&the_loop.parts, cpu);
                 }
             }
@@ -329,7 +329,8 @@ impl Run<'_> {
                 Stage::Alone(_) => {}
                 Stage::Together(together) => {
                     self.claims.for_each(thread, together.of_thread(thread), |run| {
-                        self.share(&together.runs[run as usize], frame, times);
+                        let run = &together.runs[run as usize];
+                        self.items(std::slice::from_ref(run), frame, times);
                     });
                 }
                 Stage::Loop(looping) => {

@@ -187,6 +187,9 @@ pub struct Loop {
     /// has another place in odd iterations than in even ones, so that an iteration can write it
     /// while a slower thread still looks at that of the iteration before.
     pub until: Option<Home>,
+    /// If the loop is cut into bands, how many: then it has phases alone, each task has as many pieces,
+    /// and a piece neither needs nor overwrites what pieces of other numbers leave behind in the loop.
+    pub bands: Option<u32>,
     /// What is repeated; it contains no guard.
     pub parts: Vec<Part>,
 }

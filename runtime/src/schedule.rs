@@ -49,8 +49,8 @@ pub(crate) enum Stage {
 /// The work of all threads between two barriers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Together {
-    /// Runs of pieces, in the order of the phase.
-    pub runs: Vec<Share>,
+    /// Runs of pieces in the order of the phase, or the bands of a loop.
+    pub runs: Vec<Item>,
     /// Where the runs of each thread begin among all, and where those of the last one end.
     pub bounds: Vec<u32>,
 }
@@ -118,6 +118,15 @@ fn stages(parts: &[Part], threads: usize, numbers: &mut Numbers) -> Vec<Stage> {
                 let number = numbers.loops;
                 numbers.loops += 1;
                 let count = the_loop.count;
+                if let Some(bands) = the_loop.bands.filter(|_| threads > 1) {
+                    let first_task = numbers.tasks;
+                    let tasks: usize = the_loop.parts.iter().map(task_count).sum();
+                    numbers.tasks += tasks;
+                    let tasks = first_task..first_task + tasks;
+                    let together = split_bands(bands, tasks, (number, count), threads);
+                    stages.push(Stage::Together(together));
+                    continue;
+                }
                 let body = stages_of_loop(&the_loop.parts, threads, numbers);
                 match body {
                     Ok(body) => Stage::Alone(vec![Item::Loop(Looping { number, count, body })]),
@@ -154,6 +163,14 @@ fn cost_of_part(part: &Part) -> f64 {
         Part::Loop(the_loop) => {
             the_loop.count as f64 * the_loop.parts.iter().map(cost_of_part).sum::<f64>()
         }
+    }
+}
+
+/// Tasks of a part, those inside loops included.
+fn task_count(part: &Part) -> usize {
+    match part {
+        Part::Phase(phase) => phase.tasks.len(),
+        Part::Loop(the_loop) => the_loop.parts.iter().map(task_count).sum(),
     }
 }
 
@@ -197,7 +214,7 @@ fn split(phase: &Phase, first_task: usize, threads: usize) -> Together {
             let end = end(thread).max(start);
             list.extend((start..end).step_by(in_a_run as usize).map(|first| {
                 let pieces = first..end.min(first.saturating_add(in_a_run));
-                Share { task: first_task + index, pieces }
+                Item::Share(Share { task: first_task + index, pieces })
             }));
             start = end;
         }
@@ -211,6 +228,22 @@ fn split(phase: &Phase, first_task: usize, threads: usize) -> Together {
     Together { runs: lists.concat(), bounds }
 }
 
+/// Hands out the bands of a loop, given by its number and that of iterations: a run is the whole loop
+/// for one piece of each task.
+fn split_bands(
+    bands: u32,
+    tasks: Range<usize>,
+    (number, count): (usize, u64),
+    threads: usize,
+) -> Together {
+    let run = |band: u32| {
+        let share = |task| Item::Share(Share { task, pieces: band..band + 1 });
+        Item::Loop(Looping { number, count, body: tasks.clone().map(share).collect() })
+    };
+    let bound = |thread: usize| (u64::from(bands) * thread as u64 / threads as u64) as u32;
+    Together { runs: (0..bands).map(run).collect(), bounds: (0..=threads).map(bound).collect() }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -218,7 +251,7 @@ mod tests {
     use super::*;
     use crate::cpu::Cpu;
     use crate::dtype::DType;
-    use crate::program::{Frame, Task};
+    use crate::program::{Frame, Loop, Task};
 
     unsafe extern "C" fn nothing(_frame: *const Frame, _piece: u64) {}
 
@@ -238,6 +271,14 @@ mod tests {
         Schedule::new(&program, threads)
     }
 
+    fn shares(items: &[Item]) -> Vec<Share> {
+        let share = |item: &Item| match item {
+            Item::Share(share) => share.clone(),
+            Item::Loop(_) => unreachable!("no loop was given"),
+        };
+        items.iter().map(share).collect()
+    }
+
     /// Every piece runs on exactly one thread, and no thread has more than an even part and one
     /// piece.
     #[test]
@@ -254,16 +295,10 @@ mod tests {
                 Stage::Together(together) => (0..threads)
                     .map(|thread| {
                         let Range { start, end } = together.of_thread(thread);
-                        together.runs[start as usize..end as usize].to_vec()
+                        shares(&together.runs[start as usize..end as usize])
                     })
                     .collect(),
-                Stage::Alone(items) => {
-                    let share = |item: &Item| match item {
-                        Item::Share(share) => share.clone(),
-                        Item::Loop(_) => unreachable!("no loop was given"),
-                    };
-                    vec![items.iter().map(share).collect()]
-                }
+                Stage::Alone(items) => vec![shares(items)],
                 Stage::Loop(_) => unreachable!("no loop was given"),
             };
             assert_eq!(lists.len(), threads);
@@ -279,6 +314,43 @@ mod tests {
             }
             assert_eq!(next, expected);
         }
+    }
+
+    /// A band is one run of all steps; tasks behind the loop keep their numbers.
+    #[test]
+    fn bands_of_loops_are_runs() {
+        let phase = |pieces| Part::Phase(Phase { tasks: vec![task(pieces, 1e4)] });
+        let the_loop = Loop {
+            kernel: 0,
+            depth: 0,
+            count: 7,
+            reverse: false,
+            until: None,
+            bands: Some(3),
+            parts: vec![phase(3), phase(3)],
+        };
+        let program = Program {
+            arena_bytes: 0,
+            scratch_bytes: 0,
+            cpu: Cpu::Portable,
+            parts: vec![phase(2), Part::Loop(the_loop), phase(4)],
+            slots: Vec::new(),
+            code: Arc::new(()),
+        };
+        let Schedule { stages, .. } = Schedule::new(&program, 2);
+        let [_, Stage::Together(bands), Stage::Together(last)] = &stages[..] else {
+            panic!("{stages:?}")
+        };
+        assert_eq!((bands.of_thread(0), bands.of_thread(1)), (0..1, 1..3));
+        let share = |task, piece| Item::Share(Share { task, pieces: piece..piece + 1 });
+        for (piece, run) in (0..).zip(&bands.runs) {
+            let body = vec![share(1, piece), share(2, piece)];
+            assert_eq!(*run, Item::Loop(Looping { number: 0, count: 7, body }));
+        }
+        assert!(shares(&last.runs).iter().all(|share| share.task == 3));
+        // One thread alone repeats the phases.
+        let alone = Schedule::new(&program, 1);
+        assert!(matches!(&alone.stages[..], [Stage::Alone(_)]), "{alone:?}");
     }
 
     #[test]

@@ -97,6 +97,15 @@ impl Program {
         if the_loop.count > MOST as u64 {
             return Err(format!("{} iterations", the_loop.count));
         }
+        if let Some(bands) = the_loop.bands {
+            let in_bands = |part: &Part| match part {
+                Part::Phase(phase) => phase.tasks.iter().all(|task| task.pieces == bands),
+                Part::Loop(_) => false,
+            };
+            if the_loop.until.is_some() || !the_loop.parts.iter().all(in_bands) {
+                return Err(format!("it is not made of {bands} bands"));
+            }
+        }
         let Some(home) = the_loop.until else { return Ok(()) };
         let (first, last) = home.reach(&the_loop.limits(limits));
         if first < 0 || last >= self.arena_bytes as i128 {

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use cygnet_runtime::program::{Home, Motion};
 
+use super::bands::{self, Bands};
 use super::memory::{Block, Memory, Placed, pack};
 use super::order::{self, Order, Replacement};
 use crate::kernel::{KernelBody, KernelGraph, KernelId, Loop, LoopOperand, ValueId};
@@ -28,6 +29,8 @@ pub struct Ordered {
 pub struct OrderedLoop {
     /// The body.
     pub body: Ordered,
+    /// How it is cut, if rows never meet in it.
+    pub bands: Option<Bands>,
     /// Bytes of the block.
     pub bytes: usize,
     /// Per value of the body: its place in the block, if it lies there.
@@ -82,6 +85,7 @@ impl OrderedLoop {
             true => Ordered::with(&mut the_loop.body, depth, Replacement::Copy),
             false => Ordered::new(&mut the_loop.body, depth),
         };
+        let bands = bands::bands(the_loop);
         let (graph, order) = (&the_loop.body, &body.order);
         let always = 0..=order.phases.len();
         let mut blocks: Vec<Block> = Vec::new();
@@ -102,7 +106,11 @@ impl OrderedLoop {
                     if outside || alternates || order.alias[index].is_some() {
                         continue;
                     }
-                    order.lifetime[index].clone()
+                    match bands {
+                        // Another band may be at another step.
+                        Some(_) => always.clone(),
+                        None => order.lifetime[index].clone(),
+                    }
                 }
             };
             values[index] = Some(add(value.ty.bytes(), lifetime));
@@ -119,6 +127,7 @@ impl OrderedLoop {
         let (offsets, bytes) = pack(&blocks, 0);
         let place = |number: Option<usize>| number.map(|number| offsets[number]);
         OrderedLoop {
+            bands,
             bytes,
             values: values.into_iter().map(place).collect(),
             second: second.into_iter().map(place).collect(),

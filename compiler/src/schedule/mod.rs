@@ -2,6 +2,7 @@
 //!
 //! The scheduler orders, cuts, places, and adds copies where it must; it never fuses.
 
+mod bands;
 mod copies;
 mod in_place;
 mod looping;
@@ -19,9 +20,11 @@ use crate::graph::NodeId;
 use crate::kernel::loops::Function;
 use crate::kernel::{Kernel, KernelBody, KernelGraph, KernelId, Loop, Value, ValueId};
 use crate::types::TensorType;
+use bands::Bands;
 use looping::{Ordered, OrderedLoop};
 use memory::{Memory, Placed};
 use order::PhaseKind;
+use pieces::Cutting;
 use product::{ProductTask, Source};
 
 /// A scheduled step.
@@ -73,6 +76,9 @@ pub struct LoopPart {
     pub reverse: bool,
     /// Where the condition to end lies, a bool.
     pub until: Option<Home>,
+    /// If rows never meet in the loop, the number of bands that it is cut into: all tasks have as many
+    /// pieces, and a piece depends on pieces of its own number only.
+    pub bands: Option<usize>,
     /// What a step does.
     pub parts: Vec<Part>,
 }
@@ -183,7 +189,7 @@ pub fn schedule(mut kernels: KernelGraph) -> Schedule {
     let block_of = |id: KernelId| {
         places[ids.iter().position(|other| *other == id).expect("every loop has a block")]
     };
-    let place = Place { path: LoopPath::new(), first: 0, memory: &memory };
+    let place = Place { path: LoopPath::new(), first: 0, memory: &memory, bands: None };
     let parts = scheduler.parts(&kernels, &ordered, &place, &block_of);
     let Scheduler { bodies, functions, .. } = scheduler;
     Schedule { kernels, memory, bodies, functions, parts }
@@ -205,6 +211,18 @@ struct Place<'a> {
     first: u32,
     /// Where its values lie.
     memory: &'a Memory,
+    /// If it is the body of a loop that is cut into bands, how its kernels are.
+    bands: Option<&'a Bands>,
+}
+
+impl Place<'_> {
+    /// How a kernel is cut.
+    fn cutting(&self, id: KernelId, kernel: &Kernel) -> Cutting {
+        match self.bands {
+            Some(bands) => Cutting::Bands { axis: bands.axes[id.index()], height: bands.height },
+            None => Cutting::Cost(kernel.cost.nanoseconds),
+        }
+    }
 }
 
 impl Scheduler {
@@ -232,7 +250,10 @@ impl Scheduler {
                     }]));
                 }
                 PhaseKind::Kernels(ids) => {
-                    let task = |&id| self.task(&graph.kernels[id], number(id), place.memory);
+                    let task = |&id| {
+                        let kernel = &graph.kernels[id];
+                        self.task(kernel, number(id), place.memory, place.cutting(id, kernel))
+                    };
                     parts.push(Part::Phase(ids.iter().map(task).collect()));
                 }
                 PhaseKind::Loop(id) => {
@@ -280,12 +301,14 @@ impl Scheduler {
         let mut path = place.path.clone();
         path.push(id);
         self.bodies.push(BodySchedule { path: path.clone(), first, memory: memory.clone() });
-        let inside = Place { path, first, memory: &memory };
+        let inside = Place { path, first, memory: &memory, bands: ordered.bands.as_ref() };
         let block_of = |id: KernelId| ordered.block_of(id, block);
         let parts = self.parts(&the_loop.body, &ordered.body, &inside, &block_of);
         let &Loop { length, reverse, .. } = the_loop;
         let until = ordered.end(block, depth);
-        [Part::Phase(begin), Part::Loop(LoopPart { kernel, depth, length, reverse, until, parts })]
+        let bands = ordered.bands.as_ref().map(|bands| bands.count);
+        let the_loop = LoopPart { kernel, depth, length, reverse, until, bands, parts };
+        [Part::Phase(begin), Part::Loop(the_loop)]
     }
 
     /// The task that fills a value with zeros, on behalf of a loop.
@@ -294,7 +317,8 @@ impl Scheduler {
         let fill = Kernel::filling(ValueId(0), &ty, "what steps that are left out yield");
         let home = memory.home(value);
         let placed = Placed { home, ty, alias: None, lifetime: 0..=0 };
-        self.task(&fill, kernel, &Memory::new(vec![placed], 0, 0))
+        let cutting = Cutting::Cost(fill.cost.nanoseconds);
+        self.task(&fill, kernel, &Memory::new(vec![placed], 0, 0), cutting)
     }
 
     /// The task that copies a value from one place to another, on behalf of a loop.
@@ -303,20 +327,21 @@ impl Scheduler {
             homes.map(|home| Placed { home, ty: value.ty.clone(), alias: None, lifetime: 0..=0 });
         let memory = Memory::new(placed.to_vec(), 0, 0);
         let copy = Kernel::copying(&value, ValueId(0), ValueId(1), "what a loop begins with");
-        self.task(&copy, kernel, &memory)
+        let cutting = Cutting::Cost(copy.cost.nanoseconds);
+        self.task(&copy, kernel, &memory, cutting)
     }
 
-    fn task(&mut self, kernel: &Kernel, number: u32, memory: &Memory) -> Task {
+    fn task(&mut self, kernel: &Kernel, number: u32, memory: &Memory, cutting: Cutting) -> Task {
         let nanoseconds = kernel.cost.nanoseconds;
         let name = format!("k{number}_{}", kernel.name);
         let (work, pieces) = match &kernel.body {
             KernelBody::Fused(body) => {
-                let (function, pieces) = lower::fused(&name, body, memory, nanoseconds);
+                let (function, pieces) = lower::fused(&name, body, memory, cutting);
                 self.functions.push(function);
                 (Work::Function(self.functions.len() - 1), pieces)
             }
             KernelBody::Product(product) => {
-                let task = product::describe(&name, product, memory, &mut self.functions);
+                let task = product::describe(&name, product, memory, cutting, &mut self.functions);
                 let pieces = task.pieces();
                 (Work::Product(Box::new(task)), pieces)
             }

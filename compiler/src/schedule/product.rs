@@ -16,6 +16,7 @@ use crate::types::DType;
 
 use super::lower;
 use super::memory::Memory;
+use super::pieces::Cutting;
 
 /// A matrix product before its generated functions have addresses.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -74,6 +75,7 @@ pub fn describe(
     name: &str,
     product: &Product,
     memory: &Memory,
+    cutting: Cutting,
     functions: &mut Vec<Function>,
 ) -> ProductTask {
     let operand =
@@ -96,7 +98,10 @@ pub fn describe(
         functions.push(lower::epilogue(&format!("{name}_epilogue"), &product.epilogue, memory));
         Source::Function(functions.len() - 1)
     });
-    let blocking = cut(product, [&left, &right, &output], memory);
+    let blocking = match cutting {
+        Cutting::Cost(_) => cut(product, [&left, &right, &output], memory),
+        Cutting::Bands { height, .. } => Blocking { rows: height, columns: product.columns },
+    };
     let extents = Extents {
         dtype: product.dtype,
         batch: product.batch.clone(),

@@ -80,6 +80,9 @@ enum PartView {
         /// Whether it may end before all steps are done.
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         until: bool,
+        /// In how many bands of rows, if they never meet.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        bands: Option<usize>,
         phases: Vec<PartView>,
     },
 }
@@ -173,9 +176,11 @@ fn write_parts(text: &mut String, schedule: &Schedule, parts: &[Part], indent: &
                 let _ = writeln!(text, "{}", tasks.join(", "));
             }
             Part::Loop(the_loop) => {
-                let LoopPart { kernel, length, parts, until, .. } = the_loop;
+                let LoopPart { kernel, length, parts, until, bands, .. } = the_loop;
                 let most = if until.is_some() { "at most " } else { "" };
-                let _ = writeln!(text, "kernel {}, {most}{length} times", schedule.label(*kernel));
+                let bands = bands.map_or_else(String::new, |bands| format!(" in {bands} bands"));
+                let label = schedule.label(*kernel);
+                let _ = writeln!(text, "kernel {label}, {most}{length} times{bands}");
                 write_parts(text, schedule, parts, &format!("{indent}    "));
             }
         }
@@ -199,6 +204,7 @@ fn part_views(parts: &[Part]) -> Vec<PartView> {
             steps: the_loop.length,
             reverse: the_loop.reverse,
             until: the_loop.until.is_some(),
+            bands: the_loop.bands,
             phases: part_views(&the_loop.parts),
         },
     };

@@ -9,7 +9,7 @@ use crate::kernel::loops::{
 use crate::kernel::{Body, InstructionId, InstructionKind};
 use crate::op::ReduceKind;
 use crate::schedule::memory::Memory;
-use crate::schedule::pieces::{Cuttable, cut};
+use crate::schedule::pieces::{Cuttable, Cutting, cut};
 use crate::types::DType;
 
 use super::analysis::{Analysis, is_expensive, reduction_operand};
@@ -35,7 +35,7 @@ pub fn lower(
     analysis: &Analysis,
     tile_axis: Option<usize>,
     memory: &Memory,
-    nanoseconds: f64,
+    cutting: Cutting,
 ) -> (Function, usize) {
     let mut emitter = Emitter::new(name, Convention::Pieces, body, analysis, memory);
     let Some(tile_axis) = tile_axis else {
@@ -52,14 +52,15 @@ pub fn lower(
         .collect();
     let cuttable: Vec<Cuttable> = outer
         .iter()
-        .map(|&axis| Cuttable { extent: body.axes[axis].extent, granularity: 1, most: None })
+        .map(|&axis| Cuttable { axis, extent: body.axes[axis].extent, granularity: 1, most: None })
         .chain([Cuttable {
+            axis: tile_axis,
             extent: body.axes[tile_axis].extent,
             granularity: if has_reductions { PART_OF_ROW } else { LINE },
             most: has_reductions.then_some(MOST_ACCUMULATORS),
         }])
         .collect();
-    let (ranges, pieces) = cut(&cuttable, nanoseconds);
+    let (ranges, pieces) = cut(&cuttable, cutting);
     let tile_range = ranges[outer.len()];
     let loops: Vec<(AxisId, Range)> = outer.into_iter().zip(ranges).collect();
 

@@ -15,19 +15,26 @@ mod rowwise;
 use crate::kernel::loops::Function;
 use crate::kernel::{AxisRole, Body};
 use crate::schedule::memory::Memory;
+use crate::schedule::pieces::Cutting;
 
 use analysis::Analysis;
 pub use region::{epilogue, prologue};
 
-/// Lowers the body of a fused kernel. `nanoseconds` is its predicted cost on one thread. Returns
-/// the function and its number of pieces.
-pub fn fused(name: &str, body: &Body, memory: &Memory, nanoseconds: f64) -> (Function, usize) {
-    let body = normalize::normalize(body, memory);
+/// Lowers the body of a fused kernel. Returns the function and its number of pieces.
+pub fn fused(name: &str, body: &Body, memory: &Memory, cutting: Cutting) -> (Function, usize) {
+    let (body, cutting) = match cutting {
+        Cutting::Cost(_) => (normalize::normalize(body, memory, None).0, cutting),
+        Cutting::Bands { axis, height } => {
+            let (body, axis) = normalize::normalize(body, memory, Some(axis));
+            let axis = axis.expect("the axis of bands is kept");
+            (body, Cutting::Bands { axis, height })
+        }
+    };
     let analysis = Analysis::of(&body);
     match analysis.tile_axis {
         Some(axis) if body.axes[axis].role == AxisRole::Reduced => {
-            rowwise::lower(name, &body, &analysis, axis, memory, nanoseconds)
+            rowwise::lower(name, &body, &analysis, axis, memory, cutting)
         }
-        tile_axis => columnwise::lower(name, &body, &analysis, tile_axis, memory, nanoseconds),
+        tile_axis => columnwise::lower(name, &body, &analysis, tile_axis, memory, cutting),
     }
 }

@@ -14,24 +14,34 @@ use super::analysis::Analysis;
 ///
 /// Before that, an axis whose index is divided is split in two where that takes the divisions
 /// away.
-pub fn normalize(body: &Body, memory: &Memory) -> Body {
-    let mut body = drop_unit_axes(&linearized(body, memory));
+///
+/// The axis `kept`, if there is one, stays as it is (but for one of extent 1); its number may change,
+/// and is returned.
+pub fn normalize(body: &Body, memory: &Memory, kept: Option<usize>) -> (Body, Option<usize>) {
+    let (mut body, mut kept) = drop_unit_axes(&linearized(body, memory), kept);
     let mut axis = 0;
     while axis < body.axes.len() {
-        match split(&body, axis) {
+        match split(&body, axis).filter(|_| kept != Some(axis)) {
             // The outer part may be divided further.
-            Some(more) => body = more,
+            Some(more) => {
+                body = more;
+                kept = kept.map(|kept| kept + usize::from(kept > axis));
+            }
             None => axis += 1,
         }
     }
     let mut axis = 0;
     while axis + 1 < body.axes.len() {
-        match merged(&body, axis) {
-            Some(fewer) => body = fewer,
+        let keeps = kept.is_some_and(|kept| [axis, axis + 1].contains(&kept));
+        match merged(&body, axis).filter(|_| !keeps) {
+            Some(fewer) => {
+                body = fewer;
+                kept = kept.map(|kept| kept - usize::from(kept > axis));
+            }
             None => axis += 1,
         }
     }
-    body
+    (body, kept)
 }
 
 /// The body with each map leading from all of its axes to the element offset in its value's
@@ -59,22 +69,26 @@ pub fn linearized(body: &Body, memory: &Memory) -> Body {
     body
 }
 
-fn drop_unit_axes(body: &Body) -> Body {
+fn drop_unit_axes(body: &Body, kept: Option<usize>) -> (Body, Option<usize>) {
     // An arg-reduction and its kin need an axis to run over, so the last reduced axis stays.
     let last_reduced = body.axes.iter().rposition(|axis| axis.role == AxisRole::Reduced);
     let has_wide_reduced =
         body.axes.iter().any(|axis| axis.role == AxisRole::Reduced && axis.extent != 1);
     let mut axes = Vec::new();
     let mut replacements = Vec::new();
+    let mut kept_now = None;
     for (position, axis) in body.axes.iter().enumerate() {
         if axis.extent == 1 && (has_wide_reduced || Some(position) != last_reduced) {
             replacements.push(Expression::constant(0));
         } else {
+            if kept == Some(position) {
+                kept_now = Some(axes.len());
+            }
             replacements.push(Expression::axis(axes.len()));
             axes.push(*axis);
         }
     }
-    rebased(body, axes, &replacements)
+    (rebased(body, axes, &replacements), kept_now)
 }
 
 /// `body` with `axis` as two, if its index is divided by a number that divides its extent and

@@ -7,7 +7,7 @@ use crate::kernel::loops::{
 use crate::kernel::{Body, InstructionId, InstructionKind};
 use crate::op::{ArgKind, ReduceKind};
 use crate::schedule::memory::Memory;
-use crate::schedule::pieces::{Cuttable, cut};
+use crate::schedule::pieces::{Cuttable, Cutting, cut};
 use crate::types::DType;
 
 use super::analysis::{Analysis, is_expensive, reduction_operand};
@@ -24,16 +24,16 @@ pub fn lower(
     analysis: &Analysis,
     tile_axis: usize,
     memory: &Memory,
-    nanoseconds: f64,
+    cutting: Cutting,
 ) -> (Function, usize) {
     let mut emitter = Emitter::new(name, Convention::Pieces, body, analysis, memory);
     let (reduced, outer): (Vec<usize>, Vec<usize>) =
         (0..body.axes.len()).partition(|axis| analysis.reduced & (1 << axis) != 0);
     let cuttable: Vec<Cuttable> = outer
         .iter()
-        .map(|&axis| Cuttable { extent: body.axes[axis].extent, granularity: 1, most: None })
+        .map(|&axis| Cuttable { axis, extent: body.axes[axis].extent, granularity: 1, most: None })
         .collect();
-    let (ranges, pieces) = cut(&cuttable, nanoseconds);
+    let (ranges, pieces) = cut(&cuttable, cutting);
     let loops: Vec<(AxisId, Range)> = outer.into_iter().zip(ranges).collect();
 
     let roots: Vec<InstructionId> = (body.instructions.iter())

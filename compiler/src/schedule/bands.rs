@@ -60,10 +60,10 @@ pub fn bands(the_loop: &Loop) -> Option<Bands> {
         row_bytes = row_bytes.min(value.ty.bytes() / extent);
     }
     let rows = rows?;
-    let captured = the_loop.operands.iter().zip(&body.slots).filter_map(|(operand, slot)| {
-        matches!(operand, LoopOperand::Capture(_)).then(|| slot.ty.bytes())
-    });
-    if the_loop.until || captured.sum::<usize>() > MOST_CAPTURED_BYTES {
+    let operands = the_loop.operands.iter().zip(&body.slots);
+    let captured = operands.filter(|(operand, _)| matches!(operand, LoopOperand::Capture(_)));
+    let captured_bytes: usize = captured.map(|(_, slot)| slot.ty.bytes()).sum();
+    if the_loop.until || captured_bytes > MOST_CAPTURED_BYTES {
         return None;
     }
     let unit = LINES.div_ceil(row_bytes.max(1)).next_power_of_two();

@@ -33,17 +33,6 @@ pub(super) struct LaneFold {
     rest: Option<Variable>,
 }
 
-/// Copies of the body in the main loop: a short body waits for its accumulators otherwise.
-pub(super) fn unrolling(body: &[LoopInstruction], members: &[usize]) -> usize {
-    let folds = members.iter().any(|&n| matches!(body[n].kind, LoopInstructionKind::Fold { .. }));
-    match members.len() {
-        _ if !folds => 1,
-        0..=3 => 4,
-        4..=6 => 2,
-        _ => 1,
-    }
-}
-
 /// The value that changes nothing.
 const fn neutral(kind: ReduceKind, dtype: DType) -> f64 {
     match kind {

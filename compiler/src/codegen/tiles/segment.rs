@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use cranelift::codegen::ir;
 
 use super::TilesCode;
-use super::fold::unrolling;
 use super::plan::Home;
 use crate::codegen::function::{Bounds, Translator, greatest_divisor};
 use crate::codegen::indices::add_constant;
@@ -91,6 +90,17 @@ impl LoopShape {
                 _ => Rest::Elements,
             },
         }
+    }
+}
+
+/// Copies of the body in the main loop: a short body waits for its accumulators otherwise, or for the loop
+/// itself.
+fn unrolling(body: &[LoopInstruction], members: &[usize]) -> usize {
+    let folds = members.iter().any(|&n| matches!(body[n].kind, LoopInstructionKind::Fold { .. }));
+    match (folds, members.len()) {
+        (true, 0..=6) | (false, 0..=5) => 4,
+        (true, 7..=12) | (false, 6..=10) => 2,
+        _ => 1,
     }
 }
 

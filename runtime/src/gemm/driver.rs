@@ -16,6 +16,11 @@ use crate::program::{Frame, Region, RegionFunction};
 /// bandwidth counts, and the processor fetches what follows.
 const LEAST_ROWS_AHEAD: usize = 4;
 
+/// Products of at most so many columns read their left operand once or twice. (Measured: they take a fifth
+/// to a third less time if its rows are asked for; wider ones lose up to 15 %, since panels of the right
+/// operand then come late.)
+const COLUMNS_AT_ONCE: usize = 64;
+
 /// A contraction of elements `T`, ready to run.
 pub(super) struct Driver<T: 'static> {
     contraction: Contraction,
@@ -161,12 +166,17 @@ impl<'a, T: Element> Block<'a, T> {
                 let right_start =
                     if scattered_columns { right.start } else { right.element(0, column) };
                 let ahead = self.ahead(&depth, start + column + columns);
+                let asks_for_rows = start + column == 0 && self.reads_rows_once();
                 for (number, (row, height)) in
                     even_tiles(self.rows, kernels.outer.len()).enumerate()
                 {
+                    let ahead = match asks_for_rows && row + height < self.rows {
+                        true => self.rows_ahead(left, row + height, depth.len()),
+                        false => ahead.part(number),
+                    };
                     let left = left.at(row, 0);
                     let tile = Tile {
-                        ahead: ahead.part(number),
+                        ahead,
                         depth: depth.len(),
                         left: left.start,
                         left_row_stride: left.row_stride,
@@ -190,6 +200,24 @@ impl<'a, T: Element> Block<'a, T> {
             }
             start += panel;
         }
+    }
+
+    /// Whether kernels read the left operand where it lies, along its rows, and about once: then most of
+    /// what they wait for is there, as with kernels of a convolution over a small image.
+    fn reads_rows_once(&self) -> bool {
+        let Driver { contraction, plan, .. } = self.driver;
+        let along = matches!(&contraction.left, Operand::Arena(place) if place.column_stride == 1);
+        let few_columns = contraction.columns <= COLUMNS_AT_ONCE;
+        along && few_columns && plan.left == Access::InPlace
+    }
+
+    /// The part of the next tile's rows, from row `next` of the block on, that lies in this range of the
+    /// depth, for a tile to ask for.
+    fn rows_ahead(&self, left: Matrix<T>, next: usize, depth: usize) -> Ahead {
+        let rows = (self.rows - next).min(self.driver.kernels.outer.len());
+        let stride = left.row_stride * size_of::<T>() as isize;
+        let start = left.element(next, 0).cast();
+        Rows::new(start, rows, depth * size_of::<T>(), stride).shared(1, depth).part(0)
     }
 
     /// What is read of the right operand after the columns before `column`, with this range of the

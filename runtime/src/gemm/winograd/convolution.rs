@@ -268,10 +268,11 @@ impl Prepared {
             let product_stride = point_stride(rows * tile_block);
             for point in 0..points {
                 let panel = row / KERNEL_PANEL * from * KERNEL_PANEL;
+                let kernels = transformed_kernels.wrapping_add(point * kernel_stride + panel);
                 // SAFETY: as above.
                 unsafe {
                     self.product(
-                        transformed_kernels.wrapping_add(point * kernel_stride + panel),
+                        [kernels, kernels.wrapping_add(kernel_stride)],
                         transformed.wrapping_add(point * self.shape.input_stride()),
                         products.wrapping_add(point * product_stride),
                         rows,
@@ -302,8 +303,14 @@ impl Prepared {
     }
 
     /// The product of some rows of transformed kernels, which begin with a panel, with the
-    /// transformed tiles.
-    unsafe fn product(&self, left: *const f32, right: *const f32, output: *mut f32, rows: usize) {
+    /// transformed tiles. After these kernels come those at `next_left`.
+    unsafe fn product(
+        &self,
+        [all_left, next_left]: [*const f32; 2],
+        right: *const f32,
+        output: *mut f32,
+        rows: usize,
+    ) {
         let (depth, columns) = (self.shape.from, self.shape.tile_block());
         let width = self.panel_columns();
         let vectors = width / self.kernels.lanes;
@@ -311,11 +318,18 @@ impl Prepared {
             for column in (0..columns).step_by(width) {
                 let right = right.wrapping_add(column * depth + start * width);
                 for (panel, height) in blocks(rows, KERNEL_PANEL) {
-                    let left = left.wrapping_add(panel * depth + start * KERNEL_PANEL);
+                    let left = all_left.wrapping_add(panel * depth + start * KERNEL_PANEL);
                     // Kernels come from memory, the first time that they are read.
-                    let next = left.wrapping_add(depth * KERNEL_PANEL).cast();
+                    let next = if panel + height < rows {
+                        left.wrapping_add(depth * KERNEL_PANEL)
+                    } else if start + length < depth {
+                        all_left.wrapping_add((start + length) * KERNEL_PANEL)
+                    } else {
+                        next_left
+                    };
                     let next = match column {
-                        0 => Rows::new(next, 1, 4 * length * KERNEL_PANEL, 0).shared(1, length),
+                        0 => Rows::new(next.cast(), 1, 4 * length * KERNEL_PANEL, 0)
+                            .shared(1, length),
                         _ => Rows::NONE,
                     };
                     for (row, height) in even_tiles(height, self.kernels.outer.len()) {

@@ -9,7 +9,7 @@ use crate::program::{Part, Phase, Program, Work};
 /// only sharing its cache lines, would cost more than it saves.
 const ALONE_PROGRAM_NS: f64 = 10_000.0;
 
-/// Phases predicted to take less than this run on the first thread, which needs no barrier
+/// Phases, and loops in bands, predicted to take less than this run on the first thread, which needs no barrier
 /// between two of them: about what two barriers and the transfer of cache lines cost.
 const ALONE_PHASE_NS: f64 = 1_000.0;
 
@@ -118,7 +118,8 @@ fn stages(parts: &[Part], threads: usize, numbers: &mut Numbers) -> Vec<Stage> {
                 let number = numbers.loops;
                 numbers.loops += 1;
                 let count = the_loop.count;
-                if let Some(bands) = the_loop.bands.filter(|_| threads > 1) {
+                let shared = threads > 1 && cost_of_part(part) >= ALONE_PHASE_NS;
+                if let Some(bands) = the_loop.bands.filter(|_| shared) {
                     let first_task = numbers.tasks;
                     let tasks: usize = the_loop.parts.iter().map(task_count).sum();
                     numbers.tasks += tasks;

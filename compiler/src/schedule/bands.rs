@@ -12,8 +12,8 @@ use crate::kernel::{
 };
 
 /// Rows of a band at least, since the rows of a band share what they read of a matrix. (A product of 8
-/// rows runs at 80 to 85 % of the speed of many rows, one of 4 at 65 to 75 %: measured on a Sapphire
-/// Rapids Xeon, panels in the second-level cache.)
+/// rows runs at 84 to 88 % of the speed of 32 rows, one of 4 at 65 to 75 %: measured by `benches/gemm.rs`
+/// on an Intel server with AVX-512, panels in the second-level cache.)
 const LEAST_ROWS: usize = 8;
 
 /// Bands at most: one for each of 16 threads.

@@ -24,12 +24,13 @@ pub fn pack_captures(graph: &Graph) -> Graph {
     for node in &graph.nodes {
         result.set_origin(Arc::clone(&node.origin));
         let mut operands: Vec<NodeId> = node.operands.iter().map(|o| nodes[o.index()]).collect();
+        let packed = match &node.op {
+            Op::Scan(scan) => packed_slots(scan),
+            _ => BTreeMap::new(),
+        };
         let op = match &node.op {
-            Op::Scan(scan) => {
-                let packed = packed_slots(scan);
-                if !packed.is_empty() {
-                    result.add_rule(PACKED);
-                }
+            Op::Scan(scan) if !packed.is_empty() => {
+                result.add_rule(PACKED);
                 for (&slot, panels) in &packed {
                     operands[slot] = panels.pack(&mut result, operands[slot]);
                 }

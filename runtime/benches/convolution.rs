@@ -3,7 +3,8 @@
 //!
 //! The shapes are those of the resnet18_cifar workload, 3 x 3 taps at distance 1 over padded
 //! images: `forward`, `input` (the gradient by the image: a convolution with the kernel from its
-//! other end) and `kernel` (the gradient by the kernel, partial sums for each group of samples).
+//! other end) and `kernel` (the gradient by the kernel, partial sums for each group of samples). Then
+//! those of strided convolutions in conv_autoencoder and dcgan, channels last.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,6 +23,24 @@ const STAGES: [(usize, usize); 4] = [(64, 32), (128, 16), (256, 8), (512, 4)];
 
 const SAMPLES: usize = 32;
 
+/// Convolutions with a stride of 2, channels last.
+const STRIDED: [ChannelsLast; 5] = [
+    ChannelsLast { samples: 64, from: 1, to: 16, side: 14, taps: 3 },
+    ChannelsLast { samples: 64, from: 16, to: 32, side: 7, taps: 3 },
+    ChannelsLast { samples: 64, from: 16, to: 32, side: 14, taps: 3 },
+    ChannelsLast { samples: 32, from: 32, to: 64, side: 8, taps: 4 },
+    ChannelsLast { samples: 32, from: 64, to: 128, side: 4, taps: 4 },
+];
+
+struct ChannelsLast {
+    samples: usize,
+    from: usize,
+    to: usize,
+    /// Of the result.
+    side: usize,
+    taps: usize,
+}
+
 fn main() {
     // Cargo also starts benchmarks as tests, without this flag.
     if !std::env::args().any(|argument| argument == "--bench") {
@@ -29,16 +48,21 @@ fn main() {
     }
     let filter = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
     println!("{:24} {:>9} {:>12} {:>9} {:>9}", "shape", "cpu", "pieces", "1 thread", "2 threads");
+    let in_planes = STAGES.iter().flat_map(|&(channels, side)| {
+        let named = move |(name, product)| (format!("{channels} {side}x{side} {name}"), product);
+        products(channels, side).into_iter().map(named)
+    });
+    let in_planes: Vec<_> =
+        in_planes.chain(STRIDED.iter().flat_map(ChannelsLast::products)).collect();
     for cpu in [Cpu::Avx512, Cpu::Avx2] {
-        for (channels, side) in STAGES {
-            for (name, contraction) in products(channels, side) {
-                let label = format!("{channels} {side}x{side} {name}");
+        {
+            for (label, contraction) in &in_planes {
                 let label = format!("{label:24} {cpu:>9}");
                 if !cpu.supported() || filter.as_ref().is_some_and(|filter| !label.contains(filter))
                 {
                     continue;
                 }
-                let [one, two] = [1, 2].map(|threads| best_step(&contraction, cpu, threads));
+                let [one, two] = [1, 2].map(|threads| best_step(contraction, cpu, threads));
                 let flops = contraction.flops();
                 let Blocking { rows, columns } = contraction.blocking;
                 let pieces = format!("{} {rows}x{columns}", contraction.pieces());
@@ -131,6 +155,52 @@ fn products(channels: usize, side: usize) -> Vec<(String, Contraction)> {
         ));
     }
     products
+}
+
+impl ChannelsLast {
+    /// The convolution, and the gradient of its kernel.
+    fn products(&self) -> Vec<(String, Contraction)> {
+        let &ChannelsLast { samples, from, to, side, taps } = self;
+        let (c, row) = (from as isize, (2 * side + taps - 2) as isize);
+        let places = samples * side * side;
+        let image = 0;
+        let result = image + 4 * samples * from * (row * row) as usize;
+        let weights = result + 4 * places * to;
+        let windows = Digits::new([(samples, row * row * c), (side, 2 * row * c), (side, 2 * c)]);
+        let within = Digits::new([(taps, row * c), (taps, c), (from, 1)]);
+        let scattered = |rows: &Digits, columns: &Digits| {
+            Operand::Scattered(Scattered {
+                home: Home::fixed(image),
+                batch_strides: [].into_iter().collect(),
+                rows: rows.clone(),
+                columns: columns.clone(),
+            })
+        };
+        let dense = |start: usize| Strided {
+            home: Home::fixed(start),
+            batch_strides: [].into_iter().collect(),
+            row_stride: to as isize,
+            column_stride: 1,
+        };
+        let product = |rows, depth, left, right, output| Contraction {
+            dtype: DType::F32,
+            batch: [].into_iter().collect(),
+            rows,
+            columns: to,
+            depth,
+            left,
+            right: Operand::Arena(right),
+            output: Output::Arena(output),
+            blocking: gemm::blocking(rows, to, depth, 1, DType::F32),
+        };
+        let depth = taps * taps * from;
+        let name = format!("last {from}-{to} {side}x{side}");
+        let forward =
+            product(places, depth, scattered(&windows, &within), dense(weights), dense(result));
+        let kernel =
+            product(depth, places, scattered(&within, &windows), dense(result), dense(weights));
+        vec![(format!("{name} forward"), forward), (format!("{name} kernel"), kernel)]
+    }
 }
 
 /// The shortest time in nanoseconds of a step that computes this product.

@@ -25,6 +25,8 @@ struct Case {
     right: (Axis, Axis),
     /// Whether an operand is an ordinary matrix instead.
     ordinary: [bool; 2],
+    /// Whether the right operand then lies column by column.
+    by_column: bool,
     blocking: (usize, usize),
 }
 
@@ -51,7 +53,7 @@ fn check<T: Copy + Into<f64> + From<i8> + 'static>(case: &Case, dtype: DType, cp
     let (rows, depth) = (extent(&case.left.0), extent(&case.left.1));
     let columns = extent(&case.right.1);
     let mut next = 0;
-    let mut place = |axes: &(Axis, Axis), ordinary: bool, count: usize| {
+    let mut place = |axes: &(Axis, Axis), ordinary: bool, by_column: bool, count: usize| {
         let mut scattered = |rows: Digits, columns: Digits, low: isize, high: isize| {
             let start = next + low.unsigned_abs();
             let stride = high - low + 3;
@@ -65,17 +67,19 @@ fn check<T: Copy + Into<f64> + From<i8> + 'static>(case: &Case, dtype: DType, cp
         };
         if ordinary {
             let (rows, columns) = (extent(&axes.0), extent(&axes.1));
+            let [row_stride, column_stride] =
+                if by_column { [1, rows as isize] } else { [columns as isize, 1] };
             let [row_digits, column_digits] =
-                [Digits::uniform(rows, columns as isize), Digits::uniform(columns, 1)];
+                [Digits::uniform(rows, row_stride), Digits::uniform(columns, column_stride)];
             scattered(row_digits, column_digits, 0, (rows * columns) as isize)
         } else {
             let (low, high) = reach([&axes.0, &axes.1]);
             scattered(Digits::new(axes.0.clone()), Digits::new(axes.1.clone()), low, high + 1)
         }
     };
-    let left = place(&case.left, case.ordinary[0], case.batch);
-    let right = place(&case.right, case.ordinary[1], case.batch);
-    let output = place(&(vec![(rows, 1)], vec![(columns, 1)]), true, case.batch);
+    let left = place(&case.left, case.ordinary[0], false, case.batch);
+    let right = place(&case.right, case.ordinary[1], case.by_column, case.batch);
+    let output = place(&(vec![(rows, 1)], vec![(columns, 1)]), true, false, case.batch);
     let strided = |place: &Scattered| Strided {
         home: place.home,
         batch_strides: place.batch_strides.clone(),
@@ -178,6 +182,7 @@ prop_compose! {
             left: (rows, left_depth),
             right: (right_depth, columns),
             ordinary,
+            by_column: false,
             blocking,
         }
     }
@@ -218,6 +223,7 @@ fn convolutions_and_their_gradients_are_products_of_windows() {
             left: (vec![(to, 9 * from as isize)], vec![(9 * from, 1)]),
             right: (windows.clone(), places(samples)),
             ordinary: [true, false],
+            by_column: false,
             blocking: (to, 64),
         };
         let mut flipped = forward.clone();
@@ -228,9 +234,50 @@ fn convolutions_and_their_gradients_are_products_of_windows() {
             left: (vec![(to, dense)], vec![(samples, to as isize * dense), (height * width, 1)]),
             right: (places(samples), windows),
             ordinary: [false, false],
+            by_column: false,
             blocking: (10, 32),
         };
         for case in [forward, flipped, weights] {
+            check_everywhere(&case);
+        }
+    }
+}
+
+/// Strided convolutions with their channels last, and gradients of their kernels: rows of an image are tiles
+/// that are not packed, unless they are short; few channels are sums along the taps.
+#[test]
+fn windows_of_channels_are_read_row_by_row() {
+    for (side, taps, from, to) in [
+        (14, 3, 1, 16),
+        (7, 3, 16, 32),
+        (3, 3, 8, 40),
+        (9, 2, 16, 4),
+        (16, 3, 32, 2),
+        (5, 4, 32, 1),
+    ] {
+        let (samples, channels) = (3, from as isize);
+        let row = (2 * side + taps - 2) as isize * channels;
+        let plane = (2 * side + taps - 2) as isize * row;
+        let places: Axis = vec![(samples, plane), (side, 2 * row), (side, 2 * channels)];
+        let within: Axis = vec![(taps, row), (taps, channels), (from, 1)];
+        let depth = taps * taps * from;
+        let forward = Case {
+            batch: 1,
+            left: (places.clone(), within.clone()),
+            right: (vec![(depth, 1)], vec![(to, 1)]),
+            ordinary: [false, true],
+            by_column: false,
+            // Pieces that end within a row of the image.
+            blocking: (samples * side * side / 2 + 1, to),
+        };
+        let few = Case { by_column: true, ..forward.clone() };
+        let kernel = Case {
+            left: (within, places.clone()),
+            right: (vec![(samples * side * side, 1)], vec![(to, 1)]),
+            blocking: (depth / 2 + 1, to),
+            ..forward.clone()
+        };
+        for case in [forward, few, kernel] {
             check_everywhere(&case);
         }
     }
@@ -246,6 +293,7 @@ fn products_read_panels_of_columns() {
             left: (vec![(rows, depth as isize)], vec![(depth, 1)]),
             right: (vec![(depth, 32)], vec![(panels, 32 * depth as isize), (32, 1)]),
             ordinary: [true, false],
+            by_column: false,
             blocking,
         });
     }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use cygnet_runtime::contraction::Digits;
+
 use super::expression::Expression;
 use crate::types::{Scalar, Shape};
 
@@ -300,6 +302,19 @@ impl IndexMap {
         self.constraints().is_empty()
             && (0..batch).all(|axis| offset.stride(axis).is_some())
             && (batch..batch + 2).all(|axis| offset.distances(axis, self.domain()[axis]).is_some())
+    }
+
+    /// Along each of the last two axes of the domain, how many elements of an operand with these strides
+    /// follow each other at the same distance, and at which; nothing if they do not lie like
+    /// [matrices](Self::is_matrix).
+    pub fn runs(&self, strides: &[usize]) -> Option<[(usize, isize); 2]> {
+        let offset = self.offset(strides);
+        let rank = self.domain().len();
+        let run = |axis: usize| {
+            let digits = offset.distances(axis, self.domain()[axis])?.into_iter();
+            Some(Digits::new(digits.map(|(extent, stride)| (extent, stride as isize))).run())
+        };
+        self.is_matrix(strides).then(|| Some([run(rank - 2)?, run(rank - 1)?]))?
     }
 
     /// The same map onto the element offset into an operand with these strides: a map onto one

@@ -171,6 +171,12 @@ fn write_library(f: &mut fmt::Formatter<'_>, library: &Library) -> fmt::Result {
         Routine::Pad(Pad { outer, extents: [rows, columns], .. }) => {
             write!(f, "\n  {outer} images of {rows} x {columns}")
         }
+        Routine::Permute(permute) => {
+            let axes: Vec<String> = (permute.axes().iter())
+                .map(|(extent, distance)| format!("{extent} at {distance}"))
+                .collect();
+            write!(f, "\n  {}", axes.join(", "))
+        }
         Routine::Winograd(shape) => {
             let Winograd { samples, from, to, height, width, tile, transformed } = shape;
             write!(f, "\n  {samples} of {from} to {to} channels, {height} x {width}")?;

@@ -2,7 +2,9 @@
 
 use std::cmp::Ordering;
 
-use cygnet_runtime::library::{Cumulate, CumulateKind, Pad, Routine, Scatter, ScatterKind, Sort};
+use cygnet_runtime::library::{
+    Cumulate, CumulateKind, Pad, Permute, Routine, Scatter, ScatterKind, Sort,
+};
 
 use super::{Op, ReduceKind, indexing, interleave, winograd};
 use crate::array::Array;
@@ -66,6 +68,7 @@ pub fn evaluate_routine(routine: &Routine, dtype: DType, operands: &[&[f64]]) ->
         Routine::Sort(routine) => sort(routine, operands[0]),
         Routine::Interleave(routine) => interleave::interleave(routine, operands),
         Routine::Pad(shape) => pad(shape, operands[0]),
+        Routine::Permute(shape) => permute(shape, operands[0]),
         Routine::Winograd(shape) => winograd::convolve(shape, operands[0], operands[1]),
         Routine::WinogradInput(shape) => winograd::transform_inputs(shape, operands[0]),
         Routine::WinogradKernel(shape) => winograd::transform_kernels(shape, operands[0]),
@@ -84,6 +87,15 @@ fn pad(routine: &Pad, images: &[f64]) -> Vec<f64> {
         result[start..start + columns].copy_from_slice(source);
     }
     result
+}
+
+fn permute(routine: &Permute, source: &[f64]) -> Vec<f64> {
+    let mut places = vec![0];
+    for &(extent, distance) in routine.axes() {
+        let along = |start: usize| (0..extent).map(move |index| start + index * distance);
+        places = places.into_iter().flat_map(along).collect();
+    }
+    places.into_iter().map(|place| source[place]).collect()
 }
 
 fn scatter(routine: &Scatter, dtype: DType, indices: &[f64], updates: &[f64]) -> Vec<f64> {

@@ -6,10 +6,10 @@
 //! decisions, and those hold widely.
 
 use cygnet_runtime::gemm;
-use cygnet_runtime::library::Routine;
+use cygnet_runtime::library::{Permute, Routine};
 
 use crate::graph::{Graph, Node};
-use crate::index::{Expression, IndexMap};
+use crate::index::{Expression, IndexMap, row_major_strides};
 use crate::kernel::{
     Body, Cost, Instruction, InstructionKind, KernelBody, Library, Loop, Product, ProductOperand,
     ValueId,
@@ -50,6 +50,21 @@ const VECTOR_ACCESS: f64 = 0.015;
 /// Nanoseconds per element for a load that vectors cannot do: gaps between neighbours, quotients.
 const SCALAR_ACCESS: f64 = 1.0;
 
+/// The same where neighbours are so far apart that each access takes a line of its own.
+const FAR_ACCESS: f64 = 4.0;
+
+/// Bytes of a cache line.
+const LINE: i64 = 64;
+
+/// Tensors up to this many bytes are found in the first-level cache again.
+const L1_BYTES: usize = 32 << 10;
+
+/// Nanoseconds per element to transpose squares in registers.
+const TRANSPOSE: f64 = 0.2;
+
+/// Rows and columns of a square that are worth it.
+const LEAST_SQUARE: usize = 4;
+
 /// Nanoseconds for starting a vector loop over one of many short rows.
 const SHORT_ROW: f64 = 4.0;
 
@@ -78,6 +93,9 @@ const PACK: f64 = 0.05;
 
 /// Nanoseconds per element to pack windows over a tensor for a product: vectors of neighbours.
 const PACK_WINDOWS: f64 = 0.03;
+
+/// Nanoseconds per element to pack a matrix whose elements do not lie near each other.
+const PACK_SCATTERED: f64 = 0.6;
 
 /// Nanoseconds per index that a scatter reads and compares with the rows of each piece.
 const INDEX: f64 = 8.0;
@@ -111,6 +129,17 @@ const CHAIN: f64 = 1.0;
 /// Nanoseconds per element and level of a sort.
 const COMPARISON: f64 = 3.0;
 
+/// The last digit of rows and columns of a matrix, (extent, stride).
+pub type Runs = [(usize, isize); 2];
+
+/// Elements at most this far apart are picked out of few vectors.
+const NEARBY: isize = 4;
+
+/// Whether elements along rows or columns of a matrix lie near each other, so that it is packed in vectors.
+pub fn are_nearby(runs: Runs) -> bool {
+    runs.iter().any(|&(extent, stride)| extent == 1 || (1..=NEARBY).contains(&stride))
+}
+
 /// f64 has half the lanes of f32.
 fn lane_factor(dtype: DType) -> f64 {
     if dtype == DType::F64 { 2.0 } else { 1.0 }
@@ -132,6 +161,11 @@ fn streaming(bytes: f64, tensor_bytes: f64) -> f64 {
 pub fn of_store(ty: &TensorType) -> f64 {
     let bytes = ty.bytes() as f64;
     streaming(bytes, bytes) + ty.elements() as f64 * VECTOR_ACCESS
+}
+
+/// Nanoseconds that storing a tensor takes longer, beside [`of_store`], if a kernel's points lie there so.
+pub fn of_scattering(map: &IndexMap, ty: &TensorType) -> f64 {
+    ty.elements() as f64 * (of_access(map, ty).element - VECTOR_ACCESS)
 }
 
 /// The time of a part of a kernel, before moving and computing are weighed against each other.
@@ -237,9 +271,49 @@ fn of_graph(graph: &Graph) -> f64 {
     graph.nodes.iter().map(of).sum()
 }
 
+/// How a body puts the axes of a tensor into another order, if that is all it does and both orders have rows
+/// worth transposing: a routine of the runtime does that ([`super::fusion`]).
+pub fn permutation<'a>(
+    body: &Body,
+    type_of: &dyn Fn(ValueId) -> &'a TensorType,
+) -> Option<Permute> {
+    let [instruction] = &body.instructions[..] else { return None };
+    let InstructionKind::Load { value, map } = &instruction.kind else { return None };
+    let (source, domain) = (type_of(*value), map.domain());
+    let offset = offset_of(map, source);
+    let dense = IndexMap::identity(domain).offset(&row_major_strides(domain));
+    // What is stored is not known yet where kernels are looked for.
+    let stores_densely = match &body.stores[..] {
+        [] => true,
+        [store] => offset_of(&store.map, type_of(store.value)) == dense,
+        _ => false,
+    };
+    let moves_all = offset.offset() == 0 && domain.iter().product::<usize>() == source.elements();
+    if instruction.dtype != DType::F32 || map.fill().is_some() || !stores_densely || !moves_all {
+        return None;
+    }
+    let distance = |axis: usize| match domain[axis] {
+        1 => Some(0),
+        _ => usize::try_from(offset.stride(axis)?).ok(),
+    };
+    let axes: Option<Vec<_>> =
+        (0..domain.len()).map(|axis| Some((domain[axis], distance(axis)?))).collect();
+    let permute = Permute::new(axes?)?;
+    let [.., (along_target, _)] = permute.axes() else { return None };
+    let along_source = permute.axes().iter().find(|axis| axis.1 == 1)?.0;
+    (along_source.min(*along_target) >= LEAST_SQUARE).then_some(permute)
+}
+
 fn of_body<'a>(body: &Body, type_of: &dyn Fn(ValueId) -> &'a TensorType) -> Work {
     let extents = body.extents();
     let points = extents.iter().product::<usize>() as f64;
+    if let [Instruction { kind: InstructionKind::Load { value, .. }, .. }] = &body.instructions[..]
+        && permutation(body, type_of).is_some()
+    {
+        let mut work = Work { computing: points * TRANSPOSE, ..Work::default() };
+        work.transfer((1 + body.stores.len()) as f64 * points, type_of(*value));
+        return work;
+    }
     let rows = (body.axes.iter())
         .filter(|axis| axis.role == crate::kernel::AxisRole::Parallel)
         .map(|axis| axis.extent)
@@ -247,6 +321,12 @@ fn of_body<'a>(body: &Body, type_of: &dyn Fn(ValueId) -> &'a TensorType) -> Work
     let per_point = body.per_point();
     let all_points = rows == points;
     let mut work = Work::default();
+    let mut row_starts: f64 = 0.0;
+    let mut access = |times: f64, map: &IndexMap, ty: &TensorType| {
+        let access = of_access(map, ty);
+        row_starts = row_starts.max(times * access.row_start);
+        times * access.element
+    };
     for (instruction, &varies) in body.instructions.iter().zip(&per_point) {
         let times = if varies || all_points { points } else { rows };
         let lanes = lane_factor(instruction.dtype);
@@ -255,7 +335,7 @@ fn of_body<'a>(body: &Body, type_of: &dyn Fn(ValueId) -> &'a TensorType) -> Work
             InstructionKind::Load { value, map } => {
                 let ty = type_of(*value);
                 work.transfer(distinct(map, &extents), ty);
-                work.computing += times * lanes * of_access(map, ty);
+                work.computing += access(times * lanes, map, ty);
             }
             InstructionKind::Gather { value, map, .. } => {
                 let ty = type_of(*value);
@@ -263,8 +343,10 @@ fn of_body<'a>(body: &Body, type_of: &dyn Fn(ValueId) -> &'a TensorType) -> Work
                 let along = extents.iter().rposition(|&extent| extent > 1);
                 let row =
                     along.is_some_and(|axis| map.indices().iter().any(|e| e.depends_on(axis)));
-                let access = if row { of_access(map, ty) } else { SCALAR_ACCESS };
-                work.computing += times * lanes * access;
+                work.computing += match row {
+                    true => access(times * lanes, map, ty),
+                    false => times * lanes * SCALAR_ACCESS,
+                };
             }
             InstructionKind::Index(_) => work.computing += times * ARITHMETIC,
             InstructionKind::Random { .. } => work.computing += times * lanes * RANDOM_NUMBER,
@@ -290,8 +372,9 @@ fn of_body<'a>(body: &Body, type_of: &dyn Fn(ValueId) -> &'a TensorType) -> Work
         let ty = type_of(store.value);
         let elements = store.map.domain().iter().product::<usize>() as f64;
         work.transfer(elements, ty);
-        work.computing += elements * of_access(&store.map, ty);
+        work.computing += access(elements, &store.map, ty);
     }
+    work.computing += row_starts;
     work
 }
 
@@ -359,7 +442,7 @@ fn of_routine(routine: &Routine) -> f64 {
             blocks * if interleave.inner == 1 { FOLD } else { SHORT_ROW }
         }
         // Takes the place of kernels that have a price: see `fusion/padding.rs`.
-        Routine::Pad(_) => 0.0,
+        Routine::Pad(_) | Routine::Permute(_) => 0.0,
         Routine::Winograd(shape) => {
             let tiles = shape.tiles() as f64;
             let (from, to) = (shape.from as f64, shape.to as f64);
@@ -438,19 +521,34 @@ fn distinct(map: &IndexMap, extents: &[usize]) -> f64 {
     (0..extents.len()).filter(|&axis| along(axis)).map(|axis| extents[axis] as f64).product()
 }
 
-/// Nanoseconds per access beside the bytes moved.
-fn of_access(map: &IndexMap, ty: &TensorType) -> f64 {
+/// Nanoseconds per element of a load or a store.
+struct Access {
+    /// Those of each access.
+    element: f64,
+    /// Those for starting on rows, which all accesses of a loop have in common.
+    row_start: f64,
+}
+
+fn of_access(map: &IndexMap, ty: &TensorType) -> Access {
+    let plain = |element: f64| Access { element, row_start: 0.0 };
+    let rows = |length: f64| Access { element: VECTOR_ACCESS, row_start: SHORT_ROW / length };
     let Some(innermost) = map.domain().iter().rposition(|&extent| extent > 1) else {
-        return VECTOR_ACCESS;
+        return plain(VECTOR_ACCESS);
     };
     let offset = offset_of(map, ty);
     let access = match offset.stride(innermost) {
-        Some(0) => VECTOR_ACCESS,
-        Some(1) => VECTOR_ACCESS + SHORT_ROW / run_length(&offset, map.domain(), innermost),
-        Some(_) => SCALAR_ACCESS,
-        None => of_rows(&offset, map.domain(), innermost),
+        Some(0) => plain(VECTOR_ACCESS),
+        Some(1) => rows(run_length(&offset, map.domain(), innermost)),
+        Some(stride) => plain(of_gap(stride, ty)),
+        None => match rows_of(&offset, map.domain(), innermost) {
+            Some((0 | 1, width)) if VECTOR_ACCESS + SHORT_ROW / width < SCALAR_ACCESS => {
+                rows(width)
+            }
+            Some((stride, _)) => plain(of_gap(stride, ty)),
+            None => plain(SCALAR_ACCESS),
+        },
     };
-    access + of_constraints(map)
+    Access { element: access.element + of_constraints(map), ..access }
 }
 
 /// How many neighbours follow each other in memory.
@@ -466,10 +564,15 @@ fn run_length(offset: &Expression, domain: &[usize], innermost: usize) -> f64 {
     length as f64
 }
 
-/// Nanoseconds per access where the index along the innermost axis is divided: row by row, if there
-/// are rows within which it is not.
-fn of_rows(offset: &Expression, domain: &[usize], innermost: usize) -> f64 {
-    let Some(width) = Expression::block_width([offset], innermost) else { return SCALAR_ACCESS };
+/// Nanoseconds per access where neighbours lie so many elements apart.
+fn of_gap(stride: i64, ty: &TensorType) -> f64 {
+    let is_far = stride.abs() * ty.dtype.size() as i64 >= LINE && ty.bytes() > L1_BYTES;
+    if is_far { FAR_ACCESS } else { SCALAR_ACCESS }
+}
+
+/// The distance of neighbours along the innermost axis within rows, and how many make a row.
+fn rows_of(offset: &Expression, domain: &[usize], innermost: usize) -> Option<(i64, f64)> {
+    let width = Expression::block_width([offset], innermost)?;
     let mut split = domain.to_vec();
     split[innermost] = domain[innermost].div_ceil(width);
     split.push(width);
@@ -478,10 +581,8 @@ fn of_rows(offset: &Expression, domain: &[usize], innermost: usize) -> f64 {
     let axes = (0..domain.len()).map(Expression::axis);
     let mut replacements: Vec<Expression> = axes.collect();
     replacements[innermost] = column;
-    match offset.substitute(&replacements, &split).stride(domain.len()) {
-        Some(0 | 1) => (VECTOR_ACCESS + SHORT_ROW / width as f64).min(SCALAR_ACCESS),
-        _ => SCALAR_ACCESS,
-    }
+    let stride = offset.substitute(&replacements, &split).stride(domain.len())?;
+    Some((stride, width as f64))
 }
 
 fn of_constraints(map: &IndexMap) -> f64 {
@@ -511,8 +612,9 @@ fn of_product<'a>(product: &Product, type_of: &dyn Fn(ValueId) -> &'a TensorType
         (&product.left, rows * depth, times(product.columns, blocking.columns)),
         (&product.right, depth * columns, times(product.rows, blocking.rows)),
     ];
-    for (operand, elements, times) in operands {
-        work.add(of_operand(operand, batch * elements, times, type_of));
+    let in_place: [fn(Runs) -> bool; 2] = [gemm::reads_left_run, gemm::reads_right_run];
+    for ((operand, elements, times), in_place) in operands.into_iter().zip(in_place) {
+        work.add(of_operand(operand, batch * elements, times, in_place, type_of));
     }
     let tiled = |extent: usize, tile: usize| (extent.div_ceil(tile) * tile) as f64;
     // Lanes of a column tile are masked, rows of a row tile are left out: a tile of a single row
@@ -530,6 +632,7 @@ fn of_operand<'a>(
     operand: &ProductOperand,
     elements: f64,
     times: f64,
+    reads_in_place: fn(Runs) -> bool,
     type_of: &dyn Fn(ValueId) -> &'a TensorType,
 ) -> Work {
     match operand {
@@ -537,9 +640,14 @@ fn of_operand<'a>(
             let ty = type_of(*value);
             let mut work = Work::default();
             work.transfer(distinct(map, map.domain()), ty);
-            let offset = offset_of(map, ty);
-            if (0..map.domain().len()).any(|axis| offset.stride(axis).is_none()) {
-                work.computing += times * elements * PACK_WINDOWS;
+            let strides = row_major_strides(&ty.shape);
+            let offset = map.offset(&strides);
+            let is_plain = (0..map.domain().len()).all(|axis| offset.stride(axis).is_some());
+            if let Some(runs) = map.runs(&strides).filter(|_| !is_plain)
+                && !reads_in_place(runs)
+            {
+                let element = if are_nearby(runs) { PACK_WINDOWS } else { PACK_SCATTERED };
+                work.computing += times * elements * element;
             }
             work
         }

@@ -16,6 +16,7 @@ pub mod loops;
 mod orientation;
 mod panels;
 pub mod prepare;
+mod rectified;
 #[cfg(test)]
 mod samples;
 #[cfg(test)]
@@ -131,6 +132,7 @@ pub fn optimize(graph: &Graph, options: &OptimizeOptions) -> (Graph, OptimizeRep
         if options.math != MathMode::Strict {
             result = lookups::multiply_tables(&result);
         }
+        result = rectified::compare_results(&result);
         result = loops::pack_captures(&orientation::orient_products(&result));
     }
     let result = expand::expand(result, options);

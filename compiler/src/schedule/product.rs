@@ -147,10 +147,16 @@ fn cut(product: &Product, places: [&Source; 3], memory: &Memory) -> Blocking {
     };
     let packs_right = match right {
         Source::Arena(matrices) => matrices.column_stride != 1 && columns != 1,
-        Source::Scattered(matrices) => !matrices.is_in_panels(),
+        Source::Scattered(matrices) => {
+            !gemm::reads_right_run([matrices.rows.run(), matrices.columns.run()])
+        }
         Source::Function(_) => true,
     };
-    let habits = Habits { packs_left, packs_right, row_start_ns };
+    let row_run = match left {
+        Source::Scattered(matrices) => matrices.rows.run().0,
+        _ => 1,
+    };
+    let habits = Habits { packs_left, packs_right, row_run, row_start_ns };
     let batch: usize = product.batch.iter().product();
     let cut = gemm::blocking_for(rows, columns, product.depth, batch, product.dtype, habits);
     match transposed {

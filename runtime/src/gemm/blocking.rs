@@ -93,6 +93,8 @@ pub struct Habits {
     pub packs_left: bool,
     /// Whether the right operand has to be packed, once for each block of rows.
     pub packs_right: bool,
+    /// Rows of the left operand come in runs of so many: pieces hold whole ones.
+    pub row_run: usize,
     /// Nanoseconds that a region function takes to start on a row of a piece, in calls and in
     /// waiting for memory that nobody could fetch ahead: rows of a piece that it reads and writes
     /// lie apart, so long ones are worth something.
@@ -102,7 +104,7 @@ pub struct Habits {
 impl Default for Habits {
     /// The right operand may lie either way; nothing follows on the result.
     fn default() -> Habits {
-        Habits { packs_left: false, packs_right: true, row_start_ns: 0.0 }
+        Habits { packs_left: false, packs_right: true, row_run: 1, row_start_ns: 0.0 }
     }
 }
 
@@ -130,7 +132,9 @@ pub fn blocking_for(
         CUTS.into_iter().filter(move |&cut| cut == 1 || cut <= most)
     };
     for row_cut in cuts(rows, rates.tile_rows) {
-        let piece_rows = rows.div_ceil(row_cut).max(1);
+        let even = rows.div_ceil(row_cut).max(1);
+        let whole_runs = even.next_multiple_of(habits.row_run.max(1));
+        let piece_rows = if even > habits.row_run { whole_runs } else { even };
         for column_cut in cuts(columns, COLUMN_UNIT) {
             let piece_columns = match column_cut {
                 1 => columns.max(1),
@@ -237,7 +241,7 @@ mod tests {
     fn what_follows_on_rows_makes_pieces_wide() {
         for (rows, columns, depth) in [(1024, 256, 1024), (256, 1024, 1024), (512, 512, 512)] {
             let cut = |row_start_ns| {
-                let habits = Habits { packs_left: false, packs_right: false, row_start_ns };
+                let habits = Habits { packs_right: false, row_start_ns, ..Habits::default() };
                 blocking_for(rows, columns, depth, 1, DType::F32, habits)
             };
             let (plain, followed) = (cut(0.0), cut(150.0));
@@ -252,7 +256,7 @@ mod tests {
     #[test]
     fn copies_of_the_left_operand_make_pieces_wide() {
         let cut = |packs_left| {
-            let habits = Habits { packs_left, packs_right: false, row_start_ns: 0.0 };
+            let habits = Habits { packs_left, packs_right: false, ..Habits::default() };
             blocking_for(1024, 256, 2048, 1, DType::F32, habits)
         };
         assert!(cut(true).columns > cut(false).columns, "{:?}, {:?}", cut(true), cut(false));

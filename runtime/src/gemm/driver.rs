@@ -145,7 +145,8 @@ impl<'a, T: Element> Block<'a, T> {
         let Driver { kernels, plan, .. } = self.driver;
         // SAFETY: by the promise to `run_piece`.
         let left = unsafe { self.left(&depth) };
-        let tallest = kernels.outer[tallest(self.rows, kernels.outer.len()) - 1];
+        let run = plan.left_runs.as_ref().map_or(self.rows, |runs| runs.length.min(self.rows));
+        let tallest = kernels.outer[tallest(run, kernels.outer.len()) - 1];
         let panel_vectors = match plan.right {
             Access::InPlace => 1 << (tallest.len() - 1),
             Access::Packed => kernels.panel_columns() / kernels.lanes,
@@ -167,18 +168,15 @@ impl<'a, T: Element> Block<'a, T> {
                     if scattered_columns { right.start } else { right.element(0, column) };
                 let ahead = self.ahead(&depth, start + column + columns);
                 let asks_for_rows = start + column == 0 && self.reads_rows_once();
-                for (number, (row, height)) in
-                    even_tiles(self.rows, kernels.outer.len()).enumerate()
-                {
+                for (number, (row, height)) in self.row_tiles(kernels.outer.len()).enumerate() {
                     let ahead = match asks_for_rows && row + height < self.rows {
                         true => self.rows_ahead(left, row + height, depth.len()),
                         false => ahead.part(number),
                     };
-                    let left = left.at(row, 0);
                     let tile = Tile {
                         ahead,
                         depth: depth.len(),
-                        left: left.start,
+                        left: self.left_row(left, row),
                         left_row_stride: left.row_stride,
                         left_depth_stride: left.column_stride,
                         left_steps,
@@ -200,6 +198,22 @@ impl<'a, T: Element> Block<'a, T> {
             }
             start += panel;
         }
+    }
+
+    /// Rows of the block, tile by tile of at most `most`: (start, length) of each. The left operand's rows of a tile lie at
+    /// equal distances.
+    fn row_tiles(&self, most: usize) -> impl Iterator<Item = (usize, usize)> {
+        let first = self.region.row_start as usize;
+        let end = first + self.rows;
+        let (runs, length) = match &self.driver.plan.left_runs {
+            Some(runs) => (first / runs.length..end.div_ceil(runs.length), runs.length),
+            None => (0..1, usize::MAX),
+        };
+        runs.flat_map(move |run| {
+            let start = (run * length).max(first);
+            let stop = (run * length + length).min(end);
+            even_tiles(stop - start, most).map(move |(row, height)| (start - first + row, height))
+        })
     }
 
     /// Whether kernels read the left operand where it lies, along its rows, and about once: then most of
@@ -290,18 +304,27 @@ impl<'a, T: Element> Block<'a, T> {
     /// Adds the terms of a range of the depth by dot-product kernels.
     unsafe fn dot(&self, depth: Range<usize>) {
         let Driver { kernels, contraction, .. } = self.driver;
-        let (Operand::Arena(left), Operand::Arena(right)) = (&contraction.left, &contraction.right)
-        else {
-            unreachable!("dot kernels read both operands in place");
+        let Operand::Arena(right) = &contraction.right else {
+            unreachable!("dot kernels read the right operand in place");
         };
-        let left = self.matrix(left).at(self.region.row_start as usize, depth.start);
+        let first = self.region.row_start as usize;
+        let left = match &contraction.left {
+            Operand::Arena(left) => self.matrix(left).at(first, depth.start),
+            Operand::Scattered(left) => {
+                let start = self.base(left).wrapping_offset(left.columns.offset(depth.start));
+                let row_stride = left.rows.run().1;
+                Matrix { start, row_stride, column_stride: 1 }
+            }
+            Operand::Generated(_) => unreachable!("dot kernels read the left operand in place"),
+        };
         let right = self.matrix(right).at(depth.start, self.region.column_start as usize);
-        let widest = kernels.dot[tallest(self.rows, kernels.dot.len()) - 1].len();
+        let most_rows = kernels.dot.len();
+        let widest = kernels.dot[tallest(self.rows, most_rows) - 1].len();
         for (column, columns) in even_tiles(self.columns, widest) {
-            for (row, height) in even_tiles(self.rows, kernels.dot.len()) {
+            for (row, height) in self.row_tiles(most_rows) {
                 let tile = Tile {
                     depth: depth.len(),
-                    left: left.element(row, 0),
+                    left: self.left_row(left, row),
                     left_row_stride: left.row_stride,
                     left_depth_stride: 1,
                     left_steps: ptr::null(),
@@ -319,6 +342,16 @@ impl<'a, T: Element> Block<'a, T> {
                 // SAFETY: the tile lies within the operands and the result.
                 unsafe { kernels.dot[height - 1][columns - 1](&tile) };
             }
+        }
+    }
+
+    /// Where a row of the block starts in the left operand.
+    fn left_row(&self, left: Matrix<T>, row: usize) -> *const T {
+        match &self.driver.plan.left_runs {
+            Some(runs) => {
+                left.start.wrapping_offset(runs.offset(self.region.row_start as usize + row))
+            }
+            None => left.element(row, 0),
         }
     }
 
@@ -343,6 +376,9 @@ impl<'a, T: Element> Block<'a, T> {
                 let (first, base) = (self.region.row_start as usize, self.base(place));
                 let Some(copying) = &plan.left_copy else {
                     // Kernels have a table of columns.
+                    if let Some(runs) = &plan.left_runs {
+                        return Matrix { start: base, row_stride: runs.stride, column_stride: 0 };
+                    }
                     let start = base.wrapping_offset(place.rows.offset(first));
                     return Matrix {
                         start,

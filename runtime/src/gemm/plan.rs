@@ -6,6 +6,7 @@ use super::kernel::Kernels;
 use super::places::Lanes;
 use crate::arena::CACHE_LINE;
 use crate::contraction::{Blocking, Contraction, Digits, Operand, Output, Scattered, Strided};
+use crate::simd::MAX_LANES;
 
 /// Terms summed in one chain of registers before the sum is added to the result. A panel of
 /// this depth stays in a first-level cache of 32 KiB and more, and chains stay short, for
@@ -25,6 +26,9 @@ const RESIDENT_BYTES: usize = 512 << 10;
 /// Bytes of a panel of the right operand that a region function writes. It writes rows as long as
 /// this allows, since it may have work to do at the start of each.
 const GENERATED_PANEL_BYTES: usize = 256 << 10;
+
+/// Columns of windows' products that dot kernels compute, as a part of a vector's lanes.
+const MOST_DOT_COLUMNS: usize = 3;
 
 /// What summing the lanes of a dot kernel's vectors costs for each result, in terms of the depth
 /// that could be added instead. Measured, like the next one.
@@ -51,6 +55,10 @@ const HIDING_TILE_ROWS: usize = 12;
 /// Rows of a piece that share a copy of a right operand whose rows compete for cache sets, at least:
 /// for short and for tall tiles.
 const ROWS_FOR_COPY: [usize; 2] = [16, 64];
+
+/// Rows of a scattered left operand that lie at equal distances: as many make a tile that is not packed.
+/// (Each element is loaded for one multiply-add of each vector then, so low tiles are still fast.)
+const LEAST_RUN: usize = 4;
 
 /// Most vectors of columns of a register tile.
 const MOST_VECTORS: usize = 16;
@@ -113,6 +121,33 @@ pub(super) struct Plan {
     pub right_copy: Option<Copying>,
     /// What kernels follow, if one of the operands is read where its elements lie scattered.
     pub tables: Option<Tables>,
+    /// Where rows of the left operand lie that is read so, if not at equal distances.
+    pub left_runs: Option<Runs>,
+}
+
+/// Rows in runs of equal distances.
+#[derive(Clone, Debug)]
+pub(super) struct Runs {
+    /// Rows of a run.
+    pub length: usize,
+    /// Distance of neighbours in a run.
+    pub stride: isize,
+    /// Distance of the first row of each run.
+    starts: Vec<isize>,
+}
+
+impl Runs {
+    fn new(rows: &Digits) -> Runs {
+        let (length, stride) = rows.run();
+        let mut outer: Vec<(usize, isize)> = rows.iter().collect();
+        outer.pop();
+        Runs { length, stride, starts: distances(&Digits::new(outer)) }
+    }
+
+    /// The distance of a row.
+    pub fn offset(&self, row: usize) -> isize {
+        self.starts[row / self.length] + (row % self.length) as isize * self.stride
+    }
 }
 
 /// How a scattered operand is packed.
@@ -173,6 +208,17 @@ pub fn copies_left(left: &Strided, size: usize) -> bool {
     if left.row_stride == 1 { far } else { left.column_stride != 1 }
 }
 
+/// Whether kernels read a left operand of digits where it lies, its rows and columns having these last digits,
+/// (extent, stride).
+pub fn reads_left_run([(run, stride), _]: [(usize, isize); 2]) -> bool {
+    run >= LEAST_RUN && !is_hostile(stride, size_of::<f32>())
+}
+
+/// The same of a right operand, of any instruction set: whole vectors of columns are neighbours.
+pub fn reads_right_run([_, (run, stride)]: [(usize, isize); 2]) -> bool {
+    stride == 1 && run.is_multiple_of(MAX_LANES)
+}
+
 impl Plan {
     /// Decides for a contraction.
     pub fn new<T>(contraction: &Contraction, kernels: &Kernels<T>) -> Plan {
@@ -191,8 +237,12 @@ impl Plan {
                 )
             }
         };
-        // Whole vectors of the depth, where that is what is packed.
-        let depth_block = even_block(c.depth, most_depth).next_multiple_of(2 * kernels.lanes);
+        let depth_block = match (&c.left, method) {
+            // Elements of a run are neighbours.
+            (Operand::Scattered(left), Method::Dot) => left.columns.run().0,
+            // Whole vectors of the depth, where that is what is packed.
+            _ => even_block(c.depth, most_depth).next_multiple_of(2 * kernels.lanes),
+        };
         let narrow = kernels.panel_columns();
         let (panel_columns, panel_stride) = match (right, &c.right) {
             (Access::InPlace, _) => (columns.max(1), 0),
@@ -251,6 +301,12 @@ impl Plan {
                 .then(|| right_copy(c, kernels.lanes, depth_block))
                 .flatten(),
             tables: tables(c, [left, right], kernels.lanes, [left_stride, panel_stride]),
+            left_runs: match (&c.left, left) {
+                (Operand::Scattered(place), Access::InPlace) if place.rows.stride().is_none() => {
+                    Some(Runs::new(&place.rows))
+                }
+                _ => None,
+            },
         }
     }
 }
@@ -380,8 +436,14 @@ pub(super) fn left_is_by_column(c: &Contraction) -> bool {
 /// Dot kernels where both operands are contiguous along the depth, unless it is too short for
 /// the sums at its end, or enough rows share the cost of transposing the right operand.
 fn method(c: &Contraction, lanes: usize) -> Method {
-    let (Operand::Arena(left), Operand::Arena(right)) = (&c.left, &c.right) else {
-        return Method::Outer;
+    let (left, right) = match (&c.left, &c.right) {
+        (Operand::Arena(left), Operand::Arena(right)) => (left, right),
+        (Operand::Scattered(left), Operand::Arena(right))
+            if is_dot(left, right, c.columns, lanes) =>
+        {
+            return Method::Dot;
+        }
+        _ => return Method::Outer,
     };
     if left.column_stride != 1 || right.row_stride != 1 {
         return Method::Outer;
@@ -392,6 +454,13 @@ fn method(c: &Contraction, lanes: usize) -> Method {
     let unused_lanes = columns.next_multiple_of(lanes) - columns;
     let waste = depth * unused_lanes as f64 / columns as f64;
     if packing + waste > DOT_SUM_TERMS { Method::Dot } else { Method::Outer }
+}
+
+/// Whether dot kernels take the sums of windows run by run: a tile of outer kernels would leave most lanes of
+/// so few columns unused.
+fn is_dot(left: &Scattered, right: &Strided, columns: usize, lanes: usize) -> bool {
+    let (run, stride) = left.columns.run();
+    right.row_stride == 1 && stride == 1 && run >= lanes && MOST_DOT_COLUMNS * columns <= lanes
 }
 
 /// Elements of the left operand are read one by one: in place, unless rows compete for the same
@@ -415,12 +484,11 @@ fn left_access(c: &Contraction, tile_rows: usize) -> Access {
 }
 
 /// A scattered left operand is read in place if its rows lie at equal distances that do not compete
-/// for cache sets: kernels have a table of its columns.
+/// for cache sets, or so many of them that they make tiles: kernels have a table of its columns.
 fn scattered_left_access(left: &Scattered, size: usize) -> Access {
-    match left.rows.stride() {
-        Some(stride) if !is_hostile(stride, size) => Access::InPlace,
-        _ => Access::Packed,
-    }
+    let (run, stride) = left.rows.run();
+    let makes_tiles = left.rows.stride().is_some() || run >= LEAST_RUN;
+    if makes_tiles && !is_hostile(stride, size) { Access::InPlace } else { Access::Packed }
 }
 
 /// Outer kernels need contiguous columns, or at least whole vectors of them; beyond that, as for

@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{part, wanted_pieces};
 
+/// Elements that are copied by instructions in place: blocks are too short to call a function for each.
+const CHUNK: usize = 16;
+
 /// Parts `[outer, inner]` of one shape to a tensor `[outer, parts, inner]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Interleave {
@@ -51,6 +54,16 @@ impl Interleave {
                 let pairs = source(0).iter().zip(source(1));
                 for (target, (&even, &odd)) in target.as_chunks_mut::<2>().0.iter_mut().zip(pairs) {
                     *target = [even, odd];
+                }
+            }
+            _ if inner.is_multiple_of(CHUNK) => {
+                for part in 0..parts {
+                    let blocks = source(part).chunks_exact(inner);
+                    let targets = target.chunks_exact_mut(inner).skip(part).step_by(parts);
+                    for (target, block) in targets.zip(blocks) {
+                        let chunks = target.as_chunks_mut::<CHUNK>().0.iter_mut();
+                        chunks.zip(block.as_chunks::<CHUNK>().0).for_each(|(to, from)| *to = *from);
+                    }
                 }
             }
             _ => {

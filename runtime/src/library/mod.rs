@@ -1,5 +1,6 @@
 //! Routines on whole tensors whose accesses depend on data, or that go along an axis in order:
-//! scattering, cumulation, sorting; and convolutions in a transformed space.
+//! scattering, cumulation, sorting; movement that takes vectors apart; and convolutions in a transformed
+//! space.
 //!
 //! Tensors are dense and row-major. A routine is cut into pieces, by its extents only, and each
 //! piece owns a part of the result: no two write the same element, none waits for another, and
@@ -9,6 +10,7 @@ mod cumulate;
 mod element;
 mod interleave;
 mod pad;
+mod permute;
 mod scatter;
 mod sort;
 #[cfg(test)]
@@ -22,6 +24,7 @@ use smallvec::SmallVec;
 pub use cumulate::{Cumulate, CumulateKind};
 pub use interleave::Interleave;
 pub use pad::Pad;
+pub use permute::Permute;
 pub use scatter::{Scatter, ScatterKind};
 pub use sort::Sort;
 
@@ -45,6 +48,8 @@ pub enum Routine {
     Interleave(Interleave),
     /// Images with zeros around them.
     Pad(Pad),
+    /// Axes in another order.
+    Permute(Permute),
     /// A convolution of 3 x 3 taps with transformed kernels.
     Winograd(Winograd),
     /// The input of such a convolution, transformed.
@@ -90,6 +95,7 @@ impl Routine {
             Routine::Sort(_) => "argsort",
             Routine::Interleave(_) => "interleave",
             Routine::Pad(_) => "pad",
+            Routine::Permute(_) => "permute",
             Routine::Winograd(_) => "winograd",
             Routine::WinogradInput(_) => "winograd_input",
             Routine::WinogradKernel(_) => "winograd_kernel",
@@ -131,6 +137,13 @@ impl Routine {
                     return Err("margins without an end".to_owned());
                 };
                 count(&[*outer, rows, columns])?;
+            }
+            Routine::Permute(permute) => {
+                let axes = permute.axes();
+                count(&axes.iter().map(|axis| axis.0).collect::<Vec<_>>())?;
+                if Permute::new(axes.iter().copied()).as_ref() != Some(permute) {
+                    return Err(format!("{axes:?} are not the axes of a permutation"));
+                }
             }
             Routine::Winograd(shape) | Routine::WinogradInput(shape) => {
                 let Winograd { samples, from, to, height, width, tile, .. } = shape;
@@ -183,6 +196,7 @@ impl Routine {
             Routine::Pad(pad) => {
                 operands.push((pad.outer * pad.extents[0] * pad.extents[1], dtype));
             }
+            Routine::Permute(permute) => operands.push((permute.elements(), dtype)),
             Routine::Winograd(shape) => {
                 let [kernels, input, _] = shape.elements();
                 operands.extend([(kernels, dtype), (input, dtype)]);
@@ -209,6 +223,7 @@ impl Routine {
             Routine::Sort(sort) => (sort.rows * sort.kept, DType::I32),
             Routine::Interleave(interleave) => (interleave.elements(), dtype),
             Routine::Pad(pad) => (pad.outer * pad.padded().iter().product::<usize>(), dtype),
+            Routine::Permute(permute) => (permute.elements(), dtype),
             Routine::Winograd(shape) => (shape.elements()[2], dtype),
             Routine::WinogradInput(shape) => (shape.transformed_elements(), dtype),
             Routine::WinogradKernel(kernel) => (kernel.elements(), dtype),
@@ -225,6 +240,7 @@ impl Routine {
             Routine::Sort(sort) => sort.pieces(),
             Routine::Interleave(interleave) => interleave.pieces(),
             Routine::Pad(pad) => pad.pieces(),
+            Routine::Permute(permute) => permute.pieces(),
             Routine::Winograd(shape) => shape.pieces(),
             Routine::WinogradInput(shape) => shape.input_pieces(),
             Routine::WinogradKernel(kernel) => kernel.pieces(),
@@ -240,6 +256,7 @@ impl Routine {
             | Routine::Cumulate(_)
             | Routine::Interleave(_)
             | Routine::Pad(_)
+            | Routine::Permute(_)
             | Routine::WinogradInput(_)
             | Routine::WinogradKernel(_)
             | Routine::WinogradTaps(_) => 0,
@@ -277,6 +294,7 @@ impl LibraryCall {
         let only_f32 = matches!(
             self.routine,
             Routine::Pad(_)
+                | Routine::Permute(_)
                 | Routine::Winograd(_)
                 | Routine::WinogradInput(_)
                 | Routine::WinogradKernel(_)
@@ -403,6 +421,9 @@ impl PreparedCall {
                         Some(Plan::Pad(of)) => of.run(source, result.cast(), piece),
                         _ => unreachable!("prepared"),
                     }
+                }
+                Routine::Permute(permute) => {
+                    permute.run(self.cpu, operand(0).cast_const().cast(), result.cast(), piece);
                 }
                 Routine::WinogradTaps(shape) => {
                     let sums = operand(0).cast_const().cast();

@@ -312,3 +312,37 @@ fn images_get_zeros_around_them() {
         }
     }
 }
+
+#[test]
+fn axes_come_in_another_order() {
+    // Extents of the source, and which of its axes is which of the result.
+    for (extents, order) in [
+        (vec![7, 5], vec![1, 0]),
+        (vec![64, 48], vec![1, 0]),
+        (vec![20, 33, 9], vec![2, 1, 0]),
+        (vec![18, 3, 16], vec![1, 2, 0]),
+        (vec![2, 40, 17], vec![0, 2, 1]),
+        (vec![3, 4, 19, 2], vec![3, 0, 2, 1]),
+    ] {
+        let distances: Vec<usize> =
+            (0..extents.len()).map(|axis| extents[axis + 1..].iter().product()).collect();
+        let axes = order.iter().map(|&axis| (extents[axis], distances[axis]));
+        let permute = Permute::new(axes.clone()).expect("a permutation");
+        let source: Vec<f32> = (0..extents.iter().product()).map(|i: usize| i as f32).collect();
+        let mut expected = vec![0];
+        for (extent, distance) in axes {
+            let next =
+                expected.iter().flat_map(|start| (0..extent).map(move |i| start + i * distance));
+            expected = next.collect();
+        }
+        for cpu in Cpu::ALL.into_iter().filter(|cpu| cpu.supported()) {
+            let routine = Routine::Permute(permute.clone());
+            let found = floats(run_on(cpu, routine, DType::F32, &[words(&source)]));
+            assert!(found.iter().zip(&expected).all(|(a, b)| *a == *b as f32), "{cpu} {permute:?}");
+        }
+    }
+    assert_eq!(Permute::new([(4, 5), (5, 1)]), None, "as they are");
+    assert_eq!(Permute::new([(4, 5), (3, 20), (5, 1)]), None, "rows stay rows");
+    assert_eq!(Permute::new([(4, 1), (5, 1)]), None);
+    assert_eq!(Permute::new([(4, 2), (2, 1), (3, 16)]), None);
+}

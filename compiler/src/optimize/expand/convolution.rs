@@ -9,7 +9,8 @@
 use smallvec::{SmallVec, smallvec};
 
 use super::Expander;
-use crate::graph::{Emit, Graph, NodeId};
+use super::builder::Builder;
+use crate::graph::{Emit, NodeId};
 use crate::index::{Expression, IndexMap};
 use crate::op::convolution::{LEADING, exact_high, swapped};
 use crate::op::{Conv, Op, Primitive, Sliding, View, Windows};
@@ -60,18 +61,23 @@ impl Form {
         } else if windows >= ENOUGH_WINDOWS || (samples == 1 && windows > 1) {
             Form::BySample
         } else {
-            let result = 4 * kernel[0] * kernel[1] * samples * windows;
-            let fits = |parts: &usize| {
-                channels.is_multiple_of(*parts)
-                    && parts * result <= PART_BYTES
-                    && channels / parts * taps >= ENOUGH_TERMS
-            };
-            match (2..=ENOUGH_PARTS).rev().find(fits) {
-                Some(parts) => Form::InParts(parts),
-                None => Form::Jointly,
+            match parts_of_sum(kernel[0] * kernel[1] * samples * windows, channels, taps) {
+                1 => Form::Jointly,
+                parts => Form::InParts(parts),
             }
         }
     }
+}
+
+/// In how many parts the channels (which are samples, where this is the gradient of a kernel) are summed for
+/// a result of so many elements, with so many taps.
+pub(super) fn parts_of_sum(result: usize, channels: usize, taps: usize) -> usize {
+    let fits = |parts: &usize| {
+        channels.is_multiple_of(*parts)
+            && parts * 4 * result <= PART_BYTES
+            && channels / parts * taps >= ENOUGH_TERMS
+    };
+    (2..=ENOUGH_PARTS).rev().find(fits).unwrap_or(1)
 }
 
 impl Expander {
@@ -84,10 +90,17 @@ impl Expander {
                 axis.input_dilation = 1;
             }
         }
-        match conv.axes.iter().position(|axis| axis.input_dilation > 1) {
+        let dilated = |axis: &Sliding| axis.input_dilation > 1;
+        let axis = match self.graph.reorders() {
+            // Results for the last axis lie next to each other.
+            true => conv.axes.iter().rposition(dilated),
+            false => conv.axes.iter().position(dilated),
+        };
+        match axis {
             Some(axis) => self
                 .phases_as_channels(&conv, axis, input, kernel)
                 .unwrap_or_else(|| self.by_phases(&conv, axis, input, kernel)),
+            None if self.graph.reorders() => self.channels_last(&conv, input, kernel),
             None => self
                 .transformed(&conv, input, kernel)
                 .or_else(|| self.transformed_gradient(&conv, input, kernel))
@@ -106,13 +119,7 @@ impl Expander {
             true => self.graph.reverse(kernel, &Axes::from_iter(LEADING..taps.len())),
             false => kernel,
         };
-        let windows = conv.axes.iter().enumerate().map(|(axis, sliding)| {
-            let at = LEADING + axis;
-            // Nothing is read behind the last window.
-            let high = exact_high(sliding, from[at], taps[at], result.shape[at]);
-            Sliding { high, ..*sliding }.window(taps[at])
-        });
-        let windows = self.windows(input, windows.collect());
+        let windows = self.windows(conv, input, &taps, counts);
         let spatial = counts.len();
         let form = Form::of(&from, &taps, counts);
         let taps_of_windows = LEADING + spatial..LEADING + 2 * spatial;
@@ -151,7 +158,7 @@ impl Expander {
             }
             Form::InParts(parts) => {
                 // [g, part, co, n, windows...], summed over parts.
-                let split = |g: &mut Graph, node: NodeId| {
+                let split = |g: &mut Builder, node: NodeId| {
                     let mut shape = g.type_of(node).shape.clone();
                     shape[2] /= parts;
                     shape.insert(2, parts);
@@ -171,7 +178,21 @@ impl Expander {
     /// The windows `[g, n, ci, windows..., taps...]` over an input. Zeros around it are put there
     /// first: kernels may then keep the padded tensor and read windows without looking for its
     /// edges.
-    fn windows(&mut self, input: NodeId, mut windows: Windows) -> NodeId {
+    pub(super) fn windows(
+        &mut self,
+        conv: &Conv,
+        input: NodeId,
+        taps: &[usize],
+        counts: &[usize],
+    ) -> NodeId {
+        let from = self.graph.type_of(input).shape.clone();
+        let windows = conv.axes.iter().zip(counts).enumerate().map(|(axis, (sliding, &count))| {
+            let at = LEADING + axis;
+            // Nothing is read behind the last window.
+            let high = exact_high(sliding, from[at], taps[at], count);
+            Sliding { high, ..*sliding }.window(taps[at])
+        });
+        let mut windows: Windows = windows.collect();
         let margins: SmallVec<[(usize, usize); 2]> = windows
             .iter_mut()
             .map(|window| {

@@ -5,9 +5,13 @@
 //! decided here by the shapes. Fusion then sees products, sums and movement only.
 //!
 //! * [`convolution`]: products (or sums of products) over views of the input.
+//! * [`channels_last`]: the same for whole graphs whose tensors lie with their channels last in memory,
+//!   which [`builder`] sees to.
 //! * [`winograd`]: convolutions of 3 x 3 taps in a transformed space.
 //! * [`window`]: sums of overlapping windows, and extremes of small windows.
 
+mod builder;
+mod channels_last;
 mod convolution;
 mod phases;
 #[cfg(test)]
@@ -24,6 +28,7 @@ use crate::graph::{Emit, Graph, NodeId};
 use crate::op::{ArgKind, Op, Reduce, ReduceKind};
 use crate::optimize::prepare::fixed_nodes;
 use crate::optimize::{MathMode, OptimizeOptions};
+use builder::Builder;
 
 /// The graph without convolutions and folds, and with extremes of small windows as comparisons.
 /// Convolutions may be computed in a transformed space unless arithmetic is strict.
@@ -37,14 +42,15 @@ pub fn expand(graph: Graph, options: &OptimizeOptions) -> Graph {
         return graph;
     }
     let may_transform = options.math != MathMode::Strict;
-    let mut expander = Expander { may_transform, ..Expander::default() };
     let fixed = match options.fixed_weights {
         true => fixed_nodes(&graph),
         false => vec![false; graph.nodes.len()],
     };
-    expander.graph.slots.clone_from(&graph.slots);
+    let channels_last = channels_last::suits(&graph, may_transform, &fixed);
+    let builder = Builder::new(&graph, channels_last, may_transform);
+    let mut expander = Expander { graph: builder, may_transform, ..Expander::default() };
     let mut nodes: Vec<NodeId> = Vec::with_capacity(graph.nodes.len());
-    for (node, fixed) in graph.nodes.iter().zip(fixed) {
+    for (node, &fixed) in graph.nodes.iter().zip(&fixed) {
         let operands: SmallVec<[NodeId; 3]> =
             node.operands.iter().map(|operand| nodes[operand.index()]).collect();
         expander.graph.set_origin(Arc::clone(&node.origin));
@@ -69,16 +75,13 @@ pub fn expand(graph: Graph, options: &OptimizeOptions) -> Graph {
         }
         nodes.push(emitted);
     }
-    let mut result = expander.graph;
-    result.take_results(&graph, |old| nodes[old.index()]);
-    result.set_origin(Arc::default());
-    result
+    expander.graph.finish(&graph, |old| nodes[old.index()])
 }
 
-/// A graph under expansion.
+/// What is known while a graph is expanded.
 #[derive(Default)]
 struct Expander {
-    graph: Graph,
+    graph: Builder,
     /// Whether convolutions may be computed in a transformed space.
     may_transform: bool,
     /// What is computed from fixed weights alone.

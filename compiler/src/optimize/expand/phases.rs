@@ -14,6 +14,13 @@ use crate::op::convolution::{LEADING, exact_high};
 use crate::op::{Conv, Interleave, Sliding};
 use crate::types::Axes;
 
+/// Columns of a tile of a product in registers.
+const TILE_COLUMNS: usize = 32;
+
+/// Most taps, zeros counted, of phases that are channels of one convolution to fill such a tile, in halves
+/// of those that are no zeros.
+const MOST_OF_TAPS: usize = 3;
+
 /// Windows along an axis of a dilated input, by the taps that meet elements.
 ///
 /// Tap k of window o meets the dilated input at `p = o * stride + k * dilation - low`, where there is
@@ -85,6 +92,7 @@ impl Expander {
         let mut margins: SmallVec<[(usize, usize); 2]> = smallvec![(0, 0); conv.axes.len()];
         margins[axis] = (before as usize, behind as usize);
         let input = self.padded(input, margins);
+        let kernel = self.kernel_in_order(kernel);
         let mut parts = Vec::with_capacity(phases.phases.len());
         for phase in &phases.phases {
             let mut shape = result.shape.clone();
@@ -120,7 +128,12 @@ impl Expander {
         let types = [input, kernel].map(|node| self.graph.type_of(node).clone());
         let channels = types[1].shape[1];
         let most = channels * conv.axes.iter().map(count_of_phases).product::<usize>();
-        if !self.may_transform || channels >= LEAST_CHANNELS || most < LEAST_CHANNELS {
+        let is_small = channels < LEAST_CHANNELS && most >= LEAST_CHANNELS;
+        // Channels last, phases of the last axis lie next to each other as they should.
+        let fills = self.graph.reorders()
+            && axis + 1 == conv.axes.len()
+            && channels * count_of_phases(&conv.axes[axis]) <= TILE_COLUMNS;
+        if !self.may_transform || !(is_small || fills) {
             return None;
         }
         let result = infer(conv, &types[0], &types[1]);
@@ -135,6 +148,11 @@ impl Expander {
             return None;
         }
         let size = seen.iter().map(|phase| before(phase) as usize + phase.taps).max()?;
+        let taps: usize = seen.iter().map(|phase| phase.taps).sum();
+        if !is_small && size * seen.len() > MOST_OF_TAPS * taps / 2 {
+            return None;
+        }
+        let kernel = self.kernel_in_order(kernel);
         let forward = match conv.reversed {
             true => self.graph.reverse(kernel, &Axes::from_iter(LEADING..types[1].shape.len())),
             false => kernel,
@@ -158,9 +176,27 @@ impl Expander {
         let high = exact_high(&sliding, types[0].shape[at], size, phases.windows);
         together.axes[axis] = Sliding { high, ..sliding };
         let together = self.convolution(&together, input, kernels?);
+        if self.graph.reorders() {
+            return Some(self.beside(together, seen.len(), at, result.shape[at]));
+        }
         let part = |number: usize| self.every(together, 2, number * channels, channels, 1);
         let parts: Vec<NodeId> = (0..seen.len()).map(part).collect();
         Some(self.joined(&parts, at, result.shape[at]))
+    }
+
+    /// Results of phases that are channels, which take turns along an axis of so many elements.
+    fn beside(&mut self, together: NodeId, phases: usize, axis: usize, count: usize) -> NodeId {
+        let g = &mut self.graph;
+        let mut shape = g.type_of(together).shape.clone();
+        shape[2] /= phases;
+        shape.insert(2, phases);
+        let split = g.reshape(together, &shape);
+        let order = [0, 1].into_iter().chain(3..axis + 2).chain([2]).chain(axis + 2..shape.len());
+        let moved = g.permute(split, &Axes::from_iter(order));
+        shape.remove(2);
+        shape[axis] *= phases;
+        let joined = g.reshape(moved, &shape);
+        self.every(joined, axis, 0, count, 1)
     }
 
     /// Results of phases, which take turns along an axis of so many elements.

@@ -284,3 +284,85 @@ fn transformed_gradients_of_kernels_have_the_values_of_direct_ones() {
         }
     }
 }
+
+/// A small autoencoder whose tensors lie channels last: convolutions with a stride, one of dilated input, pooling,
+/// concatenation and batch statistics. Only kernels are put into another order, and nothing changes.
+#[test]
+fn channels_last_has_the_same_values_and_moves_only_kernels() {
+    let mut graph = Graph::new();
+    let x = slot(&mut graph, "x", &[1, 3, 2, 17, 17]);
+    let shapes: [(&str, [usize; 5]); 4] = [
+        ("down", [1, 6, 2, 3, 3]),
+        ("deeper", [1, 8, 6, 3, 3]),
+        ("up", [1, 7, 8, 3, 3]),
+        ("out", [1, 1, 7, 3, 3]),
+    ];
+    let kernels = shapes.map(|(name, shape)| slot(&mut graph, name, &shape));
+    let [down, deeper, up, out] = kernels;
+    let conv = |g: &mut Graph, input, kernel, sliding: Sliding, reversed| {
+        let axes = [sliding; 2].into_iter().collect();
+        g.emit(Conv { axes, reversed }.into(), &[input, kernel])
+    };
+    let halving = Sliding { stride: 2, low: 1, high: 1, ..Sliding::PLAIN };
+    let doubling = Sliding { input_dilation: 2, low: 1, high: 1, ..Sliding::PLAIN };
+    let g = &mut graph;
+    let small = conv(g, x, down, halving, false);
+    let bias = slot(g, "bias", &[6]);
+    let shape = g.type_of(small).shape.clone();
+    let bias = g.broadcast(bias, &shape, &[2]);
+    let sum = g.add(small, bias);
+    let zero = g.constant_like(sum, 0.0);
+    let small = g.apply("max", &[sum, zero]);
+    // Statistics of each channel, as batch normalization has them.
+    let totals = g.sum(small, &[0, 1, 3, 4]);
+    let totals = g.broadcast(totals, &shape, &[2]);
+    let small = g.mul(small, totals);
+    let smaller = conv(g, small, deeper, halving, false);
+    let back = conv(g, smaller, up, doubling, true);
+    let result = conv(g, back, out, doubling, true);
+    let pool = crate::op::Window { size: 2, stride: 2, dilation: 1, low: 0, high: 0 };
+    let windows = g.unfold(back, &[pool; 2], f64::NEG_INFINITY);
+    let rank = g.type_of(windows).rank();
+    let pooled = g.reduce(crate::op::ReduceKind::Max, windows, &[rank - 1]);
+    let pooled = g.reduce(crate::op::ReduceKind::Max, pooled, &[rank - 2]);
+    let doubled = g.concat(&[back, back], 2);
+    let parts = [result, pooled, doubled].map(|node| {
+        let square = g.mul(node, node);
+        g.sum(square, &[0, 1, 2, 3, 4])
+    });
+    let loss = g.add(parts[0], parts[1]);
+    let loss = g.add(loss, parts[2]);
+    let gradients = crate::differentiate::gradient(g, loss, &kernels).unwrap();
+    for (number, node) in gradients.into_iter().map(Option::unwrap).chain([loss]).enumerate() {
+        graph.outputs.push(Output { name: number.to_string(), node });
+    }
+    let slots: Vec<Array> = (graph.slots.iter())
+        .map(|slot| {
+            let values = (0..slot.ty.elements()).map(|i| (i as f64 * 0.713).sin()).collect();
+            Array::new(slot.ty.clone(), values)
+        })
+        .collect();
+    let evaluator = Evaluator::new(&slots);
+    for math in [MathMode::Default, MathMode::Strict] {
+        let options = OptimizeOptions { math, ..OptimizeOptions::default() };
+        let expanded = expand(graph.clone(), &options);
+        expanded.verify().unwrap();
+        let results = [&graph, &expanded].map(|graph| evaluator.run(graph).outputs);
+        for (number, (direct, found)) in results[0].iter().zip(&results[1]).enumerate() {
+            assert_eq!(direct.ty, found.ty);
+            for (a, b) in direct.values.iter().zip(&found.values) {
+                assert!((a - b).abs() <= 1e-9 * a.abs().max(1.0), "{number}: {a} and {b}");
+            }
+        }
+        let kernels = fusion::fuse(&expanded, &options, 1);
+        let permutes = kernels.kernels.node_weights().filter(|kernel| kernel.name == "permute");
+        let largest = permutes.map(|kernel| match &kernel.body {
+            KernelBody::Library(library) => kernels.values[library.result.0 as usize].ty.elements(),
+            KernelBody::Fused(body) => {
+                kernels.values[body.stores[0].value.0 as usize].ty.elements()
+            }
+            _ => 0,
+        });
+        assert!(largest.max().unwrap_or(0) <= 8 * 7 * 9, "{kernels}");
+    }
+}

@@ -5,7 +5,8 @@ use std::cmp::Ordering;
 use smallvec::SmallVec;
 
 use super::Expander;
-use crate::graph::{Emit, Graph, NodeId};
+use super::builder::Builder;
+use crate::graph::{Emit, NodeId};
 use crate::index::{Expression, IndexMap};
 use crate::op::{ArgKind, Fold, View, Window};
 use crate::types::{Axes, DType, Scalar, Shape};
@@ -126,7 +127,7 @@ impl Expander {
         let shape = self.graph.type_of(operand).shape.clone();
         let mut rest = shape.clone();
         let extent = rest.remove(axis);
-        let element = |g: &mut Graph, place: usize| {
+        let element = |g: &mut Builder, place: usize| {
             let index = |from: usize| match from.cmp(&axis) {
                 Ordering::Less => Expression::axis(from),
                 Ordering::Equal => Expression::constant(place as i64),

@@ -16,7 +16,7 @@ use crate::op::{
     WinogradTaps,
 };
 use crate::optimize::cost;
-use crate::types::DType;
+use crate::types::{DType, TensorType};
 
 /// Images narrower than this are put together from too many pieces.
 const LEAST_WIDTH: usize = 4;
@@ -34,29 +34,14 @@ impl Expander {
         kernel: NodeId,
     ) -> Option<NodeId> {
         let types = [input, kernel].map(|node| self.graph.type_of(node).clone());
-        let fits = self.may_transform
-            && types[0].dtype == DType::F32
-            && types[0].shape[0] == 1
-            && types[1].shape[LEADING..] == [3, 3]
-            && conv.axes.iter().all(is_plain);
-        if !fits {
+        let types = types.each_ref();
+        if !self.may_transform || !fits(conv, types) {
             return None;
         }
-        let result = conv.infer(&[&types[0], &types[1]]).ok()?;
-        let [_, samples, to, height, width] = result.shape[..] else { return None };
-        let from = types[0].shape[2];
+        let [to, from] = [types[1].shape[1], types[1].shape[2]];
         let (kernels, turned) = self.kernels(kernel, conv.reversed, [to, from])?;
-        let is_fixed = self.fixed.contains(&kernels);
-        // Larger tiles round more: not where results are trained with.
-        let tiles: &[usize] = if is_fixed { &[2, 4] } else { &[2] };
-        let forms = tiles.iter().map(|&tile| {
-            let transformed = false;
-            gemm::Winograd { samples, from, to, height, width, tile, transformed }.planned()
-        });
-        let shape = cost::preferred_winograd(forms, is_fixed)?;
-        if width < LEAST_WIDTH {
-            return None;
-        }
+        let shape = preferred(conv, types, self.fixed.contains(&kernels))?;
+        let [_, _, _, height, width] = conv.infer(&types).ok()?.shape[..] else { return None };
         let tile = shape.tile;
         let g = &mut self.graph;
         let transformed = *self.transformed.entry((kernels, turned, tile)).or_insert_with(|| {
@@ -75,7 +60,8 @@ impl Expander {
             input = self.graph.emit(WinogradInput { shape }.into(), &[input]);
         }
         let convolved = self.graph.emit(Winograd { shape }.into(), &[transformed, input]);
-        Some(self.graph.slice(convolved, &[0; 5], &result.shape, &[1; 5]))
+        let stop = [1, shape.samples, to, height, width];
+        Some(self.graph.slice(convolved, &[0; 5], &stop, &[1; 5]))
     }
 
     /// The gradient of kernels of 3 x 3 taps by sums in a transformed space; nothing if the convolution is
@@ -109,7 +95,7 @@ impl Expander {
         let margins = margins.map(|(axis, more)| (axis.low as usize, axis.high as usize + more));
         let [input, cotangent] = [input, cotangent].map(|node| {
             let by_sample = swapped(&mut self.graph, node);
-            images_in_memory(&self.graph, by_sample)
+            images_in_memory(self.graph.graph(), by_sample)
         });
         let input = self.padded(input, margins.collect());
         let cotangent = self.padded(cotangent, more.into_iter().map(|more| (0, more)).collect());
@@ -128,7 +114,7 @@ impl Expander {
         reversed: bool,
         [to, from]: [usize; 2],
     ) -> Option<(NodeId, bool)> {
-        let (base, map) = source(&self.graph, kernel)?;
+        let (base, map) = source(self.graph.graph(), kernel)?;
         let found = self.graph.type_of(base);
         if found.elements() != 9 * to * from {
             return None;
@@ -156,6 +142,37 @@ impl Expander {
             None
         }
     }
+}
+
+/// How a convolution of tensors of these types is computed in a transformed space; nothing if it is not one
+/// of 3 x 3 taps side by side, or is not faster so.
+pub(super) fn preferred(
+    conv: &Conv,
+    types: [&TensorType; 2],
+    is_fixed: bool,
+) -> Option<gemm::Winograd> {
+    if !fits(conv, types) {
+        return None;
+    }
+    let result = conv.infer(&types).ok()?;
+    let [_, samples, to, height, width] = result.shape[..] else { return None };
+    let from = types[0].shape[2];
+    // Larger tiles round more: not where results are trained with.
+    let tiles: &[usize] = if is_fixed { &[2, 4] } else { &[2] };
+    let forms = tiles.iter().map(|&tile| {
+        let transformed = false;
+        gemm::Winograd { samples, from, to, height, width, tile, transformed }.planned()
+    });
+    let shape = cost::preferred_winograd(forms, is_fixed)?;
+    (width >= LEAST_WIDTH).then_some(shape)
+}
+
+/// Whether a convolution of tensors of these types is one of 3 x 3 taps side by side.
+fn fits(conv: &Conv, types: [&TensorType; 2]) -> bool {
+    types[0].dtype == DType::F32
+        && types[0].shape[0] == 1
+        && types[1].shape[LEADING..] == [3, 3]
+        && conv.axes.iter().all(is_plain)
 }
 
 /// Whether windows lie side by side, with no less than the whole input below them.
@@ -190,7 +207,7 @@ fn images_in_memory(graph: &Graph, node: NodeId) -> NodeId {
 }
 
 /// The node of which this one is a view, without conditions, and the map to it.
-fn source(graph: &Graph, node: NodeId) -> Option<(NodeId, IndexMap)> {
+pub(super) fn source(graph: &Graph, node: NodeId) -> Option<(NodeId, IndexMap)> {
     let mut map = IndexMap::identity(&graph.type_of(node).shape);
     let mut at = node;
     while let [operand] = graph.node(at).operands[..]

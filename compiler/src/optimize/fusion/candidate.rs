@@ -241,7 +241,10 @@ pub(super) fn find_out(
     let draft = plan.draft(atlas, inlined, Vec::new());
     // What is indexed is read from memory even if it is computed, too.
     exports.retain(|node, _| !draft.inputs.contains(node));
-    let price = price(survey, &draft);
+    // What leaves the kernel is stored by it.
+    let scattering =
+        targets.iter().map(|(&node, place)| cost::of_scattering(place, survey.graph.type_of(node)));
+    let price = price(survey, &draft) + scattering.sum::<f64>();
     Known { exports, inputs: draft.inputs, price }
 }
 

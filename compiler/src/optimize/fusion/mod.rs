@@ -9,9 +9,11 @@ mod draft;
 mod inline;
 mod looping;
 mod padding;
+mod permutation;
 mod product;
 mod propose;
 mod replay;
+mod routines;
 mod survey;
 #[cfg(test)]
 mod tests;
@@ -63,7 +65,7 @@ pub fn fuse_with_effort(
     let mut atlas = Atlas::new(graph);
     drafts.extend(survey.copied.iter().map(|&slot| Draft::of_node(&mut atlas, slot)));
     let mut kernels = assemble::assemble(graph, drafts);
-    padding::call_routines(&mut kernels);
+    routines::call_routines(&mut kernels);
     debug_assert_eq!(crate::kernel::verify::verify(&kernels), Ok(()), "{kernels}");
     (kernels, effort)
 }

@@ -5,25 +5,11 @@ use cygnet_runtime::library::{Pad, Routine};
 use smallvec::smallvec;
 
 use crate::index::{Expression, IndexMap, row_major_strides};
-use crate::kernel::{
-    AxisRole, Body, InstructionKind, KernelBody, KernelGraph, Library, Value, ValueId,
-};
+use crate::kernel::{AxisRole, Body, InstructionKind, Library, Value, ValueId};
 use crate::types::{DType, Scalar};
 
-/// Makes calls of the routine of all such kernels.
-pub(super) fn call_routines(graph: &mut KernelGraph) {
-    for kernel in graph.kernels.node_weights_mut() {
-        if let KernelBody::Fused(body) = &kernel.body
-            && let Some(library) = routine(body, &graph.values)
-        {
-            kernel.body = KernelBody::Library(library);
-            kernel.reasons.push("a routine of the runtime".to_owned());
-        }
-    }
-}
-
 /// The routine for a body that copies images into larger ones, with zeros around.
-fn routine(body: &Body, values: &[Value]) -> Option<Library> {
+pub(super) fn routine(body: &Body, values: &[Value]) -> Option<Library> {
     let ([instruction], [store]) = (&body.instructions[..], &body.stores[..]) else { return None };
     let InstructionKind::Load { value, map } = &instruction.kind else { return None };
     let zeros = map.fill() == Some(Scalar::new(DType::F32, 0.0)) && !map.constraints().is_empty();

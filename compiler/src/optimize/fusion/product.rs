@@ -10,6 +10,7 @@ use crate::graph::{Graph, NodeId};
 use crate::index::{Expression, IndexMap, row_major_strides};
 use crate::kernel::{Axis, AxisRole, Body, InstructionKind, Product, ProductOperand};
 use crate::op::{Contract, Emit, Op};
+use crate::optimize::cost;
 use crate::types::Shape;
 
 /// How a contraction is laid out as a product: which operand is on the left, and where in the
@@ -174,14 +175,17 @@ fn operand(
 }
 
 impl Layout {
-    /// Whether the left and the right operand lie in memory like matrices, moved or not.
+    /// Whether the left and the right operand lie in memory like matrices, moved or not, with neighbours
+    /// near each other along an axis: others may be put in order once.
     pub fn reads_in_place(&self, graph: &Graph) -> [bool; 2] {
         let mut atlas = Atlas::new(graph);
         [&self.left, &self.right].map(|place| {
             let computes = |node: NodeId| !graph.node(node).op.is_movement();
             let (mut inputs, mut inside) = (BTreeSet::new(), BTreeSet::new());
             let operand = operand(&mut atlas, place, &computes, &mut inputs, &mut inside);
-            matches!(operand, ProductOperand::Value(..))
+            let ProductOperand::Value(value, map) = operand else { return false };
+            let shape = &graph.type_of(NodeId(value.0)).shape;
+            map.runs(&row_major_strides(shape)).is_some_and(cost::are_nearby)
         })
     }
 

@@ -176,22 +176,22 @@ fn figures(graph: &Graph) -> String {
 #[test]
 fn each_level_shows_in_the_figures() {
     insta::assert_snapshot!(figures(&mlp_step(128, &[784, 512, 256, 10])), @r"
-    neither   215 nodes  145 kernels   316.160 MFLOP   89186.7 kB   2330.1 us
-    fusion    215 nodes   14 kernels   316.160 MFLOP   19649.4 kB   1866.9 us
-    algebra   210 nodes  148 kernels   316.160 MFLOP   89187.7 kB   2271.4 us
-    both      210 nodes   14 kernels   316.160 MFLOP   19256.2 kB   1758.0 us
+    neither   215 nodes  145 kernels   316.160 MFLOP   89186.7 kB   2329.6 us
+    fusion    215 nodes   14 kernels   316.160 MFLOP   19649.4 kB   1866.7 us
+    algebra   210 nodes  148 kernels   316.160 MFLOP   89187.7 kB   2270.9 us
+    both      210 nodes   14 kernels   316.160 MFLOP   19256.2 kB   1757.8 us
     ");
     insta::assert_snapshot!(figures(&mlp_step(64, &[64, 32, 10])), @r"
-    neither   154 nodes  104 kernels     0.700 MFLOP     617.0 kB     37.0 us
-    fusion    154 nodes   10 kernels     0.702 MFLOP     191.4 kB     11.2 us
-    algebra   152 nodes  107 kernels     0.700 MFLOP     617.5 kB     37.2 us
-    both      152 nodes   10 kernels     0.700 MFLOP     175.1 kB     10.5 us
+    neither   154 nodes  104 kernels     0.700 MFLOP     617.0 kB     36.6 us
+    fusion    154 nodes   10 kernels     0.702 MFLOP     191.4 kB     11.1 us
+    algebra   152 nodes  107 kernels     0.700 MFLOP     617.5 kB     36.7 us
+    both      152 nodes   10 kernels     0.700 MFLOP     175.1 kB     10.4 us
     ");
     insta::assert_snapshot!(figures(&layer_norm(4096, 1024)), @r"
     neither    23 nodes   17 kernels    37.765 MFLOP  419635.2 kB  13288.1 us
-    fusion     23 nodes    1 kernels    37.765 MFLOP   50339.8 kB   2533.4 us
-    algebra    25 nodes   18 kernels    37.769 MFLOP  419668.0 kB  13288.2 us
-    both       25 nodes    1 kernels    37.769 MFLOP   50339.8 kB   2113.6 us
+    fusion     23 nodes    1 kernels    37.765 MFLOP   50339.8 kB   2517.0 us
+    algebra    25 nodes   18 kernels    37.769 MFLOP  419668.0 kB  13288.1 us
+    both       25 nodes    1 kernels    37.769 MFLOP   50339.8 kB   2097.2 us
     ");
 }
 

@@ -208,9 +208,15 @@ impl Ways<'_, '_> {
     }
 
     /// Whether what a product computes mostly lies with its rows along memory, so that the
-    /// transposed product would write along memory.
+    /// transposed product would write along memory. What is only moved counts if nothing else is computed:
+    /// it can be moved later.
     fn lies_across(&self, cone: &Places) -> bool {
-        let strides = self.targets(cone).into_iter().map(|(node, place)| {
+        let mut targets = self.targets(cone);
+        let moves = |node: &NodeId| self.survey.graph.node(*node).op.is_movement();
+        if !targets.keys().all(moves) {
+            targets.retain(|node, _| !moves(node));
+        }
+        let strides = targets.into_iter().map(|(node, place)| {
             let offset = place.offset(&row_major_strides(&self.survey.graph.type_of(node).shape));
             let axes = place.domain().len();
             [axes - 2, axes - 1].map(|axis| offset.stride(axis))
@@ -238,6 +244,7 @@ impl Ways<'_, '_> {
         let less = [0, 1].map(|side| {
             let mut less = vec![moved[side].clone()];
             if !in_place[side] {
+                less.extend(self.before_permutations(operands[side]).map(Arc::new));
                 less.extend([Arc::new(self.unpadded(operands[side])), NodeSet::default()]);
                 less.dedup();
             }
@@ -256,6 +263,22 @@ impl Ways<'_, '_> {
             }
         }
         packings
+    }
+
+    /// The movements that lead to an operand from each that reorders axes, where that is not the last one.
+    fn before_permutations(&self, operand: NodeId) -> impl Iterator<Item = BTreeSet<NodeId>> {
+        let graph = self.survey.graph;
+        let mut sets = Vec::new();
+        let mut outer = BTreeSet::new();
+        let mut at = operand;
+        while graph.node(at).op.is_movement() {
+            if matches!(graph.node(at).op, Op::Permute(_)) && !outer.is_empty() {
+                sets.push(outer.clone());
+            }
+            outer.insert(at);
+            at = graph.node(at).operands[0];
+        }
+        sets.into_iter()
     }
 
     /// The movements that lead to an operand from the last one that fills something in.

@@ -52,22 +52,18 @@ fn main() {
         let named = move |(name, product)| (format!("{channels} {side}x{side} {name}"), product);
         products(channels, side).into_iter().map(named)
     });
-    let in_planes: Vec<_> =
-        in_planes.chain(STRIDED.iter().flat_map(ChannelsLast::products)).collect();
+    let all: Vec<_> = in_planes.chain(STRIDED.iter().flat_map(ChannelsLast::products)).collect();
     for cpu in [Cpu::Avx512, Cpu::Avx2] {
-        {
-            for (label, contraction) in &in_planes {
-                let label = format!("{label:24} {cpu:>9}");
-                if !cpu.supported() || filter.as_ref().is_some_and(|filter| !label.contains(filter))
-                {
-                    continue;
-                }
-                let [one, two] = [1, 2].map(|threads| best_step(contraction, cpu, threads));
-                let flops = contraction.flops();
-                let Blocking { rows, columns } = contraction.blocking;
-                let pieces = format!("{} {rows}x{columns}", contraction.pieces());
-                println!("{label} {pieces:>12} {:9.1} {:9.1}", flops / one, flops / two);
+        for (label, contraction) in &all {
+            let label = format!("{label:24} {cpu:>9}");
+            if !cpu.supported() || filter.as_ref().is_some_and(|filter| !label.contains(filter)) {
+                continue;
             }
+            let [one, two] = [1, 2].map(|threads| best_step(contraction, cpu, threads));
+            let flops = contraction.flops();
+            let Blocking { rows, columns } = contraction.blocking;
+            let pieces = format!("{} {rows}x{columns}", contraction.pieces());
+            println!("{label} {pieces:>12} {:9.1} {:9.1}", flops / one, flops / two);
         }
     }
 }

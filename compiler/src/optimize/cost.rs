@@ -441,7 +441,7 @@ fn of_routine(routine: &Routine) -> f64 {
             let blocks = (interleave.parts * interleave.outer) as f64;
             blocks * if interleave.inner == 1 { FOLD } else { SHORT_ROW }
         }
-        // Takes the place of kernels that have a price: see `fusion/padding.rs`.
+        // They take the place of kernels that have a price: see `fusion/routines.rs`.
         Routine::Pad(_) | Routine::Permute(_) => 0.0,
         Routine::Winograd(shape) => {
             let tiles = shape.tiles() as f64;

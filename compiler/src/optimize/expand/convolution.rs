@@ -80,6 +80,14 @@ pub(super) fn parts_of_sum(result: usize, channels: usize, taps: usize) -> usize
     (2..=ENOUGH_PARTS).rev().find(fits).unwrap_or(1)
 }
 
+/// A tensor with its channels, `[g, n, ...]` before them, in so many parts.
+pub(super) fn in_parts(g: &mut Builder, node: NodeId, parts: usize) -> NodeId {
+    let mut shape = g.type_of(node).shape.clone();
+    shape[2] /= parts;
+    shape.insert(2, parts);
+    g.reshape(node, &shape)
+}
+
 impl Expander {
     /// The convolution of `input` with `kernel`.
     pub(super) fn convolution(&mut self, conv: &Conv, input: NodeId, kernel: NodeId) -> NodeId {
@@ -158,13 +166,7 @@ impl Expander {
             }
             Form::InParts(parts) => {
                 // [g, part, co, n, windows...], summed over parts.
-                let split = |g: &mut Builder, node: NodeId| {
-                    let mut shape = g.type_of(node).shape.clone();
-                    shape[2] /= parts;
-                    shape.insert(2, parts);
-                    g.reshape(node, &shape)
-                };
-                let [kernel, windows] = [kernel, windows].map(|node| split(g, node));
+                let [kernel, windows] = [kernel, windows].map(|node| in_parts(g, node, parts));
                 let over: Vec<_> = std::iter::once((3, 3))
                     .chain(shared.iter().map(|&(kernel, windows)| (kernel + 1, windows + 1)))
                     .collect();

@@ -8,7 +8,7 @@
 use smallvec::{SmallVec, smallvec};
 
 use super::Expander;
-use super::convolution::{LEAST_CHANNELS, infer};
+use super::convolution::{LEAST_CHANNELS, in_parts, infer};
 use crate::graph::{Emit, NodeId};
 use crate::op::convolution::{LEADING, exact_high};
 use crate::op::{Conv, Interleave, Sliding};
@@ -187,10 +187,8 @@ impl Expander {
     /// Results of phases that are channels, which take turns along an axis of so many elements.
     fn beside(&mut self, together: NodeId, phases: usize, axis: usize, count: usize) -> NodeId {
         let g = &mut self.graph;
-        let mut shape = g.type_of(together).shape.clone();
-        shape[2] /= phases;
-        shape.insert(2, phases);
-        let split = g.reshape(together, &shape);
+        let split = in_parts(g, together, phases);
+        let mut shape = g.type_of(split).shape.clone();
         let order = [0, 1].into_iter().chain(3..axis + 2).chain([2]).chain(axis + 2..shape.len());
         let moved = g.permute(split, &Axes::from_iter(order));
         shape.remove(2);

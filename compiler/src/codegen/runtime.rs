@@ -21,7 +21,7 @@ use crate::types::DType;
 pub(super) enum RuntimeFunction {
     /// `(out, operands..., len)`.
     Tile(TileFunction, DType),
-    /// `(out, seed, stream, step, first index, len)`.
+    /// `(out, seed, stream, step, first index, distance, len)`.
     Random(RandomTile, DType),
 }
 
@@ -44,7 +44,7 @@ impl RuntimeFunction {
     pub(super) fn signature(self, call_convention: CallConv) -> Signature {
         let parameters = match self {
             RuntimeFunction::Tile(function, _) => function.arity() + 2,
-            RuntimeFunction::Random(..) => 6,
+            RuntimeFunction::Random(..) => 7,
         };
         let mut signature = Signature::new(call_convention);
         signature.params = vec![AbiParam::new(types::I64); parameters];

@@ -84,12 +84,14 @@ impl Generator {
     #[inline(always)]
     fn words<I: IntegerVector>(&self, proof: I, group: u64, first_lane: u32) -> [I; WORDS] {
         let [low, high] = halves(group.wrapping_mul(GROUP_BLOCKS as u64));
+        self.words_of_blocks(proof.lane_numbers() + (low + first_lane), proof.splat(high))
+    }
+
+    /// The words of blocks whose numbers have these halves.
+    #[inline(always)]
+    fn words_of_blocks<I: IntegerVector>(&self, low: I, high: I) -> [I; WORDS] {
         let [step_low, step_high] = halves(self.step);
-        let lanes = proof.lane_numbers() + (low + first_lane);
-        philox4x32(
-            [lanes, proof.splat(high), proof.splat(step_low), proof.splat(step_high)],
-            self.key,
-        )
+        philox4x32([low, high, low.splat(step_low), low.splat(step_high)], self.key)
     }
 
     /// The block that an index belongs to, in vectors of one lane, and which of its words is

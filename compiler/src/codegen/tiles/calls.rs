@@ -64,8 +64,7 @@ impl Translator<'_> {
         self.address(element)
     }
 
-    /// Emits random numbers for a tile: in one call if their positions follow one another, else
-    /// one by one.
+    /// Emits random numbers for a tile: in one call if their positions lie at one distance, else one by one.
     fn random(
         &mut self,
         code: &TilesCode<'_>,
@@ -75,11 +74,11 @@ impl Translator<'_> {
     ) {
         let instruction = &code.body[n];
         let out = self.home(code, n, bounds);
-        if position.stride(code.axis) == Some(1) {
+        if let Some(distance) = position.stride(code.axis) {
             let first = Group::new(bounds.start);
             let first = self.expression_at(code, &first, 0, position);
             let length = self.lanes.ins().isub(bounds.end, bounds.start);
-            self.call_random(instruction, out, stream, first, length);
+            self.call_random(instruction, out, stream, first, (distance, length));
             return;
         }
         self.counted_loop(bounds.start, bounds.end, 1, |this, index| {
@@ -89,7 +88,7 @@ impl Translator<'_> {
             let bytes = multiply(builder, place, slot_size(instruction.dtype) as i64);
             let out = builder.ins().iadd(out, bytes);
             let one = builder.ins().iconst(types::I64, 1);
-            this.call_random(instruction, out, stream, number, one);
+            this.call_random(instruction, out, stream, number, (1, one));
         });
     }
 
@@ -99,14 +98,15 @@ impl Translator<'_> {
         out: ir::Value,
         stream: u64,
         first: ir::Value,
-        length: ir::Value,
+        (distance, length): (i64, ir::Value),
     ) {
         let [seed, step] = [abi::frame::SEED, abi::frame::STEP].map(|field| {
             let fixed = MEMORY.with_aligned().with_readonly();
             self.lanes.ins().load(types::I64, fixed, self.frame, field)
         });
         let stream = self.lanes.ins().iconst(types::I64, stream.cast_signed());
-        self.call_runtime(instruction, &[out, seed, stream, step, first, length]);
+        let distance = self.lanes.ins().iconst(types::I64, distance);
+        self.call_runtime(instruction, &[out, seed, stream, step, first, distance, length]);
     }
 
     /// Calls the runtime function that computes an instruction.
@@ -138,7 +138,7 @@ impl Translator<'_> {
         let one = self.lanes.ins().iconst(types::I64, 1);
         if let LoopInstructionKind::Random { stream, index, .. } = &instruction.kind {
             let index = self.indices.evaluate(&mut self.lanes.builder, index);
-            self.call_random(instruction, out, *stream, index, one);
+            self.call_random(instruction, out, *stream, index, (1, one));
         } else {
             let mut arguments = vec![out];
             for (&operand, &place) in operands.iter().zip(&places) {

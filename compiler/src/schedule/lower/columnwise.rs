@@ -4,7 +4,8 @@ use smallvec::SmallVec;
 
 use crate::index::Expression;
 use crate::kernel::loops::{
-    Address, AxisId, Convention, Function, LoopInstruction, LoopInstructionKind, Range, Statement,
+    Address, AxisId, BufferId, Convention, Function, LaneId, LoopInstruction, LoopInstructionKind,
+    Range, Statement,
 };
 use crate::kernel::{Body, InstructionId, InstructionKind};
 use crate::op::ReduceKind;
@@ -168,8 +169,13 @@ impl Sweeps<'_> {
         let (body, analysis) = (self.emitter.body, self.emitter.analysis);
         let reduced: Vec<usize> =
             (0..body.axes.len()).filter(|axis| analysis.reduced & (1 << axis) != 0).collect();
-        let chain: usize = reduced.iter().map(|&axis| body.axes[axis].extent).product();
-        let mut start = Vec::new();
+        let length_of =
+            |axes: &[usize]| -> usize { axes.iter().map(|&axis| body.axes[axis].extent).product() };
+        let is_long = length_of(&reduced) > LONGEST_CHAIN;
+        // Parts of a long sum that are no longer are added in f32 first.
+        let outer = (0..reduced.len()).find(|&outer| length_of(&reduced[outer..]) <= LONGEST_CHAIN);
+        let (outer, inner) = reduced.split_at(outer.unwrap_or(reduced.len()));
+        let (mut start, mut start_part, mut end_part) = (Vec::new(), Vec::new(), Vec::new());
         let mut list = Vec::new();
         let mut local = self.emitter.locals();
         let mut finished = Vec::new();
@@ -178,48 +184,93 @@ impl Sweeps<'_> {
             if analysis.level[index] != sweep + 1 {
                 continue;
             }
-            let long = kind == ReduceKind::Sum && chain > LONGEST_CHAIN;
-            let dtype = match instruction.dtype {
-                DType::F32 if long => DType::F64,
-                dtype => dtype,
+            let value = self.emitter.compute(operand, &mut list, &mut local);
+            let (dtype, name) = (instruction.dtype, format!("accumulator{index}"));
+            let buffer = match dtype {
+                DType::F32 if kind == ReduceKind::Sum && is_long => {
+                    let total = self.accumulator(kind, DType::F64, name, &mut start);
+                    if inner.is_empty() {
+                        let value = self.wide(value, &mut list);
+                        self.accumulate(kind, DType::F64, total, value, &mut list);
+                    } else {
+                        let name = format!("part{index}");
+                        let part = self.accumulator(kind, dtype, name, &mut start_part);
+                        self.accumulate(kind, dtype, part, value, &mut list);
+                        let load = LoopInstructionKind::Load {
+                            buffer: part,
+                            address: self.place(),
+                            constraints: SmallVec::new(),
+                            fill: None,
+                        };
+                        let value = self.emitter.push(&mut end_part, dtype, load);
+                        let value = self.wide(value, &mut end_part);
+                        self.accumulate(kind, DType::F64, total, value, &mut end_part);
+                    }
+                    total
+                }
+                _ => {
+                    let buffer = self.accumulator(kind, dtype, name, &mut start);
+                    self.accumulate(kind, dtype, buffer, value, &mut list);
+                    buffer
+                }
             };
-            let length = self.length();
-            let buffer = self.emitter.scratch(dtype, length, format!("accumulator{index}"));
-            let address = self.place();
-            let identity = self.emitter.constant(&mut start, dtype, identity(kind, dtype));
-            start.push(LoopInstruction {
-                result: None,
-                dtype,
-                kind: LoopInstructionKind::Store {
-                    buffer,
-                    address: address.clone(),
-                    value: identity,
-                },
-            });
-            let mut value = self.emitter.compute(operand, &mut list, &mut local);
-            if dtype != instruction.dtype {
-                value = self.emitter.push(&mut list, dtype, LoopInstructionKind::Cast(value));
-            }
-            let address_of_sum = address.clone();
-            let fold = LoopInstructionKind::Accumulate { buffer, address, kind, value };
-            list.push(LoopInstruction { result: None, dtype, kind: fold });
-            finished.push((index, buffer, address_of_sum));
+            finished.push((index, buffer, self.place()));
         }
         let ready = self.emitter.stores_of(sweep, true);
         self.emitter.stores(ready, &mut list, &mut local);
+        let loops = |mut statements: Vec<Statement>, axes: &[usize]| {
+            for &axis in axes.iter().rev() {
+                let range = Range::Fixed { start: 0, end: body.axes[axis].extent };
+                statements = vec![Statement::Loop { axis, range, body: statements }];
+            }
+            statements
+        };
+        let mut part = loops(vec![self.tiles(list)], inner);
+        if !start_part.is_empty() {
+            part.insert(0, self.tiles(start_part));
+            part.push(self.tiles(end_part));
+        }
         if !start.is_empty() {
             let tiles = self.tiles(start);
             self.statements.push(tiles);
         }
-        let mut statement = self.tiles(list);
-        for &axis in reduced.iter().rev() {
-            let range = Range::Fixed { start: 0, end: body.axes[axis].extent };
-            statement = Statement::Loop { axis, range, body: vec![statement] };
-        }
-        self.statements.push(statement);
+        self.statements.extend(loops(part, outer));
         for (index, buffer, address) in finished {
             self.emitter.kept[index] = Some((buffer, address));
         }
+    }
+
+    /// A buffer along the tile axis with the identity of `kind` in it.
+    fn accumulator(
+        &mut self,
+        kind: ReduceKind,
+        dtype: DType,
+        name: String,
+        start: &mut Vec<LoopInstruction>,
+    ) -> BufferId {
+        let buffer = self.emitter.scratch(dtype, self.length(), name);
+        let value = self.emitter.constant(start, dtype, identity(kind, dtype));
+        let kind = LoopInstructionKind::Store { buffer, address: self.place(), value };
+        start.push(LoopInstruction { result: None, dtype, kind });
+        buffer
+    }
+
+    /// The value in f64.
+    fn wide(&mut self, value: LaneId, list: &mut Vec<LoopInstruction>) -> LaneId {
+        self.emitter.push(list, DType::F64, LoopInstructionKind::Cast(value))
+    }
+
+    /// Combines a value with what is in a buffer.
+    fn accumulate(
+        &mut self,
+        kind: ReduceKind,
+        dtype: DType,
+        buffer: BufferId,
+        value: LaneId,
+        list: &mut Vec<LoopInstruction>,
+    ) {
+        let kind = LoopInstructionKind::Accumulate { buffer, address: self.place(), kind, value };
+        list.push(LoopInstruction { result: None, dtype, kind });
     }
 }
 

@@ -178,21 +178,24 @@ fn write_library(f: &mut fmt::Formatter<'_>, library: &Library) -> fmt::Result {
             write!(f, "\n  {}", axes.join(", "))
         }
         Routine::Winograd(shape) => {
-            let Winograd { samples, from, to, height, width, tile, transformed } = shape;
+            let Winograd { samples, from, to, result: [height, width], .. } = shape;
             write!(f, "\n  {samples} of {from} to {to} channels, {height} x {width}")?;
-            let inputs = if *transformed { "transformed " } else { "" };
-            write!(f, " in {inputs}tiles of {tile} x {tile}")
+            let inputs = if shape.transformed { "transformed " } else { "" };
+            write!(f, " in {inputs}tiles of {0} x {0}", shape.tile)
         }
-        Routine::WinogradInput(Winograd { samples, from, height, width, tile, .. }) => {
+        Routine::WinogradInput(Winograd {
+            samples, from, result: [height, width], tile, ..
+        }) => {
             write!(f, "\n  {samples} of {from} channels, {height} x {width}")?;
             write!(f, " for tiles of {tile} x {tile}")
         }
         Routine::WinogradKernel(kernel) => {
             let turned = if kernel.turned { ", turned" } else { "" };
-            write!(f, "\n  {} rows of {} kernels{turned}", kernel.rows, kernel.depth)?;
+            write!(f, "\n  {} rows of {} kernels{turned}", kernel.to, kernel.from)?;
             write!(f, " for tiles of {0} x {0}", kernel.tile)
         }
-        Routine::WinogradGradient(WinogradGradient { samples, from, to, height, width }) => {
+        Routine::WinogradGradient(shape) => {
+            let WinogradGradient { samples, from, to, cotangent: [height, width], .. } = shape;
             write!(f, "\n  {samples} of {from} to {to} channels, {height} x {width}")
         }
         Routine::WinogradTaps(shape) => {

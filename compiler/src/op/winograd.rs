@@ -18,9 +18,8 @@ pub struct WinogradKernel {
     pub tile: usize,
 }
 
-/// A convolution with stride 1 of an input that is padded already, with kernels transformed by
-/// [`WinogradKernel`]; the result is `[1, samples, to, rows, columns]`, in whole
-/// tiles. See [`gemm::Winograd`].
+/// A convolution with stride 1 of `[1, samples, rows, columns, from]`, with kernels transformed by
+/// [`WinogradKernel`]; the result is `[1, samples, rows, columns, to]`. See [`gemm::Winograd`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Winograd {
     /// Extents.
@@ -36,8 +35,8 @@ impl WinogradKernel {
 
     fn shape(&self, kernels: &TensorType) -> gemm::WinogradKernel {
         let (outer, inner) = (kernels.shape[0], kernels.shape[1]);
-        let (rows, depth) = if self.turned { (inner, outer) } else { (outer, inner) };
-        gemm::WinogradKernel { rows, depth, turned: self.turned, tile: self.tile }
+        let (to, from) = if self.turned { (inner, outer) } else { (outer, inner) };
+        gemm::WinogradKernel { to, from, turned: self.turned, tile: self.tile }
     }
 }
 
@@ -152,12 +151,12 @@ impl Primitive for Winograd {
 
     fn infer(&self, operands: &[&TensorType]) -> Result<TensorType, String> {
         let [kernels, input] = operands_of(operands)?;
-        let gemm::Winograd { samples, to, .. } = self.shape;
-        let ([height, width], elements) = (self.shape.extents(), self.shape.elements());
+        let gemm::Winograd { samples, to, result: [height, width], .. } = self.shape;
+        let elements = self.shape.elements();
         let fits = [kernels, input].map(TensorType::elements) == elements[..2]
             && [kernels, input].iter().all(|operand| operand.dtype == DType::F32);
         match fits {
-            true => Ok(TensorType::new(DType::F32, &[1, samples, to, height, width])),
+            true => Ok(TensorType::new(DType::F32, &[1, samples, height, width, to])),
             false => Err(format!("kernels {kernels} over {input}")),
         }
     }
@@ -181,8 +180,8 @@ impl Primitive for Winograd {
     }
 }
 
-/// Sums in the transformed space for the gradient of kernels of 3 x 3 taps, of an input that is padded
-/// already and a cotangent, both in whole tiles: see [`gemm::WinogradGradient`].
+/// Sums in the transformed space for the gradient of kernels of 3 x 3 taps, of an input and a cotangent that have
+/// their channels last: see [`gemm::WinogradGradient`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WinogradGradient {
     /// Extents.
@@ -359,7 +358,7 @@ fn on_both_sides(
 
 /// Transformed kernels, in f64.
 pub(super) fn transform_kernels(shape: &gemm::WinogradKernel, kernels: &[f64]) -> Vec<f64> {
-    let &gemm::WinogradKernel { rows, depth, turned, tile } = shape;
+    let &gemm::WinogradKernel { to: rows, from: depth, turned, tile } = shape;
     let mut result = vec![0.0; shape.elements()];
     for (row, k) in (0..rows).flat_map(|row| (0..depth).map(move |k| (row, k))) {
         let number = if turned { k * rows + row } else { row * depth + k };
@@ -377,22 +376,50 @@ pub(super) fn transform_kernels(shape: &gemm::WinogradKernel, kernels: &[f64]) -
 
 /// Where an element of transformed kernels lies.
 fn place(shape: &gemm::WinogradKernel, point: usize, row: usize, k: usize) -> usize {
-    let place = row / gemm::KERNEL_PANEL * shape.depth + k;
+    let place = row / gemm::KERNEL_PANEL * shape.from + k;
     point * shape.point_stride() + place * gemm::KERNEL_PANEL + row % gemm::KERNEL_PANEL
 }
 
-/// The transformed input, in f64: `[blocks of tiles, points, channels, tiles of a block]`, without the panels of
-/// vectors that the runtime makes of the tiles, since only the convolution reads them.
+/// Images `[samples, rows, columns, channels]`, with zeros around them.
+struct Images<'a> {
+    values: &'a [f64],
+    extents: [usize; 2],
+    channels: usize,
+}
+
+impl Images<'_> {
+    /// Element (i, j) from a place on, of an image's channel; `low` zeros come before the first row and column.
+    fn at(
+        &self,
+        (sample, channel): (usize, usize),
+        from: [usize; 2],
+        low: [usize; 2],
+        [i, j]: [usize; 2],
+    ) -> f64 {
+        let [rows, columns] = self.extents;
+        let (row, column) = (from[0] + i, from[1] + j);
+        let inside =
+            (low[0]..low[0] + rows).contains(&row) && (low[1]..low[1] + columns).contains(&column);
+        let place = || (sample * rows + row - low[0]) * columns + column - low[1];
+        if inside { self.values[place() * self.channels + channel] } else { 0.0 }
+    }
+}
+
+/// The sample of a tile, and its first row and column in a result of these extents.
+fn place_of_tile(tile: usize, side: usize, extents: [usize; 2]) -> (usize, [usize; 2]) {
+    let [rows, columns] = extents.map(|extent| extent.div_ceil(side));
+    let (rest, column) = (tile / columns, tile % columns);
+    (rest / rows, [side * (rest % rows), side * column])
+}
+
+/// The transformed input, in f64: `[blocks of tiles, points, tiles of a block, channels]`.
 pub(super) fn transform_inputs(shape: &gemm::Winograd, input: &[f64]) -> Vec<f64> {
     let &gemm::Winograd { from, tile: side, .. } = shape;
-    let [height, width] = shape.extents();
-    let row_length = width + 2;
+    let images = Images { values: input, extents: shape.input, channels: from };
     let mut result = vec![0.0; shape.transformed_elements()];
     for (tile, channel) in (0..shape.tiles()).flat_map(|t| (0..from).map(move |c| (t, c))) {
-        let (rest, x) = (tile / (width / side), side * (tile % (width / side)));
-        let (sample, y) = (rest / (height / side), side * (rest % (height / side)));
-        let plane = &input[(sample * from + channel) * (height + 2) * row_length..];
-        let at = |i: usize, j: usize| plane[(y + i) * row_length + x + j];
+        let (sample, place) = place_of_tile(tile, side, shape.result);
+        let at = |i: usize, j: usize| images.at((sample, channel), place, shape.low, [i, j]);
         let points = on_both_sides(matrices(side).inputs, at);
         for (point, value) in points.into_iter().flatten().enumerate() {
             result[place_of_input(shape, tile, point, channel)] = value;
@@ -405,31 +432,31 @@ pub(super) fn transform_inputs(shape: &gemm::Winograd, input: &[f64]) -> Vec<f64
 fn place_of_input(shape: &gemm::Winograd, tile: usize, point: usize, channel: usize) -> usize {
     let (block, tile) = (tile / shape.tile_block(), tile % shape.tile_block());
     let point = (block * shape.points() + point) * shape.input_stride();
-    point + channel * shape.tile_block() + tile
+    point + tile * shape.input_row() + channel
 }
 
 /// The convolution in transformed space, in f64.
 pub(super) fn convolve(shape: &gemm::Winograd, kernels: &[f64], input: &[f64]) -> Vec<f64> {
-    let &gemm::Winograd { samples, from, to, tile: side, .. } = shape;
-    let [height, width] = shape.extents();
+    let &gemm::Winograd { samples, from, to, tile: side, result: [height, width], .. } = shape;
     let (layout, matrices) = (shape.kernel(false), matrices(side));
     let transformed = match shape.transformed {
         true => input.to_vec(),
         false => transform_inputs(shape, input),
     };
-    let mut result = vec![0.0; samples * to * height * width];
+    let mut result = vec![0.0; samples * height * width * to];
     for (tile, channel) in (0..shape.tiles()).flat_map(|t| (0..to).map(move |c| (t, c))) {
-        let (rest, x) = (tile / (width / side), side * (tile % (width / side)));
-        let (sample, y) = (rest / (height / side), side * (rest % (height / side)));
+        let (sample, [y, x]) = place_of_tile(tile, side, shape.result);
         let sum = |point: usize| -> f64 {
             let input = |k: usize| transformed[place_of_input(shape, tile, point, k)];
             (0..from).map(|k| kernels[place(&layout, point, channel, k)] * input(k)).sum()
         };
         let sums: Vec<f64> = (0..shape.points()).map(sum).collect();
         let results = on_both_sides(matrices.results, |i, j| sums[(side + 2) * i + j]);
-        for (i, row) in results.into_iter().enumerate() {
-            let start = ((sample * to + channel) * height + y + i) * width + x;
-            result[start..start + side].copy_from_slice(&row);
+        for (i, row) in results.into_iter().enumerate().take(height - y) {
+            for (j, value) in row.into_iter().enumerate().take(width - x) {
+                let place = (sample * height + y + i) * width + x + j;
+                result[place * to + channel] = value;
+            }
         }
     }
     result
@@ -445,24 +472,21 @@ fn place_of_sum(shape: &gemm::WinogradGradient, point: usize, row: usize, column
 
 /// The sums for the gradient of kernels, all in the first part, in f64.
 pub(super) fn sums(shape: &gemm::WinogradGradient, input: &[f64], cotangent: &[f64]) -> Vec<f64> {
-    let &gemm::WinogradGradient { samples, from, to, .. } = shape;
-    let [height, width] = shape.extents();
+    let &gemm::WinogradGradient { from, to, low, .. } = shape;
     let mut result = vec![0.0; shape.elements()[2]];
     // `A` is the transpose of the transform of results.
     let back = |k: usize| TWO.results.iter().map(move |row| row[k]);
     let columns: Vec<Vec<f64>> = (0..4).map(|k| back(k).collect()).collect();
-    let places = (0..height).step_by(2).flat_map(|y| (0..width).step_by(2).map(move |x| (y, x)));
-    let places: Vec<(usize, usize)> = places.collect();
-    for (sample, (y, x)) in (0..samples).flat_map(|n| places.iter().map(move |&at| (n, at))) {
-        let plane = |channel: usize| &cotangent[(sample * to + channel) * height * width..];
+    let cotangents = Images { values: cotangent, extents: shape.cotangent, channels: to };
+    let inputs = Images { values: input, extents: shape.input, channels: from };
+    for tile in 0..shape.tiles() {
+        let (sample, place) = place_of_tile(tile, 2, shape.cotangent);
         let u = |channel: usize| {
-            on_both_sides(&columns, |i, j| plane(channel)[(y + i) * width + x + j]).concat()
+            let at = |i: usize, j: usize| cotangents.at((sample, channel), place, [0; 2], [i, j]);
+            on_both_sides(&columns, at).concat()
         };
-        let row_length = width + 2;
-        let padded =
-            |channel: usize| &input[(sample * from + channel) * (height + 2) * row_length..];
         let v = |channel: usize| {
-            let at = |i: usize, j: usize| padded(channel)[(y + i) * row_length + x + j];
+            let at = |i: usize, j: usize| inputs.at((sample, channel), place, low, [i, j]);
             on_both_sides(TWO.inputs, at).concat()
         };
         let inputs: Vec<Vec<f64>> = (0..from).map(v).collect();

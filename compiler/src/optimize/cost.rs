@@ -7,6 +7,7 @@
 
 use cygnet_runtime::gemm;
 use cygnet_runtime::library::{Permute, Routine};
+use smallvec::SmallVec;
 
 use crate::graph::{Graph, Node};
 use crate::index::{Expression, IndexMap, row_major_strides};
@@ -94,7 +95,8 @@ const PACK: f64 = 0.05;
 /// Nanoseconds per element to pack windows over a tensor for a product: vectors of neighbours.
 const PACK_WINDOWS: f64 = 0.03;
 
-/// Nanoseconds per element to pack a matrix whose elements do not lie near each other.
+/// Nanoseconds per element to pack a matrix whose elements do not lie near each other, or to read it where they
+/// lie.
 const PACK_SCATTERED: f64 = 0.6;
 
 /// Nanoseconds per index that a scatter reads and compares with the rows of each piece.
@@ -135,9 +137,15 @@ pub type Runs = [(usize, isize); 2];
 /// Elements at most this far apart are picked out of few vectors.
 const NEARBY: isize = 4;
 
+/// Whether neither elements along rows nor along columns of a matrix share cache lines.
+fn are_far(runs: Runs) -> bool {
+    runs.iter().all(|&(extent, stride)| extent == 1 || 4 * stride.unsigned_abs() >= LINE as usize)
+}
+
 /// Whether elements along rows or columns of a matrix lie near each other, so that it is packed in vectors.
 pub fn are_nearby(runs: Runs) -> bool {
-    runs.iter().any(|&(extent, stride)| extent == 1 || (1..=NEARBY).contains(&stride))
+    let mut long = runs.iter().filter(|run| run.0 > 1).peekable();
+    long.peek().is_none() || long.any(|run| (1..=NEARBY).contains(&run.1))
 }
 
 /// f64 has half the lanes of f32.
@@ -292,13 +300,14 @@ pub fn permutation<'a>(
     if instruction.dtype != DType::F32 || map.fill().is_some() || !stores_densely || !moves_all {
         return None;
     }
-    let distance = |axis: usize| match domain[axis] {
-        1 => Some(0),
-        _ => usize::try_from(offset.stride(axis)?).ok(),
-    };
-    let axes: Option<Vec<_>> =
-        (0..domain.len()).map(|axis| Some((domain[axis], distance(axis)?))).collect();
-    let permute = Permute::new(axes?)?;
+    // Axes of the result may be several of the source, one within the other.
+    let mut axes: SmallVec<[(usize, usize); 4]> = SmallVec::new();
+    for (axis, &extent) in domain.iter().enumerate() {
+        for (extent, distance) in offset.distances(axis, extent)? {
+            axes.push((extent, usize::try_from(distance).ok()?));
+        }
+    }
+    let permute = Permute::new(axes)?;
     let [.., (along_target, _)] = permute.axes() else { return None };
     let along_source = permute.axes().iter().find(|axis| axis.1 == 1)?.0;
     (along_source.min(*along_target) >= LEAST_SQUARE).then_some(permute)
@@ -446,7 +455,7 @@ fn of_routine(routine: &Routine) -> f64 {
         Routine::Winograd(shape) => {
             let tiles = shape.tiles() as f64;
             let (from, to) = (shape.from as f64, shape.to as f64);
-            let inputs = if shape.transformed { 0.0 } else { shape.row_groups() as f64 * from };
+            let inputs = if shape.transformed { 0.0 } else { shape.column_groups() as f64 * from };
             let points = shape.points() as f64;
             tiles * points * (2.0 * from * to / PRODUCT_RATE + (inputs + to) * TRANSFORM)
         }
@@ -505,13 +514,13 @@ pub fn prefers_winograd_gradient(shape: &gemm::WinogradGradient) -> bool {
 
 /// Floating-point operations of a convolution as products and sums of its windows.
 fn direct_flops(shape: &gemm::Winograd) -> f64 {
-    let gemm::Winograd { samples, from, to, height, width, .. } = *shape;
+    let gemm::Winograd { samples, from, to, result: [height, width], .. } = *shape;
     2.0 * 9.0 * (samples * height * width) as f64 * (from * to) as f64
 }
 
 /// The same for the gradient of its kernels.
 fn direct_gradient_flops(shape: &gemm::WinogradGradient) -> f64 {
-    let gemm::WinogradGradient { samples, from, to, height, width } = *shape;
+    let gemm::WinogradGradient { samples, from, to, cotangent: [height, width], .. } = *shape;
     2.0 * 9.0 * (samples * height * width) as f64 * (from * to) as f64
 }
 
@@ -613,8 +622,16 @@ fn of_product<'a>(product: &Product, type_of: &dyn Fn(ValueId) -> &'a TensorType
         (&product.right, depth * columns, times(product.rows, blocking.rows)),
     ];
     let in_place: [fn(Runs) -> bool; 2] = [gemm::reads_left_run, gemm::reads_right_run];
-    for ((operand, elements, times), in_place) in operands.into_iter().zip(in_place) {
+    for (&(operand, elements, times), in_place) in operands.iter().zip(in_place) {
         work.add(of_operand(operand, batch * elements, times, in_place, type_of));
+    }
+    if let [ProductOperand::Value(left, left_map), ProductOperand::Value(right, right_map)] =
+        [&product.left, &product.right]
+        && !is_plain(left_map, type_of(*left))
+        && is_transposed(right_map, type_of(*right))
+    {
+        let [_, (_, elements, times)] = operands;
+        work.computing += times * batch * elements * TRANSPOSE;
     }
     let tiled = |extent: usize, tile: usize| (extent.div_ceil(tile) * tile) as f64;
     // Lanes of a column tile are masked, rows of a row tile are left out: a tile of a single row
@@ -626,6 +643,20 @@ fn of_product<'a>(product: &Product, type_of: &dyn Fn(ValueId) -> &'a TensorType
     work.computing +=
         2.0 * batch * rows_done * columns_done * depth * lane_factor(product.dtype) / PRODUCT_RATE;
     work
+}
+
+/// Whether elements of an operand lie at one distance along each axis.
+fn is_plain(map: &IndexMap, ty: &TensorType) -> bool {
+    let offset = offset_of(map, ty);
+    (0..map.domain().len()).all(|axis| offset.stride(axis).is_some())
+}
+
+/// Whether the rows of a matrix, not its columns, are neighbours: dot kernels read it so, if the left operand
+/// is plain, others transpose it.
+fn is_transposed(map: &IndexMap, ty: &TensorType) -> bool {
+    let offset = offset_of(map, ty);
+    let [row, column] = [2, 1].map(|back| offset.stride(map.domain().len() - back));
+    row == Some(1) && column != Some(1)
 }
 
 fn of_operand<'a>(
@@ -640,13 +671,13 @@ fn of_operand<'a>(
             let ty = type_of(*value);
             let mut work = Work::default();
             work.transfer(distinct(map, map.domain()), ty);
-            let strides = row_major_strides(&ty.shape);
-            let offset = map.offset(&strides);
-            let is_plain = (0..map.domain().len()).all(|axis| offset.stride(axis).is_some());
-            if let Some(runs) = map.runs(&strides).filter(|_| !is_plain)
-                && !reads_in_place(runs)
-            {
-                let element = if are_nearby(runs) { PACK_WINDOWS } else { PACK_SCATTERED };
+            let runs = map.runs(&row_major_strides(&ty.shape));
+            if let Some(runs) = runs.filter(|_| !is_plain(map, ty)) {
+                let element = match (reads_in_place(runs), are_nearby(runs)) {
+                    (true, _) if !are_far(runs) => 0.0,
+                    (false, true) => PACK_WINDOWS,
+                    _ => PACK_SCATTERED,
+                };
                 work.computing += times * elements * element;
             }
             work

@@ -22,7 +22,7 @@ mod places;
 mod plan;
 mod portable;
 mod vector;
-pub(crate) mod winograd;
+mod winograd;
 
 use crate::contraction::Contraction;
 use crate::cpu::Cpu;

@@ -30,7 +30,7 @@ pub use sort::Sort;
 
 use crate::cpu::Cpu;
 use crate::dtype::DType;
-use crate::gemm::{KERNEL_PANEL, Winograd, WinogradGradient, WinogradKernel, winograd};
+use crate::gemm::{KERNEL_PANEL, Winograd, WinogradGradient, WinogradKernel};
 use crate::program::{COUNTERS, Frame, Home};
 use crate::verify::elements;
 use element::Element;
@@ -146,30 +146,30 @@ impl Routine {
                 }
             }
             Routine::Winograd(shape) | Routine::WinogradInput(shape) => {
-                let Winograd { samples, from, to, height, width, tile, .. } = shape;
-                count(&[36, *from, *to])?;
-                // Whole tiles and a margin.
-                let [rows, columns] = [height, width].map(|extent| extent.saturating_add(5));
-                count(&[*samples, (*from).max(*to), rows, columns])?;
+                let Winograd { samples, from, to, input, result, tile, .. } = shape;
+                count(&[36, *from, to.saturating_add(KERNEL_PANEL)])?;
+                count(&[*samples, *from, input[0], input[1]])?;
+                count(&[*samples, *to, result[0], result[1]])?;
                 // At most as many transformed elements, in whole blocks.
-                count(&[72, *samples, *from, rows, columns])?;
+                let [rows, columns] = result.map(|extent| extent.saturating_add(5));
+                count(&[72, *samples, from.saturating_add(32), rows, columns])?;
                 if [from, to].contains(&&0) || ![2, 4].contains(tile) {
                     return Err(format!("{from} to {to} channels in tiles of {tile} x {tile}"));
                 }
             }
             Routine::WinogradGradient(shape) | Routine::WinogradTaps(shape) => {
-                let WinogradGradient { samples, from, to, height, width } = shape;
+                let WinogradGradient { samples, from, to, input, cotangent, .. } = shape;
                 // Blocks of channels are whole vectors.
                 let [rows, columns] = [to, from].map(|channels| channels.saturating_add(256));
                 count(&[2, 16, rows, columns])?;
-                let [height, width] = [height, width].map(|extent| extent.saturating_add(3));
-                count(&[*samples, (*from).max(*to), height, width])?;
+                count(&[*samples, *from, input[0], input[1]])?;
+                count(&[*samples, *to, cotangent[0], cotangent[1]])?;
                 if [samples, from, to].contains(&&0) {
                     return Err(format!("{samples} images of {from} to {to} channels"));
                 }
             }
-            Routine::WinogradKernel(WinogradKernel { rows, depth, tile, .. }) => {
-                count(&[36, *rows, KERNEL_PANEL, *depth])?;
+            Routine::WinogradKernel(WinogradKernel { to, from, tile, .. }) => {
+                count(&[36, to.saturating_add(KERNEL_PANEL), *from])?;
                 if ![2, 4].contains(tile) {
                     return Err(format!("tiles of {tile} x {tile}"));
                 }
@@ -257,11 +257,11 @@ impl Routine {
             | Routine::Interleave(_)
             | Routine::Pad(_)
             | Routine::Permute(_)
-            | Routine::WinogradInput(_)
             | Routine::WinogradKernel(_)
             | Routine::WinogradTaps(_) => 0,
             Routine::Sort(sort) => sort.scratch_bytes(),
             Routine::Winograd(shape) => shape.scratch_bytes(),
+            Routine::WinogradInput(shape) => shape.input_scratch_bytes(),
             Routine::WinogradGradient(shape) => shape.scratch_bytes(),
         }
     }
@@ -323,32 +323,20 @@ impl LibraryCall {
 
     /// The call made ready for an instruction set.
     pub fn prepare(&self, cpu: Cpu) -> PreparedCall {
-        let plan = match &self.routine {
-            Routine::Winograd(shape) | Routine::WinogradInput(shape) => {
-                Some(Plan::Convolution(winograd::PreparedConvolution::new(shape, cpu)))
-            }
-            Routine::WinogradGradient(shape) => {
-                Some(Plan::Gradient(winograd::PreparedGradient::new(shape, cpu)))
-            }
-            Routine::Pad(shape) => Some(Plan::Pad(pad::Prepared::new(shape, cpu))),
+        let pad = match &self.routine {
+            Routine::Pad(shape) => Some(pad::Prepared::new(shape, cpu)),
             _ => None,
         };
-        PreparedCall { call: self.clone(), cpu, plan }
+        PreparedCall { call: self.clone(), cpu, pad }
     }
-}
-
-/// Where the elements that a routine uses together lie.
-enum Plan {
-    Pad(pad::Prepared),
-    Convolution(winograd::PreparedConvolution),
-    Gradient(winograd::PreparedGradient),
 }
 
 /// A call made ready for an instruction set.
 pub struct PreparedCall {
     call: LibraryCall,
     cpu: Cpu,
-    plan: Option<Plan>,
+    /// Where the elements that a [`Routine::Pad`] uses together lie.
+    pad: Option<pad::Prepared>,
 }
 
 impl PreparedCall {
@@ -401,26 +389,24 @@ impl PreparedCall {
                     let operand = |number: usize| operand(number).cast_const().cast::<T>();
                     interleave.run(operand, result.cast(), piece);
                 }
-                Routine::Winograd(_) | Routine::WinogradGradient(_) => {
+                Routine::Winograd(shape) => {
                     let operands = [operand(0).cast_const().cast(), operand(1).cast_const().cast()];
                     let (result, scratch) = (result.cast(), frame.scratch.cast());
-                    match &self.plan {
-                        Some(Plan::Convolution(of)) => {
-                            of.run_piece(operands, result, scratch, piece);
-                        }
-                        Some(Plan::Gradient(of)) => of.run_piece(operands, result, scratch, piece),
-                        _ => unreachable!("prepared"),
-                    }
+                    shape.run_piece(self.cpu, operands, result, scratch, piece);
                 }
-                Routine::WinogradInput(_) | Routine::Pad(_) => {
+                Routine::WinogradGradient(shape) => {
+                    let operands = [operand(0).cast_const().cast(), operand(1).cast_const().cast()];
+                    let (result, scratch) = (result.cast(), frame.scratch.cast());
+                    shape.run_piece(self.cpu, operands, result, scratch, piece);
+                }
+                Routine::WinogradInput(shape) => {
                     let source = operand(0).cast_const().cast();
-                    match &self.plan {
-                        Some(Plan::Convolution(of)) => {
-                            of.transform_piece(source, result.cast(), piece);
-                        }
-                        Some(Plan::Pad(of)) => of.run(source, result.cast(), piece),
-                        _ => unreachable!("prepared"),
-                    }
+                    let (result, scratch) = (result.cast(), frame.scratch.cast());
+                    shape.transform_piece(self.cpu, source, result, scratch, piece);
+                }
+                Routine::Pad(_) => {
+                    let pad = self.pad.as_ref().expect("prepared");
+                    pad.run(operand(0).cast_const().cast(), result.cast(), piece);
                 }
                 Routine::Permute(permute) => {
                     permute.run(self.cpu, operand(0).cast_const().cast(), result.cast(), piece);

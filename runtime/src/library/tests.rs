@@ -143,51 +143,67 @@ fn orders_are_stable_and_nan_is_the_largest() {
     assert!(order(false, 0).is_empty());
 }
 
-/// A plain convolution of padded images, in f64.
+/// What is read of a place of images `[samples, rows, columns, channels]`, with zeros around them.
+fn pixel(
+    images: &[f32],
+    [rows, columns, channels]: [usize; 3],
+    sample: usize,
+    [y, x]: [isize; 2],
+) -> Option<&[f32]> {
+    let inside = (0..rows as isize).contains(&y) && (0..columns as isize).contains(&x);
+    let start = || ((sample * rows + y as usize) * columns + x as usize) * channels;
+    inside.then(|| &images[start()..][..channels])
+}
+
+/// A plain convolution, in f64.
 fn convolution(shape: &Winograd, turned: bool, kernels: &[f32], input: &[f32]) -> Vec<f64> {
-    let &Winograd { samples, from, to, height, width, .. } = shape;
-    let mut result = Vec::new();
-    for (sample, channel, y, x) in (0..samples * to * height * width).map(|place| {
+    let &Winograd { samples, from, to, low, result: [height, width], .. } = shape;
+    let mut result = vec![0.0; samples * height * width * to];
+    for (place, result) in result.chunks_mut(to).enumerate() {
         let (rest, x) = (place / width, place % width);
-        let (rest, y) = (rest / height, rest % height);
-        (rest / to, rest % to, y, x)
-    }) {
-        let mut sum = 0.0;
-        for (source, tap) in (0..9 * from).map(|place| (place / 9, place % 9)) {
-            let kernel = match turned {
-                true => kernels[(source * to + channel) * 9 + 8 - tap],
-                false => kernels[(channel * from + source) * 9 + tap],
-            };
-            let row = (sample * from + source) * (height + 2) + y + tap / 3;
-            sum += f64::from(kernel) * f64::from(input[row * (width + 2) + x + tap % 3]);
+        let (sample, y) = (rest / height, rest % height);
+        for tap in 0..9 {
+            let at = |place: usize, low: usize, tap: usize| (place + tap) as isize - low as isize;
+            let at = [at(y, low[0], tap / 3), at(x, low[1], tap % 3)];
+            let [rows, columns] = shape.input;
+            let Some(pixel) = pixel(input, [rows, columns, from], sample, at) else { continue };
+            for (channel, sum) in result.iter_mut().enumerate() {
+                for (source, &value) in pixel.iter().enumerate() {
+                    let kernel = match turned {
+                        true => kernels[(source * to + channel) * 9 + 8 - tap],
+                        false => kernels[(channel * from + source) * 9 + tap],
+                    };
+                    *sum += f64::from(kernel) * f64::from(value);
+                }
+            }
         }
-        result.push(sum);
     }
     result
 }
 
-/// Widths of one piece and several in a vector, tiles and channels beyond a block of each kind.
+/// Whole tiles and others, several blocks of tiles and channels, fewer channels than a vector has, windows that
+/// reach out of the input, or do not reach its end.
 #[test]
 fn transformed_convolutions_match_plain_ones() {
     let shapes = [
-        (2, 3, 5, 4, 4),
-        (3, 4, 16, 6, 10),
-        (1, 8, 70, 8, 32),
-        (5, 2, 3, 2, 14),
-        (1, 20, 50, 8, 8),
-        (9, 330, 33, 8, 8),
-        (1, 40, 130, 14, 14),
+        (2, 3, 5, [4, 4], [1, 1], [4, 4]),
+        (3, 4, 16, [6, 10], [1, 1], [6, 10]),
+        (1, 8, 70, [7, 31], [1, 1], [7, 31]),
+        (5, 2, 3, [4, 15], [0, 0], [2, 13]),
+        (1, 20, 50, [5, 5], [2, 0], [7, 3]),
+        (9, 330, 33, [8, 8], [1, 1], [8, 8]),
+        (1, 40, 130, [14, 14], [1, 1], [13, 14]),
+        (1, 17, 64, [1, 1], [1, 1], [1, 1]),
     ];
-    for (samples, from, to, height, width) in shapes {
+    for (samples, from, to, input, low, result) in shapes {
         for (turned, tile) in [(false, 2), (true, 2), (false, 4), (true, 4)] {
-            let extents = [height, width].map(|extent: usize| extent.next_multiple_of(tile));
-            let [height, width] = extents;
-            let shape = Winograd { samples, from, to, height, width, tile, transformed: false };
+            let transformed = false;
+            let shape = Winograd { samples, from, to, input, low, result, tile, transformed };
             let noise = |count: usize, seed: usize| -> Vec<f32> {
                 (0..count).map(|i| ((i * 37 + seed) as f32 * 0.713).sin()).collect()
             };
             let kernels = noise(9 * from * to, 1);
-            let input = noise(samples * from * (height + 2) * (width + 2), 2);
+            let input = noise(shape.elements()[1], 2);
             let expected = convolution(&shape, turned, &kernels, &input);
             for cpu in Cpu::ALL.into_iter().filter(|cpu| cpu.supported()) {
                 let transform = Routine::WinogradKernel(shape.kernel(turned));
@@ -214,21 +230,22 @@ fn transformed_convolutions_match_plain_ones() {
 
 /// The gradient of kernels, in double precision.
 fn kernel_gradient(shape: &WinogradGradient, input: &[f32], cotangent: &[f32]) -> Vec<f64> {
-    let &WinogradGradient { samples, from, to, height, width } = shape;
-    let mut result = Vec::new();
-    for (row, column, tap) in (0..9 * from * to).map(|place| {
-        let (kernel, tap) = (place / 9, place % 9);
-        (kernel / from, kernel % from, tap)
-    }) {
-        let mut sum = 0.0;
-        for (sample, y) in (0..samples * height).map(|place| (place / height, place % height)) {
-            let cotangent = &cotangent[((sample * to + row) * height + y) * width..][..width];
-            let line = (sample * from + column) * (height + 2) + y + tap / 3;
-            let input = &input[line * (width + 2) + tap % 3..][..width];
-            let terms = input.iter().zip(cotangent);
-            sum += terms.map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>();
+    let &WinogradGradient { from, to, low, cotangent: [height, width], .. } = shape;
+    let mut result = vec![0.0; 9 * from * to];
+    for (place, cotangent) in cotangent.chunks(to).enumerate() {
+        let (rest, x) = (place / width, place % width);
+        let (sample, y) = (rest / height, rest % height);
+        for tap in 0..9 {
+            let at = |place: usize, low: usize, tap: usize| (place + tap) as isize - low as isize;
+            let at = [at(y, low[0], tap / 3), at(x, low[1], tap % 3)];
+            let [rows, columns] = shape.input;
+            let Some(pixel) = pixel(input, [rows, columns, from], sample, at) else { continue };
+            for (row, &dy) in cotangent.iter().enumerate() {
+                for (column, &value) in pixel.iter().enumerate() {
+                    result[9 * (row * from + column) + tap] += f64::from(dy) * f64::from(value);
+                }
+            }
         }
-        result.push(sum);
     }
     result
 }
@@ -237,17 +254,17 @@ fn kernel_gradient(shape: &WinogradGradient, input: &[f32], cotangent: &[f32]) -
 #[test]
 fn sums_of_transformed_tiles_make_gradients_of_kernels() {
     let shapes = [
-        (2, 3, 5, 4, 4),
-        (1, 16, 1, 2, 6),
-        (3, 20, 16, 6, 10),
-        (80, 24, 70, 8, 14),
-        (5, 64, 33, 8, 32),
-        (2, 150, 140, 4, 4),
-        (40, 17, 12, 6, 8),
+        (2, 3, 5, [4, 4], [1, 1], [4, 4]),
+        (1, 16, 1, [2, 6], [1, 1], [2, 6]),
+        (3, 20, 16, [5, 9], [1, 1], [5, 9]),
+        (80, 24, 70, [8, 14], [1, 1], [8, 14]),
+        (5, 64, 33, [10, 34], [0, 0], [8, 32]),
+        (2, 150, 140, [4, 3], [2, 1], [6, 2]),
+        (40, 17, 12, [6, 8], [1, 1], [6, 8]),
     ];
     let mut parts = 0;
-    for (samples, from, to, height, width) in shapes {
-        let shape = WinogradGradient { samples, from, to, height, width };
+    for (samples, from, to, input, low, cotangent) in shapes {
+        let shape = WinogradGradient { samples, from, to, input, low, cotangent };
         parts = parts.max(shape.parts());
         let noise = |count: usize, seed: usize| -> Vec<f32> {
             (0..count).map(|i| ((i * 37 + seed) as f32 * 0.713).sin()).collect()
@@ -261,7 +278,8 @@ fn sums_of_transformed_tiles_make_gradients_of_kernels() {
             let taps = Routine::WinogradTaps(shape);
             let found = floats(run_on(cpu, taps, DType::F32, &[sums]));
             // Terms of size 1 at most, whose roundings go either way: at most 2e-6 was seen.
-            let most = 6e-6 * ((samples * height * width) as f64).sqrt();
+            let terms = samples * shape.cotangent.iter().product::<usize>();
+            let most = 6e-6 * (terms as f64).sqrt();
             for (found, expected) in found.into_iter().zip(&expected) {
                 assert!((f64::from(found) - expected).abs() < most, "{cpu} {shape:?}");
             }

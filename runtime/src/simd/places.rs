@@ -8,8 +8,6 @@ use std::array;
 use super::avx2::F32x8;
 #[cfg(target_arch = "x86_64")]
 use super::avx512::F32x16;
-#[cfg(target_arch = "x86_64")]
-use super::operators::intrinsic;
 use super::portable::Lanes;
 
 /// A vector that is put together from memory.
@@ -60,19 +58,6 @@ pub(crate) trait FromPlaces: Copy {
     ///
     /// As there.
     unsafe fn pick_of_eight(vectors: [Self; 8], numbers: *const i32) -> Self;
-
-    /// Writes lanes `first..end` from `to` on.
-    ///
-    /// # Safety
-    ///
-    /// The range lies within the lanes, and that many numbers are writable.
-    unsafe fn store_lanes(self, to: *mut Self::Lane, first: usize, end: usize);
-
-    /// The lanes of `low` and then `high` at even places, and those at odd places.
-    fn deinterleave(low: Self, high: Self) -> (Self, Self);
-
-    /// The opposite: pairs of an even and an odd lane, the first half of all and the second.
-    fn interleave(even: Self, odd: Self) -> (Self, Self);
 }
 
 /// A mask of lanes `first..end`.
@@ -155,37 +140,6 @@ impl FromPlaces for F32x16 {
             Self::choose::<64>(first, second, numbers)
         }
     }
-
-    #[inline(always)]
-    unsafe fn store_lanes(self, to: *mut f32, first: usize, end: usize) {
-        let mask = mask16(first, end);
-        // SAFETY: the caller's promise; masked lanes are not written.
-        unsafe { _mm512_mask_storeu_ps(to.wrapping_sub(first), mask, self.0) }
-    }
-
-    #[inline(always)]
-    fn deinterleave(low: Self, high: Self) -> (Self, Self) {
-        intrinsic!({
-            let even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
-            let odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
-            (
-                F32x16(_mm512_permutex2var_ps(low.0, even, high.0)),
-                F32x16(_mm512_permutex2var_ps(low.0, odd, high.0)),
-            )
-        })
-    }
-
-    #[inline(always)]
-    fn interleave(even: Self, odd: Self) -> (Self, Self) {
-        intrinsic!({
-            let low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-            let high = _mm512_add_epi32(low, _mm512_set1_epi32(8));
-            (
-                F32x16(_mm512_permutex2var_ps(even.0, low, odd.0)),
-                F32x16(_mm512_permutex2var_ps(even.0, high, odd.0)),
-            )
-        })
-    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -253,42 +207,6 @@ impl FromPlaces for F32x8 {
             Self::choose::<32>(first, second, numbers)
         }
     }
-
-    #[inline(always)]
-    unsafe fn store_lanes(self, to: *mut f32, first: usize, end: usize) {
-        // SAFETY: the caller's promise; masked lanes are not written.
-        unsafe {
-            let mask = mask8(first, end);
-            _mm256_maskstore_ps(to.wrapping_sub(first), mask, self.0);
-        }
-    }
-
-    #[inline(always)]
-    fn deinterleave(low: Self, high: Self) -> (Self, Self) {
-        intrinsic!({
-            // Even places of both halves of both, then halves in order.
-            let ordered = |mixed: __m256| {
-                let quarters = _mm256_permute4x64_pd::<0b11_01_10_00>(_mm256_castps_pd(mixed));
-                F32x8(_mm256_castpd_ps(quarters))
-            };
-            (
-                ordered(_mm256_shuffle_ps::<0b10_00_10_00>(low.0, high.0)),
-                ordered(_mm256_shuffle_ps::<0b11_01_11_01>(low.0, high.0)),
-            )
-        })
-    }
-
-    #[inline(always)]
-    fn interleave(even: Self, odd: Self) -> (Self, Self) {
-        intrinsic!({
-            let (low, high) =
-                (_mm256_unpacklo_ps(even.0, odd.0), _mm256_unpackhi_ps(even.0, odd.0));
-            (
-                F32x8(_mm256_permute2f128_ps::<0x20>(low, high)),
-                F32x8(_mm256_permute2f128_ps::<0x31>(low, high)),
-            )
-        })
-    }
 }
 
 impl<const N: usize, T: Copy> FromPlaces for Lanes<N, T> {
@@ -341,29 +259,6 @@ impl<const N: usize, T: Copy> FromPlaces for Lanes<N, T> {
         // SAFETY: the caller's promise.
         unsafe { picked(vectors, numbers) }
     }
-
-    #[inline(always)]
-    unsafe fn store_lanes(self, to: *mut T, first: usize, end: usize) {
-        let lanes: [T; N] = self.into();
-        // SAFETY: the caller's promise; `end <= N`.
-        unsafe { to.copy_from_nonoverlapping(lanes.as_ptr().add(first), end - first) }
-    }
-
-    #[inline(always)]
-    fn deinterleave(low: Self, high: Self) -> (Self, Self) {
-        let (low, high): ([T; N], [T; N]) = (low.into(), high.into());
-        let place = |place: usize| if place < N { low[place] } else { high[place - N] };
-        let even = array::from_fn(|lane| place(2 * lane));
-        (Lanes::from(even), Lanes::from(array::from_fn(|lane| place(2 * lane + 1))))
-    }
-
-    #[inline(always)]
-    fn interleave(even: Self, odd: Self) -> (Self, Self) {
-        let (even, odd): ([T; N], [T; N]) = (even.into(), odd.into());
-        let place =
-            |place: usize| if place.is_multiple_of(2) { even[place / 2] } else { odd[place / 2] };
-        (Lanes::from(array::from_fn(place)), Lanes::from(array::from_fn(|lane| place(N + lane))))
-    }
 }
 
 /// For each lane the one with this number of all lanes of the vectors.
@@ -411,22 +306,6 @@ mod tests {
                     }
                 }
             }
-            for first in 0..V::LANES {
-                let mut target = vec![-1.0; V::LANES + 2];
-                whole.store_lanes(target[1..].as_mut_ptr(), first, V::LANES);
-                let count = V::LANES - first;
-                assert_eq!(target[1..=count], memory[first..V::LANES]);
-                assert!(target[0] == -1.0 && target[count + 1..].iter().all(|&x| x == -1.0));
-            }
-            let second = V::load(memory[V::LANES..].as_ptr());
-            let (even, odd) = V::deinterleave(whole, second);
-            for lane in 0..V::LANES {
-                assert_eq!(lanes_of(even)[lane], (2 * lane) as f32);
-                assert_eq!(lanes_of(odd)[lane], (2 * lane + 1) as f32);
-            }
-            let (low, high) = V::interleave(even, odd);
-            assert_eq!(lanes_of(low), memory[..V::LANES]);
-            assert_eq!(lanes_of(high), memory[V::LANES..2 * V::LANES]);
             let vectors: [V; 8] = array::from_fn(|i| V::load(memory[i * V::LANES..].as_ptr()));
             let numbers: Vec<i32> = (0..MAX_LANES).map(|i| (i * 29 + 3) as i32).collect();
             let [a, b, c, d, ..] = vectors;

@@ -105,12 +105,40 @@ impl Builder {
                 let axis = place(order, iota.axis);
                 self.raw(Iota { axis, shape, ..iota }.into(), &[])
             }
-            _ => {
+            _ => self.of_moved_operand(node, order).unwrap_or_else(|| {
                 // Axis order[i] of the node is axis i, and axis known[k] is axis k of its base.
                 let order: Axes = order.iter().map(|&axis| place(&known, axis)).collect();
                 self.raw(Permute { order }.into(), &[base])
-            }
+            }),
         }
+    }
+
+    /// The same by putting the axes of what the node is a view of into another order, if that is no more:
+    /// where elements are repeated, each is moved once.
+    fn of_moved_operand(&mut self, node: NodeId, order: &[usize]) -> Option<NodeId> {
+        let op = self.graph.node(node).op.clone();
+        let [operand] = self.graph.node(node).operands[..] else { return None };
+        let from = self.graph.type_of(operand);
+        if !op.is_movement() || from.elements() >= self.graph.type_of(node).elements() {
+            return None;
+        }
+        let map = op.index_map(&from.shape).filter(|map| map.constraints().is_empty())?;
+        // Those that no axis of the node moves along come first.
+        let moves = |index: &Expression| order.iter().any(|&axis| index.depends_on(axis));
+        let indices = map.indices().iter().enumerate();
+        let mut axes: Axes = indices.filter(|(_, e)| !moves(e)).map(|(axis, _)| axis).collect();
+        for &axis in order {
+            let along = map.indices().iter().enumerate().filter(|(_, e)| e.depends_on(axis));
+            let new: Axes = along.map(|(at, _)| at).filter(|at| !axes.contains(at)).collect();
+            axes.extend(new);
+        }
+        if axes.is_sorted() {
+            return None;
+        }
+        let operand = self.ordered(operand, &axes);
+        let moved = self.movement(&op, operand)?;
+        let (base, found) = self.in_memory(moved);
+        (found.as_slice() == order).then_some(base)
     }
 
     /// A node of the graph, the one that is there if there is one.

@@ -6,7 +6,7 @@
 
 use super::Expander;
 use super::convolution::{LEAST_CHANNELS, in_parts, infer, parts_of_sum};
-use super::winograd::{self, source};
+use super::winograd::source;
 use crate::graph::{Emit, Graph, Node, NodeId};
 use crate::index::row_major_strides;
 use crate::op::convolution::LEADING;
@@ -19,15 +19,11 @@ const DOT_CHANNELS: usize = 6;
 /// Most channels of a tensor from outside, which lies with its channels first.
 const MOST_CHANNELS_FROM_OUTSIDE: usize = 4;
 
-/// Whether tensors of a graph had better lie with their channels last: if no convolution is computed in a
-/// transformed space or for groups of channels, which takes whole images. (Tensors that go from one kind
-/// to the other would have to be put into another order, as those are that come from outside.)
-pub(super) fn suits(graph: &Graph, may_transform: bool, fixed: &[bool]) -> bool {
+/// Whether tensors of a graph had better lie with their channels last: if no convolution is for groups of
+/// channels. (Tensors that come from outside have to be put into another order: none with many channels should.)
+pub(super) fn suits(graph: &Graph) -> bool {
     let suits = |conv: &Conv, node: &Node| {
-        let [input, kernel] = node.operands[..] else { unreachable!("two operands") };
-        let types = [input, kernel].map(|operand| graph.type_of(operand));
-        let transforms =
-            may_transform && winograd::preferred(conv, types, fixed[kernel.index()]).is_some();
+        let input = node.operands[0];
         let comes_from_outside = source(graph, input).is_some_and(|(base, _)| {
             let shape = &graph.type_of(base).shape;
             // With or without an axis for groups, space comes last.
@@ -37,7 +33,7 @@ pub(super) fn suits(graph: &Graph, may_transform: bool, fixed: &[bool]) -> bool 
             let is_image = shape[space..].iter().any(|&extent| extent > 1);
             is_slot && is_image && channels > MOST_CHANNELS_FROM_OUTSIDE
         });
-        types[0].shape[0] == 1 && !transforms && !comes_from_outside
+        graph.type_of(input).shape[0] == 1 && !comes_from_outside
     };
     let mut found = graph.nodes.iter().filter_map(|node| match &node.op {
         Op::Conv(conv) => Some(suits(conv, node)),

@@ -108,11 +108,13 @@ impl Expander {
             Some(axis) => self
                 .phases_as_channels(&conv, axis, input, kernel)
                 .unwrap_or_else(|| self.by_phases(&conv, axis, input, kernel)),
-            None if self.graph.reorders() => self.channels_last(&conv, input, kernel),
             None => self
                 .transformed(&conv, input, kernel)
                 .or_else(|| self.transformed_gradient(&conv, input, kernel))
-                .unwrap_or_else(|| self.plain(&conv, input, kernel)),
+                .unwrap_or_else(|| match self.graph.reorders() {
+                    true => self.channels_last(&conv, input, kernel),
+                    false => self.plain(&conv, input, kernel),
+                }),
         }
     }
 

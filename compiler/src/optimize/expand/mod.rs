@@ -46,7 +46,7 @@ pub fn expand(graph: Graph, options: &OptimizeOptions) -> Graph {
         true => fixed_nodes(&graph),
         false => vec![false; graph.nodes.len()],
     };
-    let channels_last = channels_last::suits(&graph, may_transform, &fixed);
+    let channels_last = channels_last::suits(&graph);
     let builder = Builder::new(&graph, channels_last, may_transform);
     let mut expander = Expander { graph: builder, may_transform, ..Expander::default() };
     let mut nodes: Vec<NodeId> = Vec::with_capacity(graph.nodes.len());

@@ -141,15 +141,15 @@ impl Expander {
         let mut position = g.constant(DType::I32, &rest, 0.0);
         for place in 1..extent {
             let next = element(g, place);
-            let better = match kind {
-                ArgKind::Max => g.apply("lt", &[value, next]),
-                ArgKind::Min => g.apply("lt", &[next, value]),
+            // NaN is no better than anything, and wins over numbers, but not over an earlier NaN, which is not
+            // equal to itself.
+            let no_better = match kind {
+                ArgKind::Max => g.apply("le", &[next, value]),
+                ArgKind::Min => g.apply("le", &[value, next]),
             };
-            // Not equal to itself: NaN, which wins over numbers, but not over an earlier NaN.
-            let [is_number, was_number] = [next, value].map(|x| g.apply("eq", &[x, x]));
-            let is_nan = g.apply("not", &[is_number]);
-            let first_nan = g.apply("and", &[is_nan, was_number]);
-            let wins = g.apply("or", &[better, first_nan]);
+            let better = g.apply("not", &[no_better]);
+            let was_number = g.apply("eq", &[value, value]);
+            let wins = g.apply("and", &[better, was_number]);
             let here = g.constant(DType::I32, &rest, place as f64);
             position = g.select(wins, here, position);
             value = g.select(wins, next, value);

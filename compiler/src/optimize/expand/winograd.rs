@@ -4,9 +4,6 @@
 //! in a step for all convolutions that read them so; those that stay over many steps, once for all of
 //! them.
 
-use cygnet_runtime::gemm;
-use smallvec::SmallVec;
-
 use super::Expander;
 use crate::graph::{Emit, Graph, NodeId};
 use crate::index::{Expression, IndexMap, row_major_strides};
@@ -17,9 +14,13 @@ use crate::op::{
 };
 use crate::optimize::cost;
 use crate::types::{DType, TensorType};
+use cygnet_runtime::gemm;
 
-/// Images narrower than this are put together from too many pieces.
+/// Images narrower than this are mostly margin.
 const LEAST_WIDTH: usize = 4;
+
+/// The axes `[g, n, c, h, w]` of a tensor whose channels lie last in memory.
+const CHANNELS_LAST: [usize; 5] = [0, 1, 3, 4, 2];
 
 /// Fewer input channels than this fill no vector of the sums for a gradient of kernels.
 const LEAST_COLUMNS: usize = 12;
@@ -40,28 +41,33 @@ impl Expander {
         }
         let [to, from] = [types[1].shape[1], types[1].shape[2]];
         let (kernels, turned) = self.kernels(kernel, conv.reversed, [to, from])?;
-        let shape = preferred(conv, types, self.fixed.contains(&kernels))?;
-        let [_, _, _, height, width] = conv.infer(&types).ok()?.shape[..] else { return None };
+        let result = conv.infer(&types).ok()?;
+        let &[_, samples, _, height, width] = &result.shape[..] else { return None };
+        // Larger tiles round more: not where results are trained with.
+        let is_fixed = self.fixed.contains(&kernels);
+        let tiles: &[usize] = if is_fixed { &[2, 4] } else { &[2] };
+        let forms = tiles.iter().map(|&tile| {
+            let (input, low) = extents(conv, types[0]);
+            let (result, transformed) = ([height, width], false);
+            gemm::Winograd { samples, from, to, input, low, result, tile, transformed }.planned()
+        });
+        let shape = cost::preferred_winograd(forms, is_fixed)?;
+        if width < LEAST_WIDTH {
+            return None;
+        }
         let tile = shape.tile;
         let g = &mut self.graph;
         let transformed = *self.transformed.entry((kernels, turned, tile)).or_insert_with(|| {
             let outer = if turned { [from, to] } else { [to, from] };
             let kernels = g.reshape(kernels, &[outer[0], outer[1], 3, 3]);
-            g.emit(WinogradKernel { turned, tile }.into(), &[kernels])
+            g.raw(WinogradKernel { turned, tile }.into(), &[kernels])
         });
-        // What is no multiple of a tile gets more rows or columns, which are left out again.
-        let [rows, columns] = shape.extents();
-        let margins: SmallVec<[(usize, usize); 2]> = (conv.axes.iter())
-            .zip([rows - height, columns - width])
-            .map(|(axis, more)| (axis.low as usize, axis.high as usize + more))
-            .collect();
-        let mut input = self.padded(input, margins);
+        let mut input = self.graph.with_axes(input, &CHANNELS_LAST);
         if shape.transformed {
-            input = self.graph.emit(WinogradInput { shape }.into(), &[input]);
+            input = self.graph.raw(WinogradInput { shape }.into(), &[input]);
         }
-        let convolved = self.graph.emit(Winograd { shape }.into(), &[transformed, input]);
-        let stop = [1, shape.samples, to, height, width];
-        Some(self.graph.slice(convolved, &[0; 5], &stop, &[1; 5]))
+        let convolved = self.graph.raw(Winograd { shape }.into(), &[transformed, input]);
+        Some(self.graph.register(convolved, &CHANNELS_LAST))
     }
 
     /// The gradient of kernels of 3 x 3 taps by sums in a transformed space; nothing if the convolution is
@@ -84,24 +90,23 @@ impl Expander {
         let result = conv.infer(&[&types[0], &types[1]]).ok()?;
         let [_, from, to, 3, 3] = result.shape[..] else { return None };
         let [_, _, samples, height, width] = types[1].shape[..] else { return None };
-        let shape = gemm::WinogradGradient { samples, from, to, height, width };
+        let (extents, low) = extents(conv, &types[0]);
+        let shape = gemm::WinogradGradient {
+            samples,
+            from,
+            to,
+            input: extents,
+            low,
+            cotangent: [height, width],
+        };
         if width < LEAST_WIDTH || from < LEAST_COLUMNS || !cost::prefers_winograd_gradient(&shape) {
             return None;
         }
-        // What is no multiple of a tile gets more rows or columns, of zeros.
-        let [rows, columns] = shape.extents();
-        let more = [rows - height, columns - width];
-        let margins = conv.axes.iter().zip(more);
-        let margins = margins.map(|(axis, more)| (axis.low as usize, axis.high as usize + more));
-        let [input, cotangent] = [input, cotangent].map(|node| {
-            let by_sample = swapped(&mut self.graph, node);
-            images_in_memory(self.graph.graph(), by_sample)
-        });
-        let input = self.padded(input, margins.collect());
-        let cotangent = self.padded(cotangent, more.into_iter().map(|more| (0, more)).collect());
         let g = &mut self.graph;
-        let sums = g.emit(WinogradGradient { shape }.into(), &[input, cotangent]);
-        let taps = g.emit(WinogradTaps { shape }.into(), &[sums]);
+        // Samples are what is called channels here.
+        let [input, cotangent] = [input, cotangent].map(|node| g.with_axes(node, &[0, 2, 3, 4, 1]));
+        let sums = g.raw(WinogradGradient { shape }.into(), &[input, cotangent]);
+        let taps = g.raw(WinogradTaps { shape }.into(), &[sums]);
         let taps = g.reshape(taps, &[1, to, from, 3, 3]);
         Some(swapped(g, taps))
     }
@@ -144,27 +149,11 @@ impl Expander {
     }
 }
 
-/// How a convolution of tensors of these types is computed in a transformed space; nothing if it is not one
-/// of 3 x 3 taps side by side, or is not faster so.
-pub(super) fn preferred(
-    conv: &Conv,
-    types: [&TensorType; 2],
-    is_fixed: bool,
-) -> Option<gemm::Winograd> {
-    if !fits(conv, types) {
-        return None;
-    }
-    let result = conv.infer(&types).ok()?;
-    let [_, samples, to, height, width] = result.shape[..] else { return None };
-    let from = types[0].shape[2];
-    // Larger tiles round more: not where results are trained with.
-    let tiles: &[usize] = if is_fixed { &[2, 4] } else { &[2] };
-    let forms = tiles.iter().map(|&tile| {
-        let transformed = false;
-        gemm::Winograd { samples, from, to, height, width, tile, transformed }.planned()
-    });
-    let shape = cost::preferred_winograd(forms, is_fixed)?;
-    (width >= LEAST_WIDTH).then_some(shape)
+/// Rows and columns of the input of a convolution, and the zeros above and left of it.
+fn extents(conv: &Conv, input: &TensorType) -> ([usize; 2], [usize; 2]) {
+    let along = |axis: usize| (input.shape[LEADING + axis], conv.axes[axis].low as usize);
+    let [(rows, above), (columns, left)] = [0, 1].map(along);
+    ([rows, columns], [above, left])
 }
 
 /// Whether a convolution of tensors of these types is one of 3 x 3 taps side by side.
@@ -179,31 +168,6 @@ fn fits(conv: &Conv, types: [&TensorType; 2]) -> bool {
 fn is_plain(axis: &Sliding) -> bool {
     let Sliding { stride, dilation, input_dilation, low, high } = *axis;
     (stride, dilation, input_dilation) == (1, 1, 1) && low >= 0 && high >= 0
-}
-
-/// The node of which this one is a view with the same images in the same order, or the node itself.
-fn images_in_memory(graph: &Graph, node: NodeId) -> NodeId {
-    let shape = &graph.type_of(node).shape;
-    let in_order = IndexMap::identity(shape).offset(&row_major_strides(shape));
-    let in_order = IndexMap::new(shape, [in_order]);
-    let mut map = IndexMap::identity(shape);
-    let (mut at, mut found) = (node, node);
-    while let [operand] = graph.node(at).operands[..]
-        && let Some(movement) = graph.node(at).op.index_map(&graph.type_of(operand).shape)
-        && movement.constraints().is_empty()
-        && let Some(composed) = map.compose(&movement)
-    {
-        (map, at) = (composed, operand);
-        let base = graph.type_of(at);
-        let offset = map.offset(&row_major_strides(&base.shape));
-        if base.elements() == graph.type_of(node).elements()
-            && base.shape.ends_with(&shape[LEADING..])
-            && IndexMap::new(shape, [offset]) == in_order
-        {
-            found = at;
-        }
-    }
-    found
 }
 
 /// The node of which this one is a view, without conditions, and the map to it.

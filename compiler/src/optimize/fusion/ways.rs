@@ -93,6 +93,12 @@ impl Ways<'_, '_> {
             _ => "elementwise, several results from shared operands",
         };
         let frame = Frame::Points(shape.clone());
+        // What is computed in one order may be put into another by a kernel of its own.
+        if let [node] = nodes
+            && graph.node(*node).op.is_movement()
+        {
+            self.fused(frame.clone(), &places, Reach::Movement, false, "moved");
+        }
         for reach in [Reach::Owned, Reach::Cheap, Reach::All] {
             for repeating in [false, true] {
                 self.fused_with_parts(frame.clone(), &places, &joined, reach, repeating, reason);

@@ -8,12 +8,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::graph::{Emit, Graph, NodeId, Output, SlotInfo, SlotRole};
+use crate::op::convolution::LEADING;
 use crate::op::{Op, Slot};
 use crate::optimize::panels::{Panels, panels};
 use crate::types::TensorType;
 
 #[cfg(test)]
 mod tests;
+
+/// Axes that a convolution's kernel has at least: groups, channels on either side, taps.
+const KERNEL_RANK: usize = LEADING + 1;
 
 /// A tensor that is computed when weights are set.
 #[derive(Clone, Debug)]
@@ -128,7 +132,7 @@ impl Preparation {
 
 /// The nodes to prepare: what is computed from fixed weights and read by something that changes.
 /// Movement is not worth a tensor of its own, since it is part of how operands are read, unless it
-/// is into panels.
+/// is into panels, or puts a convolution's kernel into the order in which products of windows read it.
 fn targets(graph: &Graph, fixed: &[bool], panels: &BTreeMap<NodeId, Panels>) -> BTreeSet<NodeId> {
     let mut read: BTreeSet<NodeId> = graph.roots().filter(|root| fixed[root.index()]).collect();
     for (id, node) in graph.iter() {
@@ -136,8 +140,11 @@ fn targets(graph: &Graph, fixed: &[bool], panels: &BTreeMap<NodeId, Panels>) -> 
             read.extend(node.operands.iter().filter(|operand| fixed[operand.index()]));
         }
     }
+    let orders_kernel = |id: NodeId| {
+        matches!(graph.node(id).op, Op::Permute(_)) && graph.type_of(id).rank() >= KERNEL_RANK
+    };
     let base = |mut id: NodeId| {
-        while graph.node(id).op.is_movement() && !panels.contains_key(&id) {
+        while graph.node(id).op.is_movement() && !panels.contains_key(&id) && !orders_kernel(id) {
             id = graph.node(id).operands[0];
         }
         id

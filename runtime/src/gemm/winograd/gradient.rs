@@ -7,33 +7,37 @@
 //! as many that the sums stay in the second-level cache while tiles pass by. Rows of points have little in
 //! common that would be transformed again.
 
+use std::ops::Range;
 use std::ptr;
 
 use serde::{Deserialize, Serialize};
 
 use super::filter;
-use super::tiles::{Parts, Strip, Visit, places};
-use super::{ENOUGH_PIECES, LEAST_TILES, MOST_TILES, along_tiles, point_stride};
+use super::tiles::{Grid, Images};
+use super::{CHANNEL_STEP, ENOUGH_PIECES, point_stride, row_stride};
 use crate::cpu::Cpu;
 use crate::gemm::ahead::Ahead;
 use crate::gemm::driver::even_tiles;
 use crate::gemm::kernel::{Kernels, Tile};
 use crate::gemm::kernels;
-use crate::gemm::places::Lanes;
 use crate::gemm::plan::{blocks, even_block};
 use crate::gemm::vector::Vector;
-use crate::simd::{MAX_LANES, multiversion};
+use crate::simd::multiversion;
 
 /// Rows of a tile of the cotangent, and of the transformed ones.
 const TILE: usize = 2;
 const SIDE: usize = 4;
 
-/// Most channels of a block: of the cotangent, and of the input, which takes longer to transform.
+/// Tiles that are multiplied at once: at most, and at least.
+const MOST_TILES: usize = 64;
+const LEAST_TILES: usize = 32;
+
+/// Most channels of a block: of the cotangent, and of the input.
 const MOST_ROWS: usize = 256;
 const MOST_COLUMNS: usize = 128;
 
-/// Blocks of input channels are multiples of the vectors of every instruction set.
-const CHANNEL_STEP: usize = 16;
+/// Columns of a panel of transformed inputs, as of [kernels](super::KERNEL_PANEL).
+const PANEL: usize = 32;
 
 /// Bytes that a piece uses at once.
 const BYTES: usize = 1 << 19;
@@ -47,9 +51,8 @@ const LEAST_BLOCKS: usize = 4;
 /// Most bytes of partial sums.
 const PART_BYTES: usize = 4 << 20;
 
-/// The gradient of the kernels of a convolution with stride 1 from `[samples, from, rows + 2, columns + 2]`,
-/// given a cotangent `[samples, to, rows, columns]`, where rows and columns are
-/// [`WinogradGradient::extents`]. The result are sums in the transformed space,
+/// The gradient of the kernels of a convolution with stride 1 of `[samples, rows, columns, from]`, with zeros
+/// around it, given a cotangent `[samples, rows, columns, to]`. The result are sums in the transformed space,
 /// `[parts, blocks of to, blocks of from, 16, point]`, where a point has `rows x columns` elements for the
 /// channels of a block; taps ([`super::sums`]) are made of them. Elements behind the last channel mean nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -60,24 +63,25 @@ pub struct WinogradGradient {
     pub from: usize,
     /// Channels of the cotangent.
     pub to: usize,
-    /// Rows of the cotangent.
-    pub height: usize,
-    /// Columns of the cotangent.
-    pub width: usize,
+    /// Rows and columns of the input.
+    pub input: [usize; 2],
+    /// Zeros above and left of it.
+    pub low: [usize; 2],
+    /// Rows and columns of the cotangent.
+    pub cotangent: [usize; 2],
 }
 
 impl WinogradGradient {
     /// Points of a tile.
     pub const POINTS: usize = SIDE * SIDE;
 
-    /// Rows and columns of the cotangent in whole tiles.
-    pub fn extents(&self) -> [usize; 2] {
-        [self.height, self.width].map(|extent| extent.next_multiple_of(TILE))
+    fn grid(&self) -> Grid {
+        Grid::new(self.cotangent, TILE)
     }
 
     /// Tiles of all samples.
     pub fn tiles(&self) -> usize {
-        self.samples * self.extents().map(|extent| extent / TILE).iter().product::<usize>()
+        self.samples * self.grid().tiles()
     }
 
     /// Channels of the cotangent and of the input in a block; in the last one there may be fewer.
@@ -129,51 +133,34 @@ impl WinogradGradient {
 
     /// Elements of the input, the cotangent and the sums.
     pub fn elements(&self) -> [usize; 3] {
-        let (WinogradGradient { samples, from, to, .. }, [height, width]) = (*self, self.extents());
-        [
-            samples * from * (height + 2) * (width + 2),
-            samples * to * height * width,
-            self.parts() * self.part(),
-        ]
+        let size = |extents: [usize; 2]| self.samples * extents[0] * extents[1];
+        [size(self.input) * self.from, size(self.cotangent) * self.to, self.parts() * self.part()]
     }
 
     pub(crate) fn pieces(&self) -> usize {
         SIDE / self.point_rows() * self.parts() * self.blocks().iter().product::<usize>()
     }
 
-    pub(crate) fn scratch_bytes(&self) -> usize {
-        4 * SIDE * self.tile_block() * self.block().iter().sum::<usize>()
+    /// Elements from a tile of transformed cotangents to the next, and from a point.
+    fn cotangent_strides(&self) -> [usize; 2] {
+        let row = row_stride(self.block()[0]);
+        [row, point_stride(self.tile_block() * row)]
     }
-}
 
-/// A [`WinogradGradient`] made ready for an instruction set.
-pub(crate) struct Prepared {
-    shape: WinogradGradient,
-    kernels: &'static Kernels<f32>,
-    cpu: Cpu,
-    /// Elements of some rows of the padded input, two for each tile.
-    inputs: Lanes,
-    /// The same for the cotangent.
-    cotangents: Lanes,
-}
+    /// Elements of a panel of transformed inputs, and from a point to the next.
+    fn input_strides(&self) -> [usize; 2] {
+        let panel = self.tile_block() * PANEL;
+        [panel, point_stride(self.block()[1].div_ceil(PANEL) * panel)]
+    }
 
-impl Prepared {
-    /// Prepares it.
-    pub fn new(shape: &WinogradGradient, cpu: Cpu) -> Prepared {
-        let (&WinogradGradient { samples, from, to, .. }, [height, width]) =
-            (shape, shape.extents());
-        let elements = |plane: usize, row: usize| {
-            let blocks = blocks(TILE * shape.tiles(), TILE * shape.tile_block());
-            let rows = (height / TILE, TILE * row);
-            along_tiles([(samples, plane), rows, (width, 1)], cpu, blocks)
-        };
-        Prepared {
-            shape: *shape,
-            kernels: kernels(cpu),
-            cpu,
-            inputs: elements(from * (height + 2) * (width + 2), width + 2),
-            cotangents: elements(to * height * width, width),
-        }
+    /// Elements of zeros, for what lies around images.
+    fn zeros(&self) -> usize {
+        self.block().map(row_stride).into_iter().max().unwrap_or(0)
+    }
+
+    pub(crate) fn scratch_bytes(&self) -> usize {
+        let ([_, cotangents], [_, inputs]) = (self.cotangent_strides(), self.input_strides());
+        4 * (self.zeros() + SIDE * (cotangents + inputs))
     }
 
     /// Computes a piece.
@@ -183,114 +170,131 @@ impl Prepared {
     /// [`WinogradGradient::elements`] says and to [`WinogradGradient::scratch_bytes`] of scratch memory,
     /// aligned to cache lines; nobody writes the operands or uses the piece's part of the result
     /// meanwhile.
-    pub unsafe fn run_piece(
+    pub(crate) unsafe fn run_piece(
         &self,
+        cpu: Cpu,
         [input, cotangent]: [*const f32; 2],
         result: *mut f32,
         scratch: *mut f32,
         piece: usize,
     ) {
-        let shape = &self.shape;
-        let [height, width] = shape.extents();
-        let [rows, columns] = shape.block();
-        let ([row_blocks, column_blocks], tile_block) = (shape.blocks(), shape.tile_block());
-        let point_rows = shape.point_rows();
+        let [rows, columns] = self.block();
+        let ([row_blocks, column_blocks], tile_block) = (self.blocks(), self.tile_block());
+        let point_rows = self.point_rows();
         let groups = SIDE / point_rows;
         let (piece, first_point_row) = (piece / groups, piece % groups * point_rows);
         let (rest, column_block) = (piece / column_blocks, piece % column_blocks);
         let (part, row_block) = (rest / row_blocks, rest % row_blocks);
         let (first_row, first_column) = (row_block * rows, column_block * columns);
-        let used_rows = rows.min(shape.to - first_row);
-        let point_stride = shape.point_stride();
-        let sums = result.wrapping_add(piece * SIDE * SIDE * point_stride);
-        let right = scratch.wrapping_add(SIDE * tile_block * rows);
-        let panel = self.kernels.panel_columns();
-        let end = |part: usize| shape.tile_blocks() * part / shape.parts();
+        let used_rows = rows.min(self.to - first_row);
+        let sums = result.wrapping_add(piece * SIDE * SIDE * self.point_stride());
+        let (zeros, left) = (scratch, scratch.wrapping_add(self.zeros()));
+        let ([left_row, left_point], [_, right_point]) =
+            (self.cotangent_strides(), self.input_strides());
+        let right = left.wrapping_add(SIDE * left_point);
+        // SAFETY: scratch memory has room for them.
+        unsafe { ptr::write_bytes(zeros, 0, self.zeros()) };
+        let end = |part: usize| self.tile_blocks() * part / self.parts();
         for block in end(part)..end(part + 1) {
             let first_tile = block * tile_block;
-            let tiles = tile_block.min(shape.tiles() - first_tile);
-            let strip = |lanes| Strip {
-                lanes,
-                group: Lanes::block(lanes, TILE * first_tile),
-                tiles,
-                columns: tile_block,
-            };
+            let tiles = first_tile..self.tiles().min(first_tile + tile_block);
             for point_row in first_point_row..first_point_row + point_rows {
-                let plane = height * width;
                 let cotangents = Points {
-                    source: cotangent.wrapping_add(first_row * plane),
-                    strip: strip(&self.cotangents),
+                    images: Images {
+                        start: cotangent.wrapping_add(first_row),
+                        extents: self.cotangent,
+                        channels: self.to,
+                        zeros,
+                    },
+                    grid: self.grid(),
+                    low: [0; 2],
+                    tiles: tiles.clone(),
                     channels: used_rows,
-                    plane,
-                    row: width,
                     point_row,
-                    target: scratch,
-                    columns: rows,
-                    panel,
+                    target: left,
+                    strides: self.cotangent_strides(),
                 };
-                let plane = (height + 2) * (width + 2);
                 let inputs = Points {
-                    source: input.wrapping_add(first_column * plane),
-                    strip: strip(&self.inputs),
-                    channels: columns.min(shape.from - first_column),
-                    plane,
-                    row: width + 2,
-                    point_row,
+                    images: Images {
+                        start: input.wrapping_add(first_column),
+                        extents: self.input,
+                        channels: self.from,
+                        zeros,
+                    },
+                    low: self.low,
+                    channels: columns.min(self.from - first_column),
                     target: right,
-                    columns,
-                    panel,
+                    strides: self.input_strides(),
+                    ..cotangents.clone()
                 };
                 // SAFETY: by the caller's promise; scratch memory has room for a row of points, and the
                 // sums are this piece's.
                 unsafe {
-                    transform_cotangents::address(self.cpu)(&raw const cotangents);
-                    transform_inputs::address(self.cpu)(&raw const inputs);
+                    transform_cotangents::address(cpu)(&raw const cotangents);
+                    transform_inputs::address(cpu)(&raw const inputs);
                     for point in 0..SIDE {
-                        self.product(
-                            scratch.wrapping_add(point * rows * tile_block),
-                            right.wrapping_add(point * columns * tile_block),
-                            sums.wrapping_add((point_row * SIDE + point) * point_stride),
-                            [used_rows, tiles],
-                            block > end(part),
-                        );
+                        let product = Product {
+                            tiles: tiles.len(),
+                            left: left.wrapping_add(point * left_point),
+                            left_row,
+                            rows: used_rows,
+                            right: right.wrapping_add(point * right_point),
+                            panel: tile_block * PANEL,
+                            columns,
+                            sums: sums
+                                .wrapping_add((point_row * SIDE + point) * self.point_stride()),
+                            accumulate: block > end(part),
+                        };
+                        product.add(kernels(cpu));
                     }
                 }
             }
         }
     }
+}
 
-    /// Adds the products of some tiles to the sums of a point, or begins with them.
-    unsafe fn product(
-        &self,
-        left: *const f32,
-        right: *const f32,
-        sums: *mut f32,
-        [rows, tiles]: [usize; 2],
-        accumulate: bool,
-    ) {
-        let (tile_block, [_, columns]) = (self.shape.tile_block(), self.shape.block());
-        for (column, width) in blocks(columns, self.kernels.panel_columns()) {
-            for (row, height) in even_tiles(rows, self.kernels.outer.len()) {
+/// The product of some transformed tiles, for one point: of the channels of cotangents with those of inputs.
+struct Product {
+    tiles: usize,
+    left: *const f32,
+    left_row: usize,
+    rows: usize,
+    right: *const f32,
+    panel: usize,
+    columns: usize,
+    sums: *mut f32,
+    accumulate: bool,
+}
+
+impl Product {
+    /// Adds it to the sums of the point, or begins with it.
+    ///
+    /// # Safety
+    /// As for [`WinogradGradient::run_piece`].
+    unsafe fn add(&self, kernels: &Kernels<f32>) {
+        for (column, width) in blocks(self.columns, kernels.panel_columns()) {
+            for (row, height) in even_tiles(self.rows, kernels.outer.len()) {
+                let right = column / PANEL * self.panel + column % PANEL;
                 let tile = Tile {
-                    depth: tiles,
-                    left: left.wrapping_add(row * tile_block),
-                    left_row_stride: tile_block as isize,
-                    left_depth_stride: 1,
+                    depth: self.tiles,
+                    left: self.left.wrapping_add(row),
+                    left_row_stride: 1,
+                    left_depth_stride: self.left_row as isize,
                     left_steps: ptr::null(),
-                    right: right.wrapping_add(column * tile_block),
-                    right_depth_stride: width as isize,
+                    right: self.right.wrapping_add(right),
+                    right_depth_stride: PANEL as isize,
                     right_column_stride: 1,
                     right_steps: ptr::null(),
                     right_vectors: ptr::null(),
-                    output: sums.wrapping_add(row * columns + column),
-                    output_stride: columns as isize,
+                    output: self.sums.wrapping_add(row * self.columns + column),
+                    output_stride: self.columns as isize,
                     columns: width,
-                    accumulate,
+                    accumulate: self.accumulate,
                     ahead: Ahead::NONE,
                 };
-                let vectors = width / self.kernels.lanes;
+                let vectors = width / kernels.lanes;
                 // SAFETY: by the caller's promise; every height has kernels of one vector and two.
-                unsafe { self.kernels.outer[height - 1][vectors - 1](&tile) };
+                unsafe { kernels.outer[height - 1][vectors - 1](&tile) };
             }
         }
     }
@@ -298,59 +302,46 @@ impl Prepared {
 
 /// A row of points of tiles to transform.
 #[repr(C)]
-struct Points<'a> {
-    source: *const f32,
-    strip: Strip<'a>,
+#[derive(Clone)]
+struct Points {
+    images: Images,
+    grid: Grid,
+    low: [usize; 2],
+    tiles: Range<usize>,
     channels: usize,
-    plane: usize,
-    row: usize,
     point_row: usize,
-    /// Points of cotangents as `[4, columns, tiles]`; those of inputs, transposed, in panels:
-    /// `[4, columns / panel, tiles, panel]`, of which the last may be narrower. A micro-kernel then reads one
-    /// stretch of memory.
+    /// Points of cotangents as `[4, tiles, channels]`; those of inputs in panels of channels:
+    /// `[4, channels / panel, tiles, panel]`. A micro-kernel then reads one stretch of memory.
     target: *mut f32,
-    columns: usize,
-    /// Columns that a micro-kernel takes.
-    panel: usize,
+    /// Elements from a tile to the next, or from a panel; and from a point.
+    strides: [usize; 2],
 }
 
 multiversion! {
-    transform_cotangents(points: *const Points<'_>) = cotangents_of;
+    transform_cotangents(points: *const Points) = cotangents_of;
 }
 
 multiversion! {
-    transform_inputs(points: *const Points<'_>) = inputs_of;
-}
-
-#[inline(always)]
-unsafe fn cotangents_of<V: Vector<Element = f32>>(points: *const Points<'_>) {
-    // SAFETY: by the promise to `Prepared::run_piece`.
-    unsafe { (*points).strip.each::<V, TILE>(&Cotangents(&*points)) }
-}
-
-#[inline(always)]
-unsafe fn inputs_of<V: Vector<Element = f32>>(points: *const Points<'_>) {
-    // SAFETY: by the promise to `Prepared::run_piece`.
-    unsafe { (*points).strip.each::<V, TILE>(&Inputs(&*points)) }
+    transform_inputs(points: *const Points) = inputs_of;
 }
 
 /// Tiles of the cotangent: a row of `A dy A^T`.
-struct Cotangents<'a>(&'a Points<'a>);
-
-impl<V: Vector<Element = f32>> Visit<V> for Cotangents<'_> {
-    #[inline(always)]
-    unsafe fn visit(&self, tile: usize, parts: &impl Parts<V>) {
-        let points = self.0;
-        let tiles = points.strip.columns;
-        for channel in 0..points.channels {
-            let source = points.source.wrapping_add(channel * points.plane);
-            let target = points.target.wrapping_add(channel * tiles + tile);
-            // SAFETY: by the promise to `Prepared::run_piece`.
-            unsafe {
-                let upper = places::<V, TILE>(source, parts);
-                let lower = places::<V, TILE>(source.wrapping_add(points.row), parts);
-                let mut row = upper;
-                for ((value, upper), lower) in row.iter_mut().zip(upper).zip(lower) {
+#[inline(always)]
+unsafe fn cotangents_of<V: Vector<Element = f32>>(points: *const Points) {
+    // SAFETY: by the promise to `WinogradGradient::run_piece`; there is room for whole vectors.
+    unsafe {
+        let points = &*points;
+        let [tile_stride, point_stride] = points.strides;
+        for (number, tile) in points.tiles.clone().enumerate() {
+            let (image, place) = points.grid.place(tile);
+            let places = points.images.places::<TILE, TILE>(image, place.map(|at| at as isize));
+            let target = points.target.wrapping_add(number * tile_stride);
+            for channel in (0..points.channels).step_by(V::LANES) {
+                let count = V::LANES.min(points.channels - channel);
+                let mut row = [V::load_first(places[0][0], 0); TILE];
+                for (j, value) in row.iter_mut().enumerate() {
+                    let upper = V::load_first(places[0][j].wrapping_add(channel), count);
+                    let lower = V::load_first(places[1][j].wrapping_add(channel), count);
                     *value = match points.point_row {
                         0 => upper,
                         1 => upper + lower,
@@ -359,58 +350,41 @@ impl<V: Vector<Element = f32>> Visit<V> for Cotangents<'_> {
                     };
                 }
                 for (j, value) in filter::of_cotangents(row).into_iter().enumerate() {
-                    value.store(target.wrapping_add(j * points.columns * tiles));
+                    value.store(target.wrapping_add(j * point_stride + channel));
                 }
             }
         }
     }
 }
 
-/// Tiles of the input: a row of `B^T d B`, transposed.
-struct Inputs<'a>(&'a Points<'a>);
-
-impl<V: Vector<Element = f32>> Visit<V> for Inputs<'_> {
-    #[inline(always)]
-    unsafe fn visit(&self, tile: usize, parts: &impl Parts<V>) {
-        let points = self.0;
-        let tiles = points.strip.columns;
+/// Tiles of the input: a row of `B^T d B`.
+#[inline(always)]
+unsafe fn inputs_of<V: Vector<Element = f32>>(points: *const Points) {
+    // SAFETY: by the promise to `WinogradGradient::run_piece`; there is room for whole vectors.
+    unsafe {
+        let points = &*points;
+        let [panel_stride, point_stride] = points.strides;
         // Each row of points is the sum or the difference of two rows of the tile.
-        let [first, second] = [[0, 2], [1, 2], [2, 1], [1, 3]][points.point_row];
-        for group in (0..points.channels).step_by(V::LANES) {
-            // SAFETY: by the promise to `Prepared::run_piece`.
-            unsafe {
-                let zero = V::load_first(points.source, 0);
-                let mut transformed = [[zero; MAX_LANES]; SIDE];
-                for lane in 0..V::LANES.min(points.channels - group) {
-                    let source = points.source.wrapping_add((group + lane) * points.plane);
-                    let mut row = [zero; SIDE];
-                    for half in 0..2 {
-                        let read = |i: usize| source.wrapping_add(i * points.row + half * TILE);
-                        let first = places::<V, TILE>(read(first), parts);
-                        let second = places::<V, TILE>(read(second), parts);
-                        for (place, (first, second)) in first.into_iter().zip(second).enumerate() {
-                            row[half * TILE + place] = match points.point_row {
-                                1 => first + second,
-                                _ => first - second,
-                            };
-                        }
-                    }
-                    let row = filter::of_inputs::<V, SIDE>(row);
-                    for (transformed, value) in transformed.iter_mut().zip(row) {
-                        transformed[lane] = value;
-                    }
+        let (first, second) = [(0, 2), (1, 2), (2, 1), (1, 3)][points.point_row];
+        for (number, tile) in points.tiles.clone().enumerate() {
+            let (image, place) = points.grid.place(tile);
+            let [row, column] = [0, 1].map(|axis| place[axis] as isize - points.low[axis] as isize);
+            let places = points.images.places::<SIDE, SIDE>(image, [row, column]);
+            for channel in (0..points.channels).step_by(V::LANES) {
+                let count = V::LANES.min(points.channels - channel);
+                let mut row = [V::load_first(places[0][0], 0); SIDE];
+                for (j, value) in row.iter_mut().enumerate() {
+                    let a = V::load_first(places[first][j].wrapping_add(channel), count);
+                    let b = V::load_first(places[second][j].wrapping_add(channel), count);
+                    *value = match points.point_row {
+                        1 => a + b,
+                        _ => a - b,
+                    };
                 }
-                let panel = group / points.panel * points.panel;
-                let width = points.panel.min(points.columns - panel);
-                let target =
-                    points.target.wrapping_add(panel * tiles + tile * width + group - panel);
-                for (j, transformed) in transformed.into_iter().enumerate() {
-                    let mut target = target.wrapping_add(j * points.columns * tiles);
-                    let square = V::transpose(V::square(|lane| transformed[lane]));
-                    for vector in square.as_ref() {
-                        vector.store(target);
-                        target = target.wrapping_add(width);
-                    }
+                let target = channel / PANEL * panel_stride + channel % PANEL;
+                let target = points.target.wrapping_add(number * PANEL + target);
+                for (j, value) in filter::of_inputs::<V, SIDE>(row).into_iter().enumerate() {
+                    value.store(target.wrapping_add(j * point_stride));
                 }
             }
         }

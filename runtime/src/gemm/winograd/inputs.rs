@@ -1,37 +1,36 @@
-//! The transform of tiles of the input, a vector of tiles at a time: `B^T d B`.
+//! The transform of tiles of the input, a vector of channels at a time: `B^T d B`.
 
 use std::ops::Range;
 
-use super::tiles::{Parts, Strip, Visit, places};
-use super::{filter, point_stride};
+use super::filter;
+use super::tiles::{Grid, Images};
 use crate::cpu::Cpu;
 use crate::gemm::vector::Vector;
 use crate::simd::multiversion;
 
 /// Tiles to transform.
 #[repr(C)]
-pub(super) struct Inputs<'a> {
-    pub source: *const f32,
-    pub strip: Strip<'a>,
+pub(super) struct Inputs {
+    pub images: Images,
+    pub grid: Grid,
+    /// Zeros above and left of an image.
+    pub low: [usize; 2],
     /// Results of a tile along a side.
     pub side: usize,
+    pub tiles: Range<usize>,
+    /// Channels to transform, from a multiple of all vectors on.
     pub channels: Range<usize>,
-    /// All channels.
-    pub depth: usize,
-    pub plane: usize,
-    pub row: usize,
-    /// Transformed tiles, in panels: `[points, columns / panel, depth, panel]`. A micro-kernel then
-    /// reads one stretch of memory.
+    /// Transformed tiles: `[points, tiles, channels]`.
     pub target: *mut f32,
-    /// Columns that a micro-kernel takes, a multiple of the vectors here.
-    pub panel: usize,
+    /// Elements from a tile to the next, and from a point.
+    pub strides: [usize; 2],
 }
 
-impl Inputs<'_> {
+impl Inputs {
     /// Transforms them.
     ///
     /// # Safety
-    /// As for `Prepared::run_piece`.
+    /// As for `Winograd::run_piece`.
     pub unsafe fn transform(&self, cpu: Cpu) {
         // SAFETY: by the caller's promise.
         unsafe { transform_inputs::address(cpu)(self) };
@@ -39,58 +38,47 @@ impl Inputs<'_> {
 }
 
 multiversion! {
-    transform_inputs(inputs: *const Inputs<'_>) = inputs_of;
+    transform_inputs(inputs: *const Inputs) = inputs_of;
 }
 
 /// Transforms tiles.
 #[inline(always)]
-unsafe fn inputs_of<V: Vector<Element = f32>>(inputs: *const Inputs<'_>) {
-    // SAFETY: by the promise to `Prepared::run_piece`.
+unsafe fn inputs_of<V: Vector<Element = f32>>(inputs: *const Inputs) {
+    // SAFETY: by the promise to `Winograd::run_piece`.
     unsafe {
-        let inputs = &*inputs;
-        match inputs.side {
-            2 => inputs.strip.each::<V, 2>(&All::<2, 4>(inputs)),
-            _ => inputs.strip.each::<V, 4>(&All::<4, 6>(inputs)),
+        match (*inputs).side {
+            2 => inputs_by::<V, 4>(&*inputs),
+            _ => inputs_by::<V, 6>(&*inputs),
         }
     }
 }
 
-/// Tiles with so many results, and inputs, along a side, of all channels.
-struct All<'a, const TILE: usize, const SIDE: usize>(&'a Inputs<'a>);
-
-impl<V: Vector<Element = f32>, const TILE: usize, const SIDE: usize> Visit<V>
-    for All<'_, TILE, SIDE>
-{
-    #[inline(always)]
-    unsafe fn visit(&self, tile: usize, parts: &impl Parts<V>) {
-        let inputs = self.0;
-        // SAFETY: by the promise to `Prepared::run_piece`.
-        unsafe {
-            let zero = V::load_first(inputs.source, 0);
-            let inner = tile % inputs.panel;
-            let panel = inputs.target.wrapping_add((tile - inner) * inputs.depth + inner);
-            let point = point_stride(inputs.depth * inputs.strip.columns);
-            for channel in inputs.channels.clone() {
-                let source = inputs.source.wrapping_add(channel * inputs.plane);
-                let target = panel.wrapping_add(channel * inputs.panel);
+/// The same for tiles with so many inputs along a side.
+#[inline(always)]
+unsafe fn inputs_by<V: Vector<Element = f32>, const SIDE: usize>(inputs: &Inputs) {
+    let [tile_stride, point_stride] = inputs.strides;
+    for (number, tile) in inputs.tiles.clone().enumerate() {
+        let (image, place) = inputs.grid.place(tile);
+        let [row, column] = [0, 1].map(|axis| place[axis] as isize - inputs.low[axis] as isize);
+        let places = inputs.images.places::<SIDE, SIDE>(image, [row, column]);
+        let target = inputs.target.wrapping_add(number * tile_stride);
+        for channel in inputs.channels.clone().step_by(V::LANES) {
+            let count = V::LANES.min(inputs.channels.end - channel);
+            // SAFETY: by the promise to `Winograd::run_piece`; there is room for whole vectors.
+            unsafe {
                 // By columns.
-                let mut columns = [[zero; SIDE]; SIDE];
-                for i in 0..SIDE {
-                    let source = source.wrapping_add(i * inputs.row);
-                    let first = places::<V, TILE>(source, parts);
-                    let rest = places::<V, TILE>(source.wrapping_add(TILE), parts);
-                    for (column, value) in columns.iter_mut().zip(first.into_iter().chain(rest)) {
-                        column[i] = value;
+                let mut columns = [[V::load_first(places[0][0], 0); SIDE]; SIDE];
+                for (j, column) in columns.iter_mut().enumerate() {
+                    for (value, row) in column.iter_mut().zip(&places) {
+                        *value = V::load_first(row[j].wrapping_add(channel), count);
                     }
-                }
-                for column in &mut columns {
                     *column = filter::of_inputs::<V, SIDE>(*column);
                 }
                 for i in 0..SIDE {
-                    let row = filter::row(&columns, i);
-                    let target = target.wrapping_add(SIDE * i * point);
-                    for (j, value) in filter::of_inputs::<V, SIDE>(row).into_iter().enumerate() {
-                        value.store(target.wrapping_add(j * point));
+                    let points = filter::of_inputs::<V, SIDE>(filter::row(&columns, i));
+                    for (j, value) in points.into_iter().enumerate() {
+                        let point = (SIDE * i + j) * point_stride;
+                        value.store(target.wrapping_add(point + channel));
                     }
                 }
             }

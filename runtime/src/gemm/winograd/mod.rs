@@ -7,6 +7,9 @@
 //! channels for each of 16 or 36 points; then results are transformed back. A piece does all of that
 //! for some tiles, so that what lies between stays in the second-level cache.
 //!
+//! Images have their channels last: a vector is a part of the channels of one place, so tiles may begin
+//! anywhere, and what lies outside of an image is read from a row of zeros.
+//!
 //! With tiles of 2 x 2, transforms are sums of a few elements and halves, so the error is that of
 //! summing a few more terms of the size of the largest input in a tile. With tiles of 4 x 4, they are
 //! multiplied by up to 8 as well, and the error is 4 to 40 times as large (measured). Infinity becomes NaN, in a
@@ -22,20 +25,12 @@ mod sums;
 mod taps;
 mod tiles;
 
-pub(crate) use convolution::Prepared as PreparedConvolution;
 pub use convolution::Winograd;
-pub(crate) use gradient::Prepared as PreparedGradient;
 pub use gradient::WinogradGradient;
 pub use kernel::{KERNEL_PANEL, WinogradKernel};
 
-use super::places::Lanes;
-use crate::contraction::Digits;
-use crate::cpu::Cpu;
-use crate::simd;
-
-/// Most tiles that are multiplied at once, a multiple of two vectors of every instruction set.
-const MOST_TILES: usize = 64;
-const LEAST_TILES: usize = 32;
+/// Elements of a vector, of whatever instruction set, in a multiple of which rows of channels lie.
+const CHANNEL_STEP: usize = 16;
 
 /// Elements that are left out between the points of transformed tensors. They would lie at multiples of a
 /// page often, where caches keep only a few lines, and all points of a tile are used together.
@@ -46,22 +41,11 @@ fn point_stride(elements: usize) -> usize {
     elements + APART
 }
 
+/// Elements from a row of so many channels to the next: whole vectors, and one that is left out for the same
+/// reason.
+fn row_stride(channels: usize) -> usize {
+    channels.next_multiple_of(CHANNEL_STEP) + CHANNEL_STEP
+}
+
 /// Pieces that are enough for a team.
 const ENOUGH_PIECES: usize = 16;
-
-/// Where the elements of one row of all tiles lie, as many for each tile as results along its side:
-/// (extent, distance) of samples, rows of tiles and columns, in blocks of (start, length).
-fn along_tiles(
-    digits: [(usize, usize); 3],
-    cpu: Cpu,
-    blocks: impl IntoIterator<Item = (usize, usize)>,
-) -> Lanes {
-    let digits = Digits::new(digits.map(|(extent, stride)| (extent, stride as isize)));
-    Lanes::new(&digits, simd::lanes(cpu), blocks)
-}
-
-/// How many of the elements of part `part` of a vector's tiles there are: `side` for each tile.
-#[inline(always)]
-fn count_of(side: usize, tiles: usize, tile: usize, part: usize, lanes: usize) -> usize {
-    (side * tiles.saturating_sub(tile)).saturating_sub(part * lanes).min(lanes)
-}

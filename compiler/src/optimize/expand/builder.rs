@@ -113,13 +113,14 @@ impl Builder {
         }
     }
 
-    /// The same by putting the axes of what the node is a view of into another order, if that is no more:
-    /// where elements are repeated, each is moved once.
+    /// The same by putting the axes of what the node is a view of into another order, if it repeats elements:
+    /// each is moved once then.
     fn of_moved_operand(&mut self, node: NodeId, order: &[usize]) -> Option<NodeId> {
         let op = self.graph.node(node).op.clone();
         let [operand] = self.graph.node(node).operands[..] else { return None };
         let from = self.graph.type_of(operand);
-        if !op.is_movement() || from.elements() >= self.graph.type_of(node).elements() {
+        let repeats = from.elements() < self.graph.type_of(node).elements();
+        if !self.reorders || !op.is_movement() || !repeats {
             return None;
         }
         let map = op.index_map(&from.shape).filter(|map| map.constraints().is_empty())?;

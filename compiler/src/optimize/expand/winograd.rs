@@ -4,6 +4,8 @@
 //! in a step for all convolutions that read them so; those that stay over many steps, once for all of
 //! them.
 
+use cygnet_runtime::gemm;
+
 use super::Expander;
 use crate::graph::{Emit, Graph, NodeId};
 use crate::index::{Expression, IndexMap, row_major_strides};
@@ -14,7 +16,6 @@ use crate::op::{
 };
 use crate::optimize::cost;
 use crate::types::{DType, TensorType};
-use cygnet_runtime::gemm;
 
 /// Images narrower than this are mostly margin.
 const LEAST_WIDTH: usize = 4;

@@ -144,8 +144,8 @@ fn are_far(runs: Runs) -> bool {
 
 /// Whether elements along rows or columns of a matrix lie near each other, so that it is packed in vectors.
 pub fn are_nearby(runs: Runs) -> bool {
-    let mut long = runs.iter().filter(|run| run.0 > 1).peekable();
-    long.peek().is_none() || long.any(|run| (1..=NEARBY).contains(&run.1))
+    let is_near = |&(extent, stride): &(usize, isize)| extent > 1 && (1..=NEARBY).contains(&stride);
+    runs.iter().all(|run| run.0 == 1) || runs.iter().any(is_near)
 }
 
 /// f64 has half the lanes of f32.

@@ -373,6 +373,7 @@ impl PreparedCall {
         unsafe {
             let place = |home: &Home| home.address(frame.arena, &frame.counters);
             let operand = |number: usize| place(&self.call.operands[number]);
+            let pair = || [0, 1].map(|number| operand(number).cast_const().cast());
             let result = place(&self.call.result);
             match &self.call.routine {
                 Routine::Scatter(scatter) => {
@@ -390,14 +391,12 @@ impl PreparedCall {
                     interleave.run(operand, result.cast(), piece);
                 }
                 Routine::Winograd(shape) => {
-                    let operands = [operand(0).cast_const().cast(), operand(1).cast_const().cast()];
                     let (result, scratch) = (result.cast(), frame.scratch.cast());
-                    shape.run_piece(self.cpu, operands, result, scratch, piece);
+                    shape.run_piece(self.cpu, pair(), result, scratch, piece);
                 }
                 Routine::WinogradGradient(shape) => {
-                    let operands = [operand(0).cast_const().cast(), operand(1).cast_const().cast()];
                     let (result, scratch) = (result.cast(), frame.scratch.cast());
-                    shape.run_piece(self.cpu, operands, result, scratch, piece);
+                    shape.run_piece(self.cpu, pair(), result, scratch, piece);
                 }
                 Routine::WinogradInput(shape) => {
                     let source = operand(0).cast_const().cast();

@@ -143,30 +143,39 @@ fn orders_are_stable_and_nan_is_the_largest() {
     assert!(order(false, 0).is_empty());
 }
 
-/// What is read of a place of images `[samples, rows, columns, channels]`, with zeros around them.
-fn pixel(
-    images: &[f32],
-    [rows, columns, channels]: [usize; 3],
-    sample: usize,
-    [y, x]: [isize; 2],
-) -> Option<&[f32]> {
-    let inside = (0..rows as isize).contains(&y) && (0..columns as isize).contains(&x);
-    let start = || ((sample * rows + y as usize) * columns + x as usize) * channels;
-    inside.then(|| &images[start()..][..channels])
+fn noise(count: usize, seed: usize) -> Vec<f32> {
+    (0..count).map(|i| ((i * 37 + seed) as f32 * 0.713).sin()).collect()
+}
+
+/// Images `[samples, rows, columns, channels]`, with `low` zeros above and left of them.
+struct Images<'a> {
+    values: &'a [f32],
+    extents: [usize; 2],
+    low: [usize; 2],
+    channels: usize,
+}
+
+impl Images<'_> {
+    /// The channels below a tap of a window, unless there are zeros.
+    fn below(&self, sample: usize, window: [usize; 2], tap: usize) -> Option<&[f32]> {
+        let [rows, columns] = self.extents;
+        let y = (window[0] + tap / 3).checked_sub(self.low[0]).filter(|&y| y < rows)?;
+        let x = (window[1] + tap % 3).checked_sub(self.low[1]).filter(|&x| x < columns)?;
+        let start = ((sample * rows + y) * columns + x) * self.channels;
+        Some(&self.values[start..start + self.channels])
+    }
 }
 
 /// A plain convolution, in f64.
 fn convolution(shape: &Winograd, turned: bool, kernels: &[f32], input: &[f32]) -> Vec<f64> {
     let &Winograd { samples, from, to, low, result: [height, width], .. } = shape;
+    let images = Images { values: input, extents: shape.input, low, channels: from };
     let mut result = vec![0.0; samples * height * width * to];
     for (place, result) in result.chunks_mut(to).enumerate() {
         let (rest, x) = (place / width, place % width);
         let (sample, y) = (rest / height, rest % height);
         for tap in 0..9 {
-            let at = |place: usize, low: usize, tap: usize| (place + tap) as isize - low as isize;
-            let at = [at(y, low[0], tap / 3), at(x, low[1], tap % 3)];
-            let [rows, columns] = shape.input;
-            let Some(pixel) = pixel(input, [rows, columns, from], sample, at) else { continue };
+            let Some(pixel) = images.below(sample, [y, x], tap) else { continue };
             for (channel, sum) in result.iter_mut().enumerate() {
                 for (source, &value) in pixel.iter().enumerate() {
                     let kernel = match turned {
@@ -199,9 +208,6 @@ fn transformed_convolutions_match_plain_ones() {
         for (turned, tile) in [(false, 2), (true, 2), (false, 4), (true, 4)] {
             let transformed = false;
             let shape = Winograd { samples, from, to, input, low, result, tile, transformed };
-            let noise = |count: usize, seed: usize| -> Vec<f32> {
-                (0..count).map(|i| ((i * 37 + seed) as f32 * 0.713).sin()).collect()
-            };
             let kernels = noise(9 * from * to, 1);
             let input = noise(shape.elements()[1], 2);
             let expected = convolution(&shape, turned, &kernels, &input);
@@ -231,15 +237,13 @@ fn transformed_convolutions_match_plain_ones() {
 /// The gradient of kernels, in double precision.
 fn kernel_gradient(shape: &WinogradGradient, input: &[f32], cotangent: &[f32]) -> Vec<f64> {
     let &WinogradGradient { from, to, low, cotangent: [height, width], .. } = shape;
+    let images = Images { values: input, extents: shape.input, low, channels: from };
     let mut result = vec![0.0; 9 * from * to];
     for (place, cotangent) in cotangent.chunks(to).enumerate() {
         let (rest, x) = (place / width, place % width);
         let (sample, y) = (rest / height, rest % height);
         for tap in 0..9 {
-            let at = |place: usize, low: usize, tap: usize| (place + tap) as isize - low as isize;
-            let at = [at(y, low[0], tap / 3), at(x, low[1], tap % 3)];
-            let [rows, columns] = shape.input;
-            let Some(pixel) = pixel(input, [rows, columns, from], sample, at) else { continue };
+            let Some(pixel) = images.below(sample, [y, x], tap) else { continue };
             for (row, &dy) in cotangent.iter().enumerate() {
                 for (column, &value) in pixel.iter().enumerate() {
                     result[9 * (row * from + column) + tap] += f64::from(dy) * f64::from(value);
@@ -266,9 +270,6 @@ fn sums_of_transformed_tiles_make_gradients_of_kernels() {
     for (samples, from, to, input, low, cotangent) in shapes {
         let shape = WinogradGradient { samples, from, to, input, low, cotangent };
         parts = parts.max(shape.parts());
-        let noise = |count: usize, seed: usize| -> Vec<f32> {
-            (0..count).map(|i| ((i * 37 + seed) as f32 * 0.713).sin()).collect()
-        };
         let [input, cotangent, _] = shape.elements();
         let (input, cotangent) = (noise(input, 1), noise(cotangent, 2));
         let expected = kernel_gradient(&shape, &input, &cotangent);

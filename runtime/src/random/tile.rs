@@ -17,7 +17,8 @@ use crate::simd::{MAX_LANES, Vector, multiversion};
 ///
 /// The numbers are those of [`uniform`](super::uniform) and [`normal`](super::normal()), bit for
 /// bit, on every [`Cpu`]; in double precision, the same numbers. Whole groups of 64 elements
-/// (`first_index` a multiple of 64, `distance` 1) are fastest; other distances than 1 take four times as long.
+/// (`first_index` a multiple of 64, `distance` 1) are fastest; at other distances than 1, each number takes a block
+/// of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum RandomTile {
     /// Uniform in [0, 1).
@@ -85,13 +86,11 @@ unsafe fn fill<V: Vector, D: Distribution>(
 ) {
     let generator = Generator::new(seed, stream, step);
     if distance != 1 {
-        for start in (0..len).step_by(V::LANES) {
-            let first = first_index.wrapping_add(distance.wrapping_mul(start as u64));
+        for (first, position, count) in vectors_apart(first_index, distance, len, V::LANES) {
             // SAFETY: the caller vouches for the instructions and for `len` elements.
             unsafe {
                 let numbers = fill_apart::<V, D>(&generator, first, distance);
-                let count = V::LANES.min(len - start);
-                out.add(start).copy_from_nonoverlapping(numbers.as_ptr(), count);
+                out.add(position).copy_from_nonoverlapping(numbers.as_ptr(), count);
             }
         }
         return;
@@ -129,13 +128,12 @@ unsafe fn fill_wide<V: Vector, D: Distribution>(
 ) {
     let generator = Generator::new(seed, stream, step);
     if distance != 1 {
-        for start in (0..len).step_by(V::LANES) {
-            let first = first_index.wrapping_add(distance.wrapping_mul(start as u64));
+        for (first, position, count) in vectors_apart(first_index, distance, len, V::LANES) {
             // SAFETY: the caller vouches for the instructions.
             let numbers = unsafe { fill_apart::<V, D>(&generator, first, distance) };
-            for (offset, &number) in numbers.iter().enumerate().take(V::LANES.min(len - start)) {
+            for (offset, &number) in numbers[..count].iter().enumerate() {
                 // SAFETY: within the `len` elements that the caller vouches for.
-                unsafe { *out.add(start + offset) = f64::from(number) };
+                unsafe { *out.add(position + offset) = f64::from(number) };
             }
         }
         return;
@@ -182,6 +180,21 @@ unsafe fn fill_group<V: Vector, D: Distribution>(generator: &Generator, group: u
             unsafe { numbers.store(out.add(word * GROUP_BLOCKS + first_lane)) };
         }
     }
+}
+
+/// Cuts elements at a distance from each other into vectors. Yields the first element's index, its position in
+/// the tile, and the number of elements.
+#[inline(always)]
+fn vectors_apart(
+    first_index: u64,
+    distance: u64,
+    len: usize,
+    lanes: usize,
+) -> impl Iterator<Item = (u64, usize, usize)> {
+    (0..len).step_by(lanes).map(move |position| {
+        let first = first_index.wrapping_add(distance.wrapping_mul(position as u64));
+        (first, position, lanes.min(len - position))
+    })
 }
 
 /// A vector of elements at a distance from each other, each in a block of its own.

@@ -26,7 +26,8 @@ const PART_OF_ROW: usize = 4 * LINE;
 /// Most indices of the tile axis per piece when accumulators are kept per index: a few kilobytes.
 const MOST_ACCUMULATORS: usize = 1024;
 
-/// Longest chain of f32 additions; longer sums are accumulated in f64.
+/// Longest chain of f32 additions; longer sums are accumulated in f64, from parts of at most so many terms if axes
+/// can be parted so.
 const LONGEST_CHAIN: usize = 1024;
 
 /// Lowers `body` with tiles along `tile_axis`, a parallel one; `None` for a scalar computation.

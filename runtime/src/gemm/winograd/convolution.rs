@@ -217,9 +217,14 @@ impl Winograd {
         channels: Range<usize>,
     ) {
         let inputs = Inputs {
-            images: Images { start: input, extents: self.input, channels: self.from, zeros },
+            images: Images {
+                start: input,
+                extents: self.input,
+                low: self.low,
+                channels: self.from,
+                zeros,
+            },
             grid: self.grid(),
-            low: self.low,
             side: self.tile,
             tiles: self.tiles_of(block),
             channels,

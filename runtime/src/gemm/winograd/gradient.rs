@@ -13,6 +13,7 @@ use std::ptr;
 use serde::{Deserialize, Serialize};
 
 use super::filter;
+use super::kernel::KERNEL_PANEL;
 use super::tiles::{Grid, Images};
 use super::{CHANNEL_STEP, ENOUGH_PIECES, point_stride, row_stride};
 use crate::cpu::Cpu;
@@ -36,8 +37,8 @@ const LEAST_TILES: usize = 32;
 const MOST_ROWS: usize = 256;
 const MOST_COLUMNS: usize = 128;
 
-/// Columns of a panel of transformed inputs, as of [kernels](super::KERNEL_PANEL).
-const PANEL: usize = 32;
+/// Columns of a panel of transformed inputs, as of kernels.
+const PANEL: usize = KERNEL_PANEL;
 
 /// Bytes that a piece uses at once.
 const BYTES: usize = 1 << 19;
@@ -203,11 +204,11 @@ impl WinogradGradient {
                     images: Images {
                         start: cotangent.wrapping_add(first_row),
                         extents: self.cotangent,
+                        low: [0; 2],
                         channels: self.to,
                         zeros,
                     },
                     grid: self.grid(),
-                    low: [0; 2],
                     tiles: tiles.clone(),
                     channels: used_rows,
                     point_row,
@@ -218,10 +219,10 @@ impl WinogradGradient {
                     images: Images {
                         start: input.wrapping_add(first_column),
                         extents: self.input,
+                        low: self.low,
                         channels: self.from,
                         zeros,
                     },
-                    low: self.low,
                     channels: columns.min(self.from - first_column),
                     target: right,
                     strides: self.input_strides(),
@@ -306,7 +307,6 @@ impl Product {
 struct Points {
     images: Images,
     grid: Grid,
-    low: [usize; 2],
     tiles: Range<usize>,
     channels: usize,
     point_row: usize,
@@ -334,7 +334,7 @@ unsafe fn cotangents_of<V: Vector<Element = f32>>(points: *const Points) {
         let [tile_stride, point_stride] = points.strides;
         for (number, tile) in points.tiles.clone().enumerate() {
             let (image, place) = points.grid.place(tile);
-            let places = points.images.places::<TILE, TILE>(image, place.map(|at| at as isize));
+            let places = points.images.places::<TILE, TILE>(image, place);
             let target = points.target.wrapping_add(number * tile_stride);
             for channel in (0..points.channels).step_by(V::LANES) {
                 let count = V::LANES.min(points.channels - channel);
@@ -368,8 +368,7 @@ unsafe fn inputs_of<V: Vector<Element = f32>>(points: *const Points) {
         let (first, second) = [(0, 2), (1, 2), (2, 1), (1, 3)][points.point_row];
         for (number, tile) in points.tiles.clone().enumerate() {
             let (image, place) = points.grid.place(tile);
-            let [row, column] = [0, 1].map(|axis| place[axis] as isize - points.low[axis] as isize);
-            let places = points.images.places::<SIDE, SIDE>(image, [row, column]);
+            let places = points.images.places::<SIDE, SIDE>(image, place);
             for channel in (0..points.channels).step_by(V::LANES) {
                 let count = V::LANES.min(points.channels - channel);
                 let mut row = [V::load_first(places[0][0], 0); SIDE];

@@ -13,8 +13,6 @@ use crate::simd::multiversion;
 pub(super) struct Inputs {
     pub images: Images,
     pub grid: Grid,
-    /// Zeros above and left of an image.
-    pub low: [usize; 2],
     /// Results of a tile along a side.
     pub side: usize,
     pub tiles: Range<usize>,
@@ -59,8 +57,7 @@ unsafe fn inputs_by<V: Vector<Element = f32>, const SIDE: usize>(inputs: &Inputs
     let [tile_stride, point_stride] = inputs.strides;
     for (number, tile) in inputs.tiles.clone().enumerate() {
         let (image, place) = inputs.grid.place(tile);
-        let [row, column] = [0, 1].map(|axis| place[axis] as isize - inputs.low[axis] as isize);
-        let places = inputs.images.places::<SIDE, SIDE>(image, [row, column]);
+        let places = inputs.images.places::<SIDE, SIDE>(image, place);
         let target = inputs.target.wrapping_add(number * tile_stride);
         for channel in inputs.channels.clone().step_by(V::LANES) {
             let count = V::LANES.min(inputs.channels.end - channel);

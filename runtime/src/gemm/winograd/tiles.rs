@@ -35,6 +35,8 @@ pub(super) struct Images {
     pub start: *const f32,
     /// Rows and columns.
     pub extents: [usize; 2],
+    /// Zeros above and left of them.
+    pub low: [usize; 2],
     /// Channels of a place.
     pub channels: usize,
     /// Zeros, as many as are read of a place.
@@ -42,21 +44,22 @@ pub(super) struct Images {
 }
 
 impl Images {
-    /// Where the channels of these rows and columns of an image are, from a place on that may lie before it.
+    /// Where the channels of these rows and columns of an image are, from a place on, where zeros count.
     #[inline(always)]
     pub fn places<const ROWS: usize, const COLUMNS: usize>(
         &self,
         image: usize,
-        [row, column]: [isize; 2],
+        place: [usize; 2],
     ) -> [[*const f32; COLUMNS]; ROWS] {
+        // What lies before the image is beyond all extents.
+        let [row, column] = [0, 1].map(|axis| place[axis].wrapping_sub(self.low[axis]));
         let [rows, columns] = self.extents;
         let image = self.start.wrapping_add(image * rows * columns * self.channels);
         let mut places = [[self.zeros; COLUMNS]; ROWS];
         for (i, places) in places.iter_mut().enumerate() {
-            let row = row.wrapping_add_unsigned(i) as usize;
+            let row = row.wrapping_add(i);
             for (j, place) in places.iter_mut().enumerate() {
-                let column = column.wrapping_add_unsigned(j) as usize;
-                // What lies before the image is beyond all extents, too.
+                let column = column.wrapping_add(j);
                 if row < rows && column < columns {
                     *place = image.wrapping_add((row * columns + column) * self.channels);
                 }

@@ -72,6 +72,11 @@ impl Analysis {
         self.varies[id.0 as usize] & self.reduced != 0
     }
 
+    /// Whether tiles run along a parallel axis.
+    pub fn is_columnwise(&self, body: &Body) -> bool {
+        self.tile_axis.is_some_and(|axis| body.axes[axis].role == AxisRole::Parallel)
+    }
+
     /// Level of an instruction.
     pub fn level(&self, id: InstructionId) -> usize {
         self.level[id.0 as usize]

@@ -7,7 +7,7 @@ use crate::kernel::loops::{
     Address, AxisId, BufferId, Convention, Function, LaneId, LoopInstruction, LoopInstructionKind,
     Range, Statement,
 };
-use crate::kernel::{Body, InstructionId, InstructionKind};
+use crate::kernel::{AxisRole, Body, InstructionId, InstructionKind};
 use crate::op::ReduceKind;
 use crate::schedule::memory::Memory;
 use crate::schedule::pieces::{Cuttable, Cutting, cut};
@@ -15,6 +15,7 @@ use crate::types::DType;
 
 use super::analysis::{Analysis, is_expensive, reduction_operand};
 use super::emitter::{Emitter, nest};
+use super::normalize::parted;
 
 /// Elements of a cache line of f32: pieces do not share one.
 const LINE: usize = 16;
@@ -30,17 +31,35 @@ const MOST_ACCUMULATORS: usize = 1024;
 /// can be parted so.
 const LONGEST_CHAIN: usize = 1024;
 
-/// Lowers `body` with tiles along `tile_axis`, a parallel one; `None` for a scalar computation.
+/// The shortest part of a long sum that is worth a sweep over the accumulators.
+const SHORTEST_PART: usize = 32;
+
+/// `body` with the innermost reduced axis, if it is longer than a chain may be, in parts; `None` if it is not, or
+/// has no such parts. Positions along a reduced axis are not told from two indices, so searched axes stay.
+pub fn in_parts(body: &Body) -> Option<Body> {
+    let axis = body.axes.iter().rposition(|axis| axis.role == AxisRole::Reduced)?;
+    let kinds = body.instructions.iter().map(|instruction| &instruction.kind);
+    let mut reductions = kinds.filter(|kind| reduction_operand(kind).is_some());
+    let sums = reductions.all(|kind| matches!(kind, InstructionKind::Reduce(ReduceKind::Sum, _)));
+    let extent = body.axes[axis].extent;
+    if !sums || extent <= LONGEST_CHAIN {
+        return None;
+    }
+    let width =
+        (SHORTEST_PART..=LONGEST_CHAIN).rev().find(|&width| extent.is_multiple_of(width))?;
+    Some(parted(body, axis, width))
+}
+
+/// Lowers `body` with tiles along its tile axis, a parallel one, or as a scalar computation.
 pub fn lower(
     name: &str,
     body: &Body,
     analysis: &Analysis,
-    tile_axis: Option<usize>,
     memory: &Memory,
     cutting: Cutting,
 ) -> (Function, usize) {
     let mut emitter = Emitter::new(name, Convention::Pieces, body, analysis, memory);
-    let Some(tile_axis) = tile_axis else {
+    let Some(tile_axis) = analysis.tile_axis else {
         let mut list = Vec::new();
         let mut local = emitter.locals();
         emitter.stores(0..body.stores.len(), &mut list, &mut local);

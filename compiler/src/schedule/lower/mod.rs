@@ -35,6 +35,14 @@ pub fn fused(name: &str, body: &Body, memory: &Memory, cutting: Cutting) -> (Fun
         Some(axis) if body.axes[axis].role == AxisRole::Reduced => {
             rowwise::lower(name, &body, &analysis, axis, memory, cutting)
         }
-        tile_axis => columnwise::lower(name, &body, &analysis, tile_axis, memory, cutting),
+        _ => {
+            // Axes of bands keep their numbers, and tiles shall not run along parts.
+            let in_parts = columnwise::in_parts(&body)
+                .filter(|_| matches!(cutting, Cutting::Cost(_)))
+                .map(|body| (Analysis::of(&body), body))
+                .filter(|(analysis, body)| analysis.is_columnwise(body));
+            let (analysis, body) = in_parts.unwrap_or((analysis, body));
+            columnwise::lower(name, &body, &analysis, memory, cutting)
+        }
     }
 }

@@ -101,6 +101,14 @@ fn split(body: &Body, axis: usize) -> Option<Body> {
     if (searches && role == AxisRole::Reduced) || width >= extent || extent % width != 0 {
         return None;
     }
+    let candidate = parted(body, axis, width);
+    let better = Analysis::of(&candidate).tile_score > Analysis::of(body).tile_score;
+    (better && divisions(&candidate) < divisions(body)).then_some(candidate)
+}
+
+/// `body` with `axis` as two, the inner one of this extent, which divides that of the axis.
+pub(super) fn parted(body: &Body, axis: usize, width: usize) -> Body {
+    let Axis { extent, role } = body.axes[axis];
     let mut axes = body.axes.clone();
     axes[axis].extent = extent / width;
     axes.insert(axis + 1, Axis { extent: width, role });
@@ -113,9 +121,7 @@ fn split(body: &Body, axis: usize) -> Option<Body> {
             p => Expression::axis(p),
         })
         .collect();
-    let candidate = rebased(body, axes, &replacements);
-    let better = Analysis::of(&candidate).tile_score > Analysis::of(body).tile_score;
-    (better && divisions(&candidate) < divisions(body)).then_some(candidate)
+    rebased(body, axes, &replacements)
 }
 
 /// `body` with axes `axis` and `axis + 1` as one, if that needs no new division.

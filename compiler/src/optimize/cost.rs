@@ -58,7 +58,7 @@ const FAR_ACCESS: f64 = 4.0;
 const LINE: i64 = 64;
 
 /// Tensors up to this many bytes are found in the first-level cache again.
-const L1_BYTES: usize = 32 << 10;
+pub const L1_BYTES: usize = 32 << 10;
 
 /// Nanoseconds per element to transpose squares in registers.
 const TRANSPOSE: f64 = 0.2;

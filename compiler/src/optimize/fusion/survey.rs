@@ -110,6 +110,22 @@ impl<'g> Survey<'g> {
         }
     }
 
+    /// Whether a node puts another axis last, of a tensor that is larger than the first-level cache and has as
+    /// many elements wherever it comes from: reading it where its operand lies takes a cache line for each
+    /// element. Permutations are such nodes, which the order leaves that tensors are computed in
+    /// (`expand/builder.rs`); those that a program writes are views by then.
+    pub fn transposes(&self, node: NodeId) -> bool {
+        let Op::Permute(permute) = &self.graph.node(node).op else { return false };
+        let mut source = self.graph.node(node).operands[0];
+        while self.graph.node(source).op.is_movement() {
+            source = self.graph.node(source).operands[0];
+        }
+        let last = permute.order.len().checked_sub(1);
+        last.is_some_and(|last| permute.order[last] != last)
+            && self.graph.type_of(node).bytes() > cost::L1_BYTES
+            && self.elements(source) == self.elements(node)
+    }
+
     /// For each node, whether it depends on one of `nodes` (which do so themselves).
     pub fn descendants(&self, nodes: &[NodeId]) -> Vec<bool> {
         let mut marks = vec![false; self.graph.nodes.len()];

@@ -108,6 +108,30 @@ fn parts_of_a_whole() {
     assert_eq!(stores.count(), 4, "{fused}");
 }
 
+/// A tensor that two kernels would read across is transposed once, by a routine, and read along memory.
+#[test]
+fn what_is_read_across_is_transposed_once() {
+    let mut graph = Graph::new();
+    let mut input = |name: &str, shape: &[usize]| {
+        let ty = TensorType::new(DType::F32, shape);
+        let slot = graph.declare_slot(name, SlotRole::Input, ty);
+        graph.read_slot(slot)
+    };
+    let (x, y) = (input("x", &[8, 64, 200]), input("y", &[8, 200, 64]));
+    let moved = graph.permute(x, &[0, 2, 1]);
+    let sum = graph.add(moved, y);
+    let sums = graph.sum(sum, &[0, 1]);
+    let sums = graph.broadcast(sums, &[8, 200, 64], &[2]);
+    let product = graph.mul(moved, sums);
+    graph.outputs.push(Output { name: "product".to_owned(), node: product });
+    // Permutations come from the order that tensors are computed in; algebra makes views of those before.
+    let fused = fuse(&graph, &OptimizeOptions::default(), 1);
+    verify(&fused).unwrap_or_else(|error| panic!("{error}\n{fused}"));
+    assert_computes(&fused, &graph, &slot_values(&graph));
+    let is_transposition = |kernel: &&crate::kernel::Kernel| kernel.name == "permute";
+    assert_eq!(fused.kernels.node_weights().filter(is_transposition).count(), 1, "{fused}");
+}
+
 /// Nanoseconds that this thread has run.
 fn run_time() -> f64 {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();

@@ -7,7 +7,8 @@ use super::survey::Survey;
 use crate::graph::NodeId;
 use crate::op::{Emit, Op};
 
-/// Which operands a kernel computes itself. Movement and constants it always does.
+/// Which operands a kernel computes itself. Movement and constants it always does, but for
+/// [transpositions](Survey::transposes) that shall be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Reach {
     /// None.
@@ -32,6 +33,8 @@ pub(super) struct Growth<'a> {
     pub rows: usize,
     /// Shape and axes of the kernel's reductions, if it has any.
     pub reducing: Option<(&'a [usize], &'a [usize])>,
+    /// Whether results of transpositions are read instead of what they transpose.
+    pub reads_transposed: bool,
 }
 
 /// Most nodes in a kernel; keeps compile time in bounds.
@@ -101,6 +104,7 @@ fn decide(
         let joins = match op {
             Op::Slot(_) | Op::Contract(_) | Op::Scan(_) | Op::Port(_) => false,
             op if op.is_routine() => false,
+            _ if growth.reads_transposed && survey.transposes(node) => false,
             _ if survey.is_free(node) || op.is_movement() => true,
             _ if inside.len() >= MOST_NODES => false,
             // What a scalar takes is done once, whoever needs it.

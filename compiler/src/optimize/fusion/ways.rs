@@ -152,14 +152,21 @@ impl Ways<'_, '_> {
         repeating: bool,
         reason: &'static str,
     ) {
-        let growth = Growth { reach, repeating, rows: frame.rows(), reducing: frame.reducing() };
         let nodes: BTreeSet<NodeId> = computed.keys().chain(joined).copied().collect();
-        let inside = Arc::new(upstream::grow(self.survey, &nodes, growth));
         let wanted = computed.iter().filter(|(node, _)| self.survey.leaves(**node, &nodes));
         let targets = Arc::new(wanted.map(clone_pair).collect());
-        let packed = [NodeSet::default(), NodeSet::default()];
-        let plan = Plan { frame, inside, packed, joined: joined.to_vec() };
-        self.found.push(Way::Plan { plan, targets, reason });
+        for reads_transposed in [false, true] {
+            let (rows, reducing) = (frame.rows(), frame.reducing());
+            let growth = Growth { reach, repeating, rows, reducing, reads_transposed };
+            let inside = Arc::new(upstream::grow(self.survey, &nodes, growth));
+            let reads_across = inside.iter().any(|&node| self.survey.transposes(node));
+            let packed = [NodeSet::default(), NodeSet::default()];
+            let plan = Plan { frame: frame.clone(), inside, packed, joined: joined.to_vec() };
+            self.found.push(Way::Plan { plan, targets: Arc::clone(&targets), reason });
+            if !reads_across {
+                break;
+            }
+        }
     }
 
     /// Those of the nodes that something else than the others needs.
@@ -197,7 +204,13 @@ impl Ways<'_, '_> {
             let nodes: BTreeSet<NodeId> = computed.keys().copied().collect();
             let targets = Arc::new(self.targets(&computed));
             for reach in [Reach::Owned, Reach::Cheap, Reach::All] {
-                let growth = Growth { reach, repeating: false, rows: frame.rows(), reducing: None };
+                let growth = Growth {
+                    reach,
+                    repeating: false,
+                    rows: frame.rows(),
+                    reducing: None,
+                    reads_transposed: false,
+                };
                 let inside = Arc::new(upstream::grow(survey, &nodes, growth));
                 for packed in &packings {
                     let reason = match nodes.len() {
@@ -241,7 +254,13 @@ impl Ways<'_, '_> {
     fn packings(&self, layout: &Layout) -> Vec<[NodeSet; 2]> {
         let before = |operand: NodeId, reach: Reach| {
             let elements = self.survey.elements(operand);
-            let growth = Growth { reach, repeating: false, rows: elements, reducing: None };
+            let growth = Growth {
+                reach,
+                repeating: false,
+                rows: elements,
+                reducing: None,
+                reads_transposed: false,
+            };
             Arc::new(upstream::grow_operand(self.survey, operand, growth))
         };
         let operands = [layout.left.0, layout.right.0];

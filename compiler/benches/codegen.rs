@@ -48,13 +48,25 @@ impl Kernel {
         let place = Place::Arena(self.bytes);
         self.bytes += (4 * length).next_multiple_of(64) + 64;
         let name = format!("buffer{}", self.function.buffers.len());
-        self.function.buffers.push(Buffer { dtype: DType::F32, place, length, name });
+        self.function.buffers.push(Buffer {
+            dtype: DType::F32,
+            place,
+            length,
+            streamed: false,
+            name,
+        });
         self.function.buffers.len() - 1
     }
 
     fn scratch(&mut self, length: usize) -> usize {
         let place = Place::Scratch(0);
-        self.function.buffers.push(Buffer { dtype: DType::F32, place, length, name: "row".into() });
+        self.function.buffers.push(Buffer {
+            dtype: DType::F32,
+            place,
+            length,
+            streamed: false,
+            name: "row".into(),
+        });
         self.function.buffers.len() - 1
     }
 
@@ -320,7 +332,7 @@ fn main() {
             }
             verify(&function).expect("a valid kernel");
             let functions = std::slice::from_ref(&function);
-            let compile = || generate(functions, 1).and_then(|image| image.place(cpu));
+            let compile = || generate(functions, 1, cpu).and_then(|image| image.place(cpu));
             let code = compile().expect("a kernel that compiles");
             let compile = time(|| drop(compile()));
             let mut arena = vec![[0.5f32; 16]; bytes / 64 + 2];

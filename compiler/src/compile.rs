@@ -107,7 +107,7 @@ pub fn compile(
     finished(Stage::Fuse);
     let schedule = schedule::schedule(kernels);
     finished(Stage::Schedule);
-    let image = codegen::generate(&schedule.functions, options.threads)?;
+    let image = codegen::generate(&schedule.functions, options.threads, options.cpu)?;
     let step = Executable::new(&schedule, image);
     finished(Stage::Generate);
     let (preparing, prepared) = compile_preparations(&preparations, options)?;
@@ -133,7 +133,8 @@ fn compile_preparations(
                 let (optimized, _) = optimize::optimize(graph, &optimize);
                 let kernels = optimize::fusion::fuse(&optimized, &optimize, options.threads);
                 let schedule = schedule::schedule(kernels);
-                let image = codegen::generate(&schedule.functions, options.threads)?;
+                let functions = &schedule.functions;
+                let image = codegen::generate(functions, options.threads, options.cpu)?;
                 programs.push(Executable::new(&schedule, image));
                 numbers.insert(graph, programs.len() - 1);
                 programs.len() - 1

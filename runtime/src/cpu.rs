@@ -11,7 +11,7 @@ use thiserror::Error;
 /// Results may differ in the last places between two of them, never between thread counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Cpu {
-    /// x86-64 with AVX-512 F, DQ, VL and BW: 16 single-precision lanes.
+    /// x86-64 with AVX-512 F, DQ, VL and BW, and BMI2: 16 single-precision lanes.
     Avx512,
     /// x86-64 with AVX2 and FMA: 8 single-precision lanes.
     Avx2,
@@ -37,6 +37,7 @@ impl Cpu {
                     && is_x86_feature_detected!("avx512dq")
                     && is_x86_feature_detected!("avx512vl")
                     && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("bmi2")
             }
             #[cfg(target_arch = "x86_64")]
             Cpu::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),

@@ -19,7 +19,7 @@ use crate::library::LibraryCall;
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Frame {
-    /// Start of the arena; every buffer is at a fixed byte offset from here.
+    /// Start of the arena, aligned to 64 bytes; every buffer is at a fixed byte offset from here.
     pub arena: *mut u8,
     /// Start of the running thread's scratch memory, aligned to 64 bytes. Its contents are
     /// undefined when a piece starts. A contraction's region functions get a frame whose scratch

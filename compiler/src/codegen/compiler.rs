@@ -2,18 +2,20 @@
 
 use cranelift::codegen::binemit::Reloc;
 use cranelift::codegen::control::ControlPlane;
-use cranelift::codegen::isa::OwnedTargetIsa;
+use cranelift::codegen::isa::{CallConv, OwnedTargetIsa};
 use cranelift::codegen::settings::{self, Configurable};
 use cranelift::codegen::{CompiledCode, Context, FinalizedMachReloc};
 use cranelift::frontend::FunctionBuilderContext;
 use cranelift_module::{FuncId, ModuleReloc, ModuleRelocTarget};
+use cygnet_runtime::cpu::Cpu;
 
 use super::abi;
-use super::function::translate;
+use super::function::{Translated, translate};
 use super::image::{Address, Code, Target};
 use super::jit::CodegenError;
-use super::runtime::Imports;
+use super::runtime::{Imports, ROUTINES};
 use super::sharing;
+use super::wide::WideVectors;
 use crate::kernel::loops::{Convention, Function, Range, Statement};
 
 /// How much work goes into a function's code.
@@ -61,27 +63,40 @@ fn executed(function: &Function, body: &[Statement]) -> f64 {
 pub(super) struct Targets {
     speed: OwnedTargetIsa,
     quick: OwnedTargetIsa,
+    wide_vectors: Option<WideVectors>,
+}
+
+/// What a function is compiled for.
+#[derive(Clone, Copy)]
+pub(super) struct Goal<'t> {
+    pub isa: &'t OwnedTargetIsa,
+    /// What there may be routines with.
+    pub wide_vectors: Option<WideVectors>,
 }
 
 impl Targets {
-    pub(super) fn new() -> Result<Targets, CodegenError> {
-        Targets::with_blocks(false)
+    /// For code with these instructions.
+    pub(super) fn new(cpu: Cpu) -> Result<Targets, CodegenError> {
+        Targets::with_blocks(cpu, false)
     }
 
     /// The same; compiled functions tell where their blocks begin if `blocks`.
-    pub(super) fn with_blocks(blocks: bool) -> Result<Targets, CodegenError> {
+    pub(super) fn with_blocks(cpu: Cpu, blocks: bool) -> Result<Targets, CodegenError> {
         let blocks = ("machine_code_cfg_info", if blocks { "true" } else { "false" });
-        Ok(Targets {
-            speed: target(&[blocks, ("opt_level", "speed")])?,
-            quick: target(&[blocks, ("opt_level", "none"), ("regalloc_algorithm", "single_pass")])?,
-        })
+        let quick = [blocks, ("opt_level", "none"), ("regalloc_algorithm", "single_pass")];
+        let speed = target(&[blocks, ("opt_level", "speed")])?;
+        // Routines are called as is usual for C.
+        let is_usual = speed.default_call_conv() == CallConv::SystemV;
+        let wide_vectors = WideVectors::of(cpu).filter(|_| is_usual);
+        Ok(Targets { speed, quick: target(&quick)?, wide_vectors })
     }
 
-    pub(super) fn isa(&self, effort: Effort) -> &OwnedTargetIsa {
-        match effort {
+    pub(super) fn goal(&self, effort: Effort) -> Goal<'_> {
+        let isa = match effort {
             Effort::Speed => &self.speed,
             Effort::Quick => &self.quick,
-        }
+        };
+        Goal { isa, wide_vectors: self.wide_vectors }
     }
 }
 
@@ -91,8 +106,7 @@ impl Targets {
 /// # Errors
 /// If there is no back end for this machine.
 pub fn machine() -> Result<String, CodegenError> {
-    let targets = Targets::new()?;
-    let isa = &targets.speed;
+    let isa = target(&[])?;
     let flags: Vec<String> = isa.isa_flags().iter().map(ToString::to_string).collect();
     Ok(format!("{} {} {}", cranelift::codegen::VERSION, isa.triple(), flags.join(" ")))
 }
@@ -133,14 +147,19 @@ impl Compiler {
         &mut self,
         function: &Function,
         shared: bool,
-        isa: &OwnedTargetIsa,
+        goal: Goal<'_>,
         imports: &Imports,
     ) -> Result<(Code, usize), CodegenError> {
-        let scratch_bytes = self.translate(function, shared, isa, imports);
-        let code = self.finish(&function.name, isa, |name| match name {
+        let Translated { scratch_bytes, routines } =
+            self.translate(function, shared, goal, imports);
+        let mut code = self.finish(&function.name, goal.isa, |name| match name {
+            ModuleRelocTarget::User { namespace: ROUTINES, index } => Some(Target::Routine(*index)),
             ModuleRelocTarget::User { index, .. } => Some(Target::Import(*index)),
             _ => None,
         })?;
+        for routine in &routines {
+            code.append(&routine.bytes);
+        }
         Ok((code, scratch_bytes))
     }
 
@@ -186,21 +205,22 @@ impl Compiler {
             }
         };
         let addresses = relocations.iter().map(address).collect::<Result<_, _>>()?;
-        Ok(Code { bytes, alignment, addresses })
+        Ok(Code { bytes, alignment, addresses, routines: Vec::new() })
     }
 
-    /// Puts a function into the context as CLIF; returns the bytes of scratch memory it uses.
+    /// Puts a function into the context as CLIF.
     pub(super) fn translate(
         &mut self,
         function: &Function,
         shared: bool,
-        isa: &OwnedTargetIsa,
+        Goal { isa, wide_vectors }: Goal<'_>,
         imports: &Imports,
-    ) -> usize {
+    ) -> Translated {
         self.context.clear();
         let target = &mut self.context.func;
         target.signature = abi::signature(function.convention, shared, isa.default_call_conv());
-        translate(function, shared, target, &mut self.frontend, imports, isa.frontend_config())
+        let machine = (isa.frontend_config(), wide_vectors);
+        translate(function, shared, target, &mut self.frontend, imports, machine)
     }
 
     /// The CLIF in the context.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use cranelift::codegen::ir::{self, BlockArg, InstBuilder, MemFlagsData, SourceLoc, types};
+use cranelift::codegen::isa::TargetFrontendConfig;
 use cranelift::frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
 use cranelift::prelude::IntCC;
 use cygnet_runtime::program::Motion;
@@ -11,6 +12,7 @@ use super::abi;
 use super::indices::{Indices, add_constant, multiply};
 use super::lanes::{LaneBuilder, Width};
 use super::runtime::Imports;
+use super::wide::{Routine, WideVectors};
 use crate::index::Constraint;
 use crate::kernel::loops::{
     AxisId, Convention, Function, LaneId, LoopInstruction, LoopInstructionKind, Place, Range,
@@ -23,23 +25,35 @@ use crate::types::DType;
 pub(super) const MEMORY: MemFlagsData = MemFlagsData::new().with_notrap();
 
 /// Fills `target`, whose signature is set, with the code of a verified function; if it is `shared`
-/// it reads the places of its buffers from a table. Returns the bytes of scratch memory that it
-/// uses.
+/// it reads the places of its buffers from a table.
 pub(super) fn translate(
     function: &Function,
     shared: bool,
     target: &mut ir::Function,
     context: &mut FunctionBuilderContext,
     imports: &Imports,
-    frontend: cranelift::codegen::isa::TargetFrontendConfig,
-) -> usize {
+    (frontend, wide_vectors): (TargetFrontendConfig, Option<WideVectors>),
+) -> Translated {
     let builder = FunctionBuilder::new(target, context);
-    let mut translator = Translator::new(function, shared, builder, imports);
+    let mut translator = Translator::new(function, shared, builder, imports, wide_vectors);
     translator.statements(&function.body);
+    if translator.streams {
+        // What went past the caches is in memory before anybody is told so.
+        translator.lanes.ins().fence();
+    }
     translator.lanes.ins().return_(&[]);
     translator.lanes.builder.seal_all_blocks();
     translator.lanes.builder.finalize(frontend);
-    translator.scratch_bytes
+    let Translator { scratch_bytes, routines, .. } = translator;
+    Translated { scratch_bytes, routines }
+}
+
+/// What a function's code needs beside its CLIF.
+pub(super) struct Translated {
+    /// Bytes of scratch memory.
+    pub(super) scratch_bytes: usize,
+    /// Routines with wide vectors, which the code calls by their numbers.
+    pub(super) routines: Vec<Routine>,
 }
 
 /// Bounds of a loop.
@@ -51,7 +65,7 @@ pub(super) struct Bounds {
     pub(super) length: Option<usize>,
     /// A number that divides the number of indices.
     pub(super) multiple: usize,
-    /// A power of two, 4 at most, that divides the first index.
+    /// A power of two, 16 at most, that divides the first index.
     pub(super) alignment: usize,
 }
 
@@ -85,6 +99,12 @@ pub(super) struct Translator<'a> {
     pub(super) buffer_scratch: usize,
     /// Bytes of scratch memory that buffers and tiles take together.
     pub(super) scratch_bytes: usize,
+    /// What segments may become routines with.
+    pub(super) wide_vectors: Option<WideVectors>,
+    /// These, each once.
+    pub(super) routines: Vec<Routine>,
+    /// Whether some of them write past the caches.
+    pub(super) streams: bool,
 }
 
 impl<'a> Translator<'a> {
@@ -93,6 +113,7 @@ impl<'a> Translator<'a> {
         shared: bool,
         mut builder: FunctionBuilder<'a>,
         imports: &'a Imports,
+        wide_vectors: Option<WideVectors>,
     ) -> Translator<'a> {
         let entry = builder.create_block();
         builder.append_block_params_for_function_params(entry);
@@ -158,6 +179,9 @@ impl<'a> Translator<'a> {
             next_mark: 0,
             buffer_scratch: own_scratch,
             scratch_bytes: own_scratch,
+            wide_vectors,
+            routines: Vec::new(),
+            streams: false,
         }
     }
 
@@ -476,7 +500,7 @@ pub(super) fn greatest_divisor(a: usize, b: usize) -> usize {
     if b == 0 { a } else { greatest_divisor(b, a % b) }
 }
 
-/// The greatest power of two that divides a number, but 4 at most.
+/// The greatest power of two that divides a number, but 16 at most: the elements of the widest vectors.
 fn alignment_of(number: usize) -> usize {
-    1 << number.trailing_zeros().min(2)
+    1 << number.trailing_zeros().min(4)
 }

@@ -32,6 +32,21 @@ pub(super) struct Code {
     pub alignment: u64,
     /// Where absolute addresses of eight bytes go.
     pub addresses: Vec<Address>,
+    /// Where in the bytes its routines with wide vectors begin.
+    pub routines: Vec<u32>,
+}
+
+impl Code {
+    /// Puts a routine behind the code.
+    pub(super) fn append(&mut self, routine: &[u8]) {
+        /// Literals of a routine lie at multiples of a cache line.
+        const ALIGNMENT: usize = 64;
+        self.alignment = self.alignment.max(ALIGNMENT as u64);
+        // What fills the gap traps.
+        self.bytes.resize(self.bytes.len().next_multiple_of(ALIGNMENT), 0xcc);
+        self.routines.push(self.bytes.len() as u32);
+        self.bytes.extend(routine);
+    }
 }
 
 /// A place in code that holds an address.
@@ -50,6 +65,8 @@ pub(super) struct Address {
 pub(super) enum Target {
     /// A function of the runtime, by its number in [`Image::imports`].
     Import(u32),
+    /// One of the code's own routines, by its number in [`Code::routines`].
+    Routine(u32),
     /// A function that Cranelift calls for what the machine cannot do, by its name.
     Library(String),
     /// In an entry: the body that it calls.
@@ -108,6 +125,10 @@ impl Image {
             }
             let known = match target {
                 Target::Import(number) => (*number as usize) < self.imports.len(),
+                Target::Routine(number) => {
+                    let start = code.routines.get(*number as usize);
+                    start.is_some_and(|&start| (start as usize) < code.bytes.len())
+                }
                 Target::Library(_) => true,
                 Target::Body | Target::Table => is_entry,
             };

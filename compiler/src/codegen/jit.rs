@@ -127,13 +127,13 @@ impl Drop for CompiledCode {
     }
 }
 
-/// Compiles verified functions to machine code that is not placed in memory yet, on several
-/// threads. The code is the same for every [`Cpu`]. Function `n` of the image is `functions[n]`.
+/// Compiles verified functions to machine code with the instructions of `cpu` that is not placed in memory
+/// yet, on several threads. Function `n` of the image is `functions[n]`.
 ///
 /// # Errors
 /// If the machine is not supported or a limit of the code generator is exceeded.
-pub fn generate(functions: &[Function], threads: usize) -> Result<Image, CodegenError> {
-    let targets = Targets::new()?;
+pub fn generate(functions: &[Function], threads: usize, cpu: Cpu) -> Result<Image, CodegenError> {
+    let targets = Targets::new(cpu)?;
     let called: BTreeSet<RuntimeFunction> =
         functions.iter().flat_map(RuntimeFunction::called).collect();
     let numbered = called.iter().enumerate().map(|(number, &callee)| (callee, number as u32));
@@ -151,8 +151,8 @@ pub fn generate(functions: &[Function], threads: usize) -> Result<Image, Codegen
     let mut compilers: Vec<Compiler> = (0..threads.max(1)).map(|_| Compiler::new()).collect();
     let compiled = parallel::map(&mut compilers, &bodies, |compiler, body| {
         let Body { function, shared } = *body;
-        let isa = targets.isa(Effort::for_function(&functions[function]));
-        compiler.compile(&functions[function], shared, isa, &imports)
+        let goal = targets.goal(Effort::for_function(&functions[function]));
+        compiler.compile(&functions[function], shared, goal, &imports)
     });
     let compiled = compiled.into_iter().collect::<Result<Vec<_>, CodegenError>>()?;
 
@@ -165,7 +165,7 @@ pub fn generate(functions: &[Function], threads: usize) -> Result<Image, Codegen
         let shared = bodies[body].shared;
         let entry = &mut entries[entry_of(convention)];
         if shared && entry.is_none() {
-            *entry = Some(compiler.compile_entry(convention, targets.isa(Effort::Quick))?);
+            *entry = Some(compiler.compile_entry(convention, targets.goal(Effort::Quick).isa)?);
         }
         let table = shared.then(|| sharing::table(function));
         let scratch_bytes = compiled[body].1;
@@ -192,16 +192,16 @@ fn memory_error(error: ModuleError) -> CodegenError {
 
 impl Image {
     /// Puts the code into executable memory of this process. `cpu` tells whose tile functions are
-    /// called.
+    /// called; it is the one that the code was generated for.
     ///
     /// # Errors
     /// If there is no memory, the code needs what this machine does not have, or the image is
     /// inconsistent.
     pub fn place(&self, cpu: Cpu) -> Result<CompiledCode, CodegenError> {
         self.verify()?;
-        let targets = Targets::new()?;
-        let mut builder =
-            JITBuilder::with_isa(targets.isa(Effort::Speed).clone(), default_libcall_names());
+        let targets = Targets::new(cpu)?;
+        let isa = targets.goal(Effort::Speed).isa.clone();
+        let mut builder = JITBuilder::with_isa(isa, default_libcall_names());
         let symbols = self.imports.iter().map(|callee| (callee.symbol(), callee.address(cpu)));
         builder.symbols(symbols);
         let mut linker = Linker::new(JITModule::new(builder), &self.imports)?;
@@ -282,7 +282,12 @@ impl Linker {
         let id = self.module.declare_function(name, Linkage::Local, &signature);
         let id = id.map_err(memory_error)?;
         let link = |address: &Address| {
+            let mut addend = address.addend;
             let to: ModuleRelocTarget = match (&address.target, entry) {
+                (Target::Routine(number), _) => {
+                    addend += i64::from(code.routines[*number as usize]);
+                    id.into()
+                }
                 (Target::Import(number), _) => self.imports[*number as usize].into(),
                 (Target::Body, Some((body, _))) => body.into(),
                 (Target::Table, Some((_, table))) => table.into(),
@@ -292,8 +297,7 @@ impl Linker {
                 }
                 (Target::Body | Target::Table, None) => return Err(unknown("an entry")),
             };
-            let Address { offset, addend, .. } = *address;
-            Ok(ModuleReloc { offset, kind: Reloc::Abs8, name: to, addend })
+            Ok(ModuleReloc { offset: address.offset, kind: Reloc::Abs8, name: to, addend })
         };
         let relocations: Vec<ModuleReloc> =
             code.addresses.iter().map(link).collect::<Result<_, CodegenError>>()?;

@@ -7,12 +7,14 @@ use std::fmt::{self, Write};
 
 use capstone::{Capstone, Insn, Syntax};
 use cranelift::codegen::CompiledCode;
-use cranelift::codegen::isa::OwnedTargetIsa;
+use cygnet_runtime::cpu::Cpu;
 
-use super::compiler::{Compiler, Effort, Targets};
+use super::compiler::{Compiler, Effort, Goal, Targets};
+use super::function::Translated;
 use super::jit::CodegenError;
 use super::runtime::Imports;
 use super::sharing::representatives;
+use super::wide::Routine;
 use crate::kernel::loops::{Function, LoopInstruction, Statement};
 
 /// A function's code at two stages.
@@ -26,21 +28,20 @@ pub struct Listing {
     pub assembly: String,
 }
 
-/// The code that [`generate`](super::generate) makes of verified functions, as text; functions that
-/// share their code have the same. It is the same for every [`Cpu`](cygnet_runtime::cpu::Cpu): only
-/// the addresses of the tile functions that it calls, shown by name, depend on that.
+/// The code that [`generate`](super::generate) makes of verified functions for a processor, as text;
+/// functions that share their code have the same.
 ///
 /// # Errors
 /// As [`generate`](super::generate); also where there is no disassembler for
 /// this machine.
-pub fn list_functions(functions: &[Function]) -> Result<Vec<Listing>, CodegenError> {
-    let targets = Targets::with_blocks(true)?;
+pub fn list_functions(functions: &[Function], cpu: Cpu) -> Result<Vec<Listing>, CodegenError> {
+    let targets = Targets::with_blocks(cpu, true)?;
     let mut compiler = Compiler::new();
     let bodies = representatives(functions);
     let is_shared = |body: usize| bodies.iter().filter(|&&other| other == body).count() > 1;
     let listings = bodies.iter().map(|&body| {
-        let isa = targets.isa(Effort::for_function(&functions[body]));
-        list(&functions[body], is_shared(body), isa, &mut compiler)
+        let goal = targets.goal(Effort::for_function(&functions[body]));
+        list(&functions[body], is_shared(body), goal, &mut compiler)
     });
     listings.collect()
 }
@@ -48,10 +49,11 @@ pub fn list_functions(functions: &[Function]) -> Result<Vec<Listing>, CodegenErr
 fn list(
     function: &Function,
     shared: bool,
-    isa: &OwnedTargetIsa,
+    goal: Goal<'_>,
     compiler: &mut Compiler,
 ) -> Result<Listing, CodegenError> {
-    compiler.translate(function, shared, isa, &Imports::Symbols);
+    let Translated { routines, .. } = compiler.translate(function, shared, goal, &Imports::Symbols);
+    let isa = goal.isa;
     let clif = compiler.clif();
     let mut disassembler =
         isa.to_capstone().map_err(|error| CodegenError::Machine(error.to_string()))?;
@@ -60,7 +62,12 @@ fn list(
         syntax.map_err(|error| CodegenError::Machine(error.to_string()))?;
     }
     let code = compiler.generate(&function.name, isa)?;
-    let assembly = disassemble(function, code, &disassembler);
+    let assembly = disassemble(function, code, &disassembler).and_then(|mut text| {
+        for (number, routine) in routines.iter().enumerate() {
+            list_routine(&mut text, function, number, routine, &disassembler)?;
+        }
+        Ok(text)
+    });
     let assembly = assembly.map_err(|error| CodegenError::Function {
         function: function.name.clone(),
         reason: error.to_string(),
@@ -123,6 +130,38 @@ fn disassemble(
         }
     }
     Ok(text)
+}
+
+/// A routine with wide vectors; jumps lead to offsets in it.
+fn list_routine(
+    text: &mut String,
+    function: &Function,
+    number: usize,
+    routine: &Routine,
+    disassembler: &Capstone,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let mut instructions_of = Vec::new();
+    instructions(&function.body, &mut instructions_of);
+    writeln!(text, "vectors{number}:")?;
+    let mut sources = routine.sources.iter().peekable();
+    for line in disassembler.disasm_all(&routine.bytes, 0)?.iter() {
+        let mut source = None;
+        while let Some(begun) = sources.next_if(|(offset, _)| *offset as u64 <= line.address()) {
+            source = Some(begun.1);
+        }
+        match source {
+            Some(Some(number)) => writeln!(text, "  ; {}", instructions_of[number as usize])?,
+            Some(None) => writeln!(text, "  ; -")?,
+            None => {}
+        }
+        let (mnemonic, operands) = (line.mnemonic().unwrap_or("?"), line.op_str());
+        writeln!(text, "  {:4x}: {mnemonic} {}", line.address(), operands.unwrap_or_default())?;
+        // Literals follow.
+        if mnemonic == "ret" {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// The number of the instruction of kernel IR that the code at an offset belongs to.

@@ -61,8 +61,8 @@ impl Translator<'_> {
     /// An address with a displacement of any size.
     pub(super) fn displaced(&mut self, pointer: ir::Value, displacement: i64) -> Element {
         match i32::try_from(displacement) {
-            // Room is left for the elements after this one in a vector.
-            Ok(displacement) if displacement < i32::MAX - 64 => Element { pointer, displacement },
+            // Room is left for the elements after this one in a few vectors.
+            Ok(displacement) if displacement < i32::MAX - 4096 => Element { pointer, displacement },
             _ => {
                 let pointer = self.lanes.ins().iadd_imm_s(pointer, displacement);
                 Element { pointer, displacement: 0 }

@@ -2,8 +2,9 @@
 //!
 //! Every [`Function`] becomes one function of machine code, called as
 //! [`cygnet_runtime::program`] says. Loops, index arithmetic, loads and stores and cheap
-//! arithmetic are generated, with 128-bit vectors; transcendental functions and random numbers
-//! are calls of the runtime's tile functions, which have the processor's widest vectors.
+//! arithmetic are generated: by Cranelift with 128-bit vectors, or, for processors with AVX-512 or AVX2 and
+//! where elements lie side by side, as routines with vectors as wide as theirs ([`wide`]). Transcendental functions and
+//! random numbers are calls of the runtime's tile functions, which have the processor's widest vectors.
 
 mod abi;
 mod cast;
@@ -20,6 +21,7 @@ mod sharing;
 #[cfg(test)]
 mod tests;
 mod tiles;
+mod wide;
 
 pub use compiler::machine;
 pub use image::Image;

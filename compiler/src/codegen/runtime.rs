@@ -89,6 +89,11 @@ fn visit(statements: &[Statement], seen: &mut impl FnMut(&LoopInstruction)) {
     }
 }
 
+/// The namespace of the runtime's functions.
+pub(super) const RUNTIME: u32 = 0;
+/// The namespace of the routines of a function.
+pub(super) const ROUTINES: u32 = 1;
+
 /// How code refers to runtime functions.
 pub(super) enum Imports {
     /// By their numbers in the module that the code is for.
@@ -104,10 +109,32 @@ impl Imports {
         let signature = function.import_signature(signature);
         let name = match self {
             Imports::Numbers(numbers) => {
-                let name = UserExternalName::new(0, numbers[&callee]);
+                let name = UserExternalName::new(RUNTIME, numbers[&callee]);
                 ExternalName::user(function.declare_imported_user_function(name))
             }
             Imports::Symbols => ExternalName::testcase(callee.symbol()),
+        };
+        let data = ExtFuncData { name, signature, colocated: false, patchable: false };
+        function.import_function(data)
+    }
+
+    /// Makes a routine with wide vectors callable, which is placed behind the function's code and takes so
+    /// many words.
+    pub(super) fn import_routine(
+        &self,
+        function: &mut Function,
+        routine: u32,
+        words: usize,
+    ) -> FuncRef {
+        let mut signature = Signature::new(function.signature.call_conv);
+        signature.params = vec![AbiParam::new(types::I64); words];
+        let signature = function.import_signature(signature);
+        let name = match self {
+            Imports::Numbers(_) => {
+                let name = UserExternalName::new(ROUTINES, routine);
+                ExternalName::user(function.declare_imported_user_function(name))
+            }
+            Imports::Symbols => ExternalName::testcase(format!("vectors{routine}")),
         };
         let data = ExtFuncData { name, signature, colocated: false, patchable: false };
         function.import_function(data)

@@ -183,6 +183,7 @@ impl OrderedLoop {
             ty: value.ty.clone(),
             alias: order.alias[index],
             lifetime: order.lifetime[index].clone(),
+            is_read: true,
         });
         Memory::new(placed.collect(), around.arena_bytes, around.slot_bytes)
     }

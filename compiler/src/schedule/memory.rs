@@ -14,6 +14,10 @@ use crate::types::{DType, Shape, TensorType};
 /// Alignment of every buffer, in bytes: a cache line.
 const ALIGNMENT: usize = 64;
 
+/// Bytes from which on tensors that no kernel reads are written past the caches. On a machine with 1 MB of
+/// second-level cache a core, a layer normalization of 16 MB took an eighth less time.
+const STREAMED_BYTES: usize = 8 << 20;
+
 /// Where each value lies.
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
@@ -37,6 +41,8 @@ pub struct Placed {
     pub alias: Option<ValueId>,
     /// Phases from the first write to the last read.
     pub lifetime: RangeInclusive<usize>,
+    /// Whether a kernel reads it.
+    pub is_read: bool,
 }
 
 /// Something that needs bytes of its own for some phases.
@@ -119,6 +125,7 @@ impl Memory {
             ty: value.ty.clone(),
             alias: order.alias[index],
             lifetime: order.lifetime[index].clone(),
+            is_read: order.is_read[index],
         });
         let values = placed.collect();
         let phases = order.phases.len();
@@ -129,6 +136,12 @@ impl Memory {
     /// Where a value lies.
     pub fn home(&self, value: ValueId) -> Home {
         self.placed(value).home
+    }
+
+    /// Whether a value is better written past the caches: it does not fit them, and no kernel reads it.
+    pub fn is_streamed(&self, value: ValueId) -> bool {
+        let placed = self.placed(value);
+        !placed.is_read && placed.alias.is_none() && placed.ty.bytes() >= STREAMED_BYTES
     }
 
     /// Byte offset of a value while all loops around stand at their beginning.

@@ -316,15 +316,20 @@ impl Scheduler {
         let ty = TensorType::new(memory.dtype(value), memory.shape(value));
         let fill = Kernel::filling(ValueId(0), &ty, "what steps that are left out yield");
         let home = memory.home(value);
-        let placed = Placed { home, ty, alias: None, lifetime: 0..=0 };
+        let placed = Placed { home, ty, alias: None, lifetime: 0..=0, is_read: true };
         let cutting = Cutting::Cost(fill.cost.nanoseconds);
         self.task(&fill, kernel, &Memory::new(vec![placed], 0, 0), cutting)
     }
 
     /// The task that copies a value from one place to another, on behalf of a loop.
     fn copy(&mut self, kernel: u32, value: Value, homes: [Home; 2]) -> Task {
-        let placed =
-            homes.map(|home| Placed { home, ty: value.ty.clone(), alias: None, lifetime: 0..=0 });
+        let placed = homes.map(|home| Placed {
+            home,
+            ty: value.ty.clone(),
+            alias: None,
+            lifetime: 0..=0,
+            is_read: true,
+        });
         let memory = Memory::new(placed.to_vec(), 0, 0);
         let copy = Kernel::copying(&value, ValueId(0), ValueId(1), "what a loop begins with");
         let cutting = Cutting::Cost(copy.cost.nanoseconds);

@@ -19,6 +19,8 @@ pub struct Order {
     pub alias: Vec<Option<ValueId>>,
     /// Per value: phases from the first write to the last read.
     pub lifetime: Vec<RangeInclusive<usize>>,
+    /// Per value: whether a kernel reads it, in this step or, as a slot, in the next one.
+    pub is_read: Vec<bool>,
     /// Slots whose old and new value take turns in two places.
     pub alternating: Vec<u32>,
 }
@@ -106,7 +108,12 @@ pub fn order(graph: &mut KernelGraph, replacement: Replacement) -> Order {
 
     let (phases, phase_of) = phases(&jobs, &graph.kernels);
     let lifetime = lifetimes(graph, &phase_of, phases.len());
-    Order { phases, alias, lifetime, alternating }
+    let is_update = |value| graph.updates.iter().any(|(_, update)| *update == ValueId(value));
+    let readers = self::readers(graph);
+    let is_read =
+        readers.iter().zip(0..).map(|(readers, value)| !readers.is_empty() || is_update(value));
+    let is_read = is_read.collect();
+    Order { phases, alias, lifetime, is_read, alternating }
 }
 
 /// Assigns each job the first phase after all that it depends on. Guards and loops have phases of

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use cygnet_compiler::codegen::{CodegenError, list_functions};
 use cygnet_compiler::compile::Compiled;
+use cygnet_runtime::cpu::Cpu;
 use serde::Serialize;
 
 use super::Stage;
@@ -37,11 +38,11 @@ struct FunctionView<'a> {
     code: String,
 }
 
-/// The code of each function, with the kernels that run it and their source lines.
+/// The code of each function, which is for `cpu`, with the kernels that run it and their source lines.
 pub fn view<'a>(
     name: &'a str,
     form: Code,
-    compiled: &'a Compiled,
+    (compiled, cpu): (&'a Compiled, Cpu),
     places: &Places<'_>,
 ) -> Result<CodeView<'a>, CodegenError> {
     let functions = &compiled.schedule.functions;
@@ -51,7 +52,7 @@ pub fn view<'a>(
             kernels[function].push(task.kernel);
         }
     }
-    let listings = list_functions(functions)?;
+    let listings = list_functions(functions, cpu)?;
     let views = functions.iter().zip(listings).zip(kernels).enumerate();
     let views = views.map(|(number, ((function, listing), kernels))| {
         let mut lines = Vec::new();

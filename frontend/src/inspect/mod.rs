@@ -168,7 +168,7 @@ impl<'a> Inspector<'a> {
             }
             Stage::Clif | Stage::Asm => {
                 let code = if stage == Stage::Clif { Code::Clif } else { Code::Assembly };
-                let view = code::view(name, code, self.compiled()?, &places)?;
+                let view = code::view(name, code, (self.compiled()?, self.options.cpu), &places)?;
                 let language = match code {
                     Code::Clif => Language::Listing,
                     Code::Assembly => Language::Assembly,

@@ -1,6 +1,6 @@
 //! Tile functions: what generated code calls for a tile of values, about 512 of them in L1.
 //!
-//! The code generator has 128-bit vectors only; transcendental functions and random numbers are
+//! Generated code has no room for the constants of transcendental functions and random numbers; these are
 //! computed here with the widest vectors of the processor. A function is declared once, in the
 //! table of [`TileFunction`]: a generic single-precision algorithm, compiled for every
 //! [`Cpu`], and a double-precision one for checking. A value never depends on its position in the

@@ -44,7 +44,7 @@ impl Draft {
 
     fn place_buffer(&mut self, dtype: DType, length: usize, place: Place) -> BufferId {
         let name = format!("buffer{}", self.function.buffers.len());
-        self.function.buffers.push(Buffer { dtype, place, length, name });
+        self.function.buffers.push(Buffer { dtype, place, length, streamed: false, name });
         self.function.buffers.len() - 1
     }
 
@@ -168,10 +168,15 @@ pub(super) struct Tile {
     pub(super) stride: usize,
 }
 
+/// A cache line: arenas are aligned to them.
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+struct Line(#[expect(dead_code, reason = "read as bytes")] [u8; 64]);
+
 /// Memory before and after a function.
 #[derive(Clone)]
 pub(super) struct Memory {
-    arena: Vec<u64>,
+    arena: Vec<Line>,
     pub(super) tile: Option<Tile>,
 }
 
@@ -183,8 +188,8 @@ impl Memory {
             Place::Arena(offset) => offset + buffer.length * buffer.dtype.size(),
             _ => 0,
         });
-        let mut memory =
-            Memory { arena: vec![0; ends.max().unwrap_or(0).div_ceil(64) * 8], tile: None };
+        let lines = ends.max().unwrap_or(0).div_ceil(size_of::<Line>());
+        let mut memory = Memory { arena: vec![Line([0; 64]); lines], tile: None };
         for buffer in 0..function.buffers.len() {
             if let Place::Arena(offset) = function.buffers[buffer].place {
                 memory.fill(function, buffer, |element| sample(offset + element));
@@ -208,8 +213,8 @@ impl Memory {
     }
 
     fn arena_bytes(&mut self) -> &mut [u8] {
-        let bytes = self.arena.len() * 8;
-        // SAFETY: the bytes of the vector's numbers; any bytes make numbers again.
+        let bytes = size_of_val(self.arena.as_slice());
+        // SAFETY: the bytes of the vector's lines, which are nothing but bytes.
         unsafe { std::slice::from_raw_parts_mut(self.arena.as_mut_ptr().cast(), bytes) }
     }
 
@@ -260,10 +265,10 @@ fn interpreted(
     memory
 }
 
-/// Compiles a function and executes pieces.
-fn native(function: &Function, memory: Memory, pieces: usize) -> Memory {
-    let code = generate(std::slice::from_ref(function), 1)
-        .and_then(|image| image.place(Cpu::detect()))
+/// Compiles a function for a processor and executes pieces.
+fn native(function: &Function, memory: Memory, pieces: usize, cpu: Cpu) -> Memory {
+    let code = generate(std::slice::from_ref(function), 1, cpu)
+        .and_then(|image| image.place(cpu))
         .unwrap_or_else(|error| panic!("{error}\n{function}"));
     run(&code, 0, memory, pieces)
 }
@@ -310,7 +315,7 @@ pub(super) fn compare(
     pieces: usize,
     tolerance: f64,
 ) -> Memory {
-    compare_to(function, memory, pieces, None, |_| tolerance)
+    compare_to(function, memory, pieces, false, |_| tolerance)
 }
 
 /// The same with the interpreter calling the same tile functions: only sums and products may
@@ -321,19 +326,36 @@ pub(super) fn compare_exactly(
     pieces: usize,
     tolerance: impl Fn(BufferId) -> f64,
 ) -> Memory {
-    compare_to(function, memory, pieces, Some(Cpu::detect()), tolerance)
+    compare_to(function, memory, pieces, true, tolerance)
 }
 
+/// Compares the code for all processors that this one can stand for.
 fn compare_to(
+    function: &Function,
+    memory: Memory,
+    pieces: usize,
+    same_tile_functions: bool,
+    tolerance: impl Fn(BufferId) -> f64,
+) -> Memory {
+    verify(function).unwrap_or_else(|error| panic!("{error}\n{function}"));
+    let supported = Cpu::ALL.into_iter().filter(|cpu| cpu.supported());
+    let found = supported.map(|cpu| {
+        let tile_functions = same_tile_functions.then_some(cpu);
+        compare_for(cpu, function, memory.clone(), pieces, tile_functions, &tolerance)
+    });
+    found.last().expect("some code runs on every machine")
+}
+
+fn compare_for(
+    cpu: Cpu,
     function: &Function,
     memory: Memory,
     pieces: usize,
     tile_functions: Option<Cpu>,
     tolerance: impl Fn(BufferId) -> f64,
 ) -> Memory {
-    verify(function).unwrap_or_else(|error| panic!("{error}\n{function}"));
     let mut expected = interpreted(function, memory.clone(), pieces, tile_functions);
-    let mut found = native(function, memory, pieces);
+    let mut found = native(function, memory, pieces, cpu);
     for (number, buffer) in function.buffers.iter().enumerate() {
         if !matches!(buffer.place, Place::Arena(_)) {
             continue;

@@ -7,3 +7,4 @@ mod reductions;
 mod regions;
 mod sharing;
 mod statements;
+mod wide;

@@ -25,13 +25,26 @@ struct Recipe {
     steps: Vec<[u8; 4]>,
     /// Whether the function changes its first buffer in place.
     in_place: bool,
+    /// Whether all is of a kind that wide vectors compute: no double precision, no positions.
+    narrow: bool,
 }
+
+/// The types of a function, and of what it reduces.
+const NARROW: [DType; 4] = [DType::F32, DType::I32, DType::U8, DType::Bool];
+const REDUCED: [DType; 3] = [DType::F32, DType::F64, DType::I32];
 
 fn recipe() -> impl Strategy<Value = Recipe> {
     let columns = prop_oneof![1..24usize, 24..200usize, 500..1100usize];
     let steps = prop::collection::vec(any::<[u8; 4]>(), 1..14);
-    (1..4usize, columns, 1..700usize, steps, any::<bool>()).prop_map(
-        |(rows, columns, chunk, steps, in_place)| Recipe { rows, columns, chunk, steps, in_place },
+    (1..4usize, columns, 1..700usize, steps, any::<bool>(), any::<bool>()).prop_map(
+        |(rows, columns, chunk, steps, in_place, narrow)| Recipe {
+            rows,
+            columns,
+            chunk,
+            steps,
+            in_place,
+            narrow,
+        },
     )
 }
 
@@ -40,6 +53,7 @@ struct Cook {
     draft: Draft,
     rows: usize,
     columns: usize,
+    types: &'static [DType],
     /// The outer axis has number 0, the tile axis number 1.
     body: Vec<LoopInstruction>,
     inputs: BTreeMap<DType, usize>,
@@ -50,20 +64,15 @@ const ROW: usize = 0;
 const COLUMN: usize = 1;
 
 impl Cook {
-    fn new(rows: usize, columns: usize) -> Cook {
+    fn new(rows: usize, columns: usize, types: &'static [DType]) -> Cook {
         let mut draft = Draft::new(&[rows, columns]);
         // Strides of 2 along rows and columns stay inside.
         let length = 4 * rows * columns + columns + 4;
-        let inputs = DType::ALL.map(|dtype| (dtype, draft.buffer(dtype, length)));
-        let mut cook = Cook {
-            draft,
-            rows,
-            columns,
-            body: Vec::new(),
-            inputs: inputs.into(),
-            values: BTreeMap::new(),
-        };
-        for dtype in DType::ALL {
+        let inputs = types.iter().map(|&dtype| (dtype, draft.buffer(dtype, length)));
+        let inputs = inputs.collect();
+        let mut cook =
+            Cook { draft, rows, columns, types, body: Vec::new(), inputs, values: BTreeMap::new() };
+        for &dtype in types {
             let element = cook.element();
             let value = cook.draft.load(&mut cook.body, cook.inputs[&dtype], element);
             cook.keep(dtype, value);
@@ -131,7 +140,7 @@ impl Cook {
     }
 
     fn step(&mut self, [what, x, y, z]: [u8; 4]) {
-        let dtype = DType::ALL[usize::from(x) % DType::ALL.len()];
+        let dtype = self.types[usize::from(x) % self.types.len()];
         match what % 8 {
             0 => {
                 let (address, constraints) = (self.address(y), self.constraint(z));
@@ -143,7 +152,7 @@ impl Cook {
             1..=3 => self.apply(what / 8, x, [y, z, x ^ y]),
             4 => {
                 let operand = self.pick(dtype, y);
-                let to = DType::ALL[usize::from(z) % DType::ALL.len()];
+                let to = self.types[usize::from(z) % self.types.len()];
                 let cast = LoopInstructionKind::Cast(operand);
                 let value = self.draft.value(&mut self.body, to, cast);
                 self.keep(to, value);
@@ -163,7 +172,8 @@ impl Cook {
                 self.keep(dtype, value);
             }
             _ => {
-                let dtype = if x % 2 == 0 { DType::F32 } else { DType::F64 };
+                let wide = x % 2 == 1 && self.types.contains(&DType::F64);
+                let dtype = if wide { DType::F64 } else { DType::F32 };
                 let kind = if y % 2 == 0 { RandomKind::Uniform } else { RandomKind::Normal };
                 let index = self.address(z);
                 let random = LoopInstructionKind::Random { kind, stream: 77 + u64::from(y), index };
@@ -176,7 +186,11 @@ impl Cook {
     fn apply(&mut self, function: u8, dtype: u8, operands: [u8; 3]) {
         let functions: Vec<Elementwise> = Elementwise::all().collect();
         let function = functions[usize::from(function ^ operands[2]) % functions.len()];
-        let choose = |among: &[DType]| among[usize::from(dtype) % among.len()];
+        let choose = |among: &[DType]| {
+            let known: Vec<DType> =
+                among.iter().copied().filter(|dtype| self.types.contains(dtype)).collect();
+            known[usize::from(dtype) % known.len()]
+        };
         let entry = function.entry();
         let value_type = match entry.typing {
             Typing::Numeric => choose(&[DType::F32, DType::F64, DType::I32]),
@@ -218,15 +232,17 @@ impl Cook {
 
 /// The function, the number of its pieces, and the buffers that may differ by rounding.
 fn cook(recipe: &Recipe) -> (Draft, usize, Vec<usize>) {
-    let Recipe { rows, columns, chunk, ref steps, in_place } = *recipe;
-    let mut cook = Cook::new(rows, columns);
+    let Recipe { rows, columns, chunk, ref steps, in_place, narrow } = *recipe;
+    let types = if narrow { &NARROW[..] } else { &DType::ALL };
+    let reduced = if narrow { &REDUCED[..1] } else { &REDUCED };
+    let mut cook = Cook::new(rows, columns, types);
     for &step in steps {
         cook.step(step);
     }
     let count = columns.div_ceil(chunk);
     let mut rounded = Vec::new();
     let (mut start, mut end) = (Vec::new(), Vec::new());
-    for dtype in [DType::F32, DType::F64, DType::I32] {
+    for &dtype in reduced {
         for kind in [ReduceKind::Sum, ReduceKind::Max, ReduceKind::Prod] {
             let (held, neutral) = match kind {
                 ReduceKind::Sum => (DType::F64, 0.0),
@@ -252,6 +268,9 @@ fn cook(recipe: &Recipe) -> (Draft, usize, Vec<usize>) {
                 rounded.push(buffer);
             }
         }
+        if narrow {
+            continue;
+        }
         let (variable, position) = (cook.draft.variable(dtype), cook.draft.variable(DType::I32));
         for (variable, dtype) in [(variable, dtype), (position, DType::I32)] {
             let initial = cook.draft.constant(&mut start, dtype, -1.0);
@@ -266,7 +285,7 @@ fn cook(recipe: &Recipe) -> (Draft, usize, Vec<usize>) {
         let place = affine(0, &[(ROW, 1)]);
         cook.draft.store(&mut end, buffer, place, found);
     }
-    for (n, dtype) in DType::ALL.into_iter().enumerate() {
+    for (n, &dtype) in types.iter().enumerate() {
         let out = cook.draft.buffer(dtype, rows * columns);
         let transposed = affine(0, &[(ROW, 1), (COLUMN, rows as i64)]);
         let address = if n % 2 == 0 { cook.element() } else { transposed };

@@ -74,7 +74,9 @@ fn functions_that_differ_in_places_only_share_their_code() {
     ];
     // Where operands coincide, and where lengths differ, so does the code.
     assert_eq!(representatives(&functions), [0, 0, 2, 3, 0, 5, 5]);
-    let code = generate(&functions, 2).and_then(|image| image.place(Cpu::detect())).unwrap();
+    let code = generate(&functions, 2, Cpu::detect())
+        .and_then(|image| image.place(Cpu::detect()))
+        .unwrap();
     for (number, function) in functions.iter().enumerate() {
         let mut memory = Memory::for_function(function);
         if number > 4 {
@@ -88,7 +90,7 @@ fn functions_that_differ_in_places_only_share_their_code() {
         let out = function.buffers.len() - 1;
         assert_eq!(found.elements(function, out), expected.elements(function, out));
     }
-    let listings = list_functions(&functions).unwrap();
+    let listings = list_functions(&functions, Cpu::detect()).unwrap();
     assert_eq!(listings[0], listings[4]);
     assert_ne!(listings[0], listings[3]);
 }

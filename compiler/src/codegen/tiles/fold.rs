@@ -12,11 +12,10 @@ use cranelift::frontend::Variable;
 use cranelift::prelude::FloatCC;
 
 use super::TilesCode;
-use super::plan::Plan;
-use super::segment::{LoopShape, Rest};
+use super::segment::Rest;
 use crate::codegen::function::Translator;
 use crate::codegen::lanes::{LaneBuilder, Width};
-use crate::kernel::loops::{LoopInstruction, LoopInstructionKind, VariableId};
+use crate::kernel::loops::{LoopInstructionKind, VariableId};
 use crate::op::lowering::{Lane, Lanes};
 use crate::op::{ArgKind, ReduceKind};
 use crate::types::DType;
@@ -31,6 +30,10 @@ pub(super) struct LaneFold {
     chains: Vec<[Variable; 2]>,
     /// For elements that are left over.
     rest: Option<Variable>,
+    /// Of a routine with wide vectors: where the accumulators lie in scratch memory.
+    wide: Option<usize>,
+    /// Whether those are combined with what is there already.
+    continued: bool,
 }
 
 /// The value that changes nothing.
@@ -73,21 +76,22 @@ impl LaneBuilder<'_> {
 }
 
 impl Translator<'_> {
-    /// Declares the accumulators of all folds.
+    /// Declares the accumulators of all folds; those of routines with wide vectors lie one after another
+    /// from the offset `wide_at` of scratch memory on.
     pub(super) fn folds(
         &mut self,
-        plan: &Plan,
-        shapes: &[LoopShape],
-        body: &[LoopInstruction],
+        code: &TilesCode<'_>,
+        mut wide_at: usize,
     ) -> HashMap<usize, LaneFold> {
         let mut folds = HashMap::new();
-        for (step, shape) in plan.steps.iter().zip(shapes) {
+        for (number, step) in code.plan.steps.iter().enumerate() {
+            let shape = code.shapes[number];
             for &n in step.members() {
-                let LoopInstructionKind::Fold { variable, kind, .. } = body[n].kind else {
+                let LoopInstructionKind::Fold { variable, kind, .. } = code.body[n].kind else {
                     continue;
                 };
                 // Integers are added as what the sum's variable is: no partial sum wraps.
-                let dtype = match (kind, body[n].dtype) {
+                let dtype = match (kind, code.body[n].dtype) {
                     (ReduceKind::Sum, DType::I32) => DType::F64,
                     (_, dtype) => dtype,
                 };
@@ -99,7 +103,13 @@ impl Translator<'_> {
                     .collect();
                 let rest = (shape.rest == Rest::Elements)
                     .then(|| builder.declare_var(Width::One.part_type(dtype)));
-                folds.insert(n, LaneFold { kind, dtype, variable, chains, rest });
+                let wide = code.wide[number].as_ref().map(|_| {
+                    wide_at += self.wide_accumulator_bytes();
+                    wide_at - self.wide_accumulator_bytes()
+                });
+                let continued = !code.guards.intervals_of(step.members()).is_empty();
+                let fold = LaneFold { kind, dtype, variable, chains, rest, wide, continued };
+                folds.insert(n, fold);
             }
         }
         folds
@@ -113,6 +123,10 @@ impl Translator<'_> {
             for &chain in &fold.chains {
                 let neutral = self.lanes.constant(fold.dtype, value);
                 self.set_chain(fold.dtype, chain, neutral);
+            }
+            if let Some(offset) = fold.wide.filter(|_| fold.continued) {
+                let neutral = self.lanes.constant(fold.dtype, value);
+                self.set_wide_accumulators(neutral, offset);
             }
             self.lanes.width = Width::One;
             if let Some(rest) = fold.rest {
@@ -161,8 +175,10 @@ impl Translator<'_> {
     /// Combines the accumulators of a tile into the variables.
     pub(super) fn finish_folds(&mut self, code: &TilesCode<'_>) {
         for fold in code.sorted_folds() {
-            let chains: Vec<Lane> =
-                fold.chains.iter().map(|&chain| self.chain(fold.dtype, chain)).collect();
+            let chains: Vec<Lane> = match fold.wide {
+                Some(offset) => self.wide_accumulators(fold.dtype, offset),
+                None => fold.chains.iter().map(|&chain| self.chain(fold.dtype, chain)).collect(),
+            };
             self.lanes.width = Width::One;
             let mut shares = Vec::new();
             if let Some(chains) = self.tree(fold.kind, chains) {

@@ -19,7 +19,7 @@ use crate::op::lowering::{Lane, Lanes};
 /// Where an index leads that is the same for all elements.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct GatheredRow {
-    indexed: Indexed,
+    pub(super) indexed: Indexed,
     /// Whether it lies inside, as a lane of four.
     all_inside: Lane,
 }

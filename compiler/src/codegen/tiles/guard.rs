@@ -47,6 +47,12 @@ impl Guards {
         self.guards.get(&instruction).map_or(&[], |guard| &guard.irregular)
     }
 
+    /// Whether an instruction has constraints that hold or fail throughout a cut.
+    pub(super) fn is_guarded(&self, instruction: usize) -> bool {
+        let guard = self.guards.get(&instruction);
+        guard.is_some_and(|guard| guard.fixed.is_some() || guard.interval.is_some())
+    }
+
     /// Numbers of the intervals that matter to some instructions.
     pub(super) fn intervals_of(&self, instructions: &[usize]) -> Vec<usize> {
         let guards = instructions.iter().filter_map(|n| self.guards.get(n));

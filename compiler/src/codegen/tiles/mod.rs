@@ -1,8 +1,8 @@
 //! Translation of `Tiles` statements.
 //!
 //! A statement becomes a loop over tiles; in each tile the steps of the [`plan`] follow one
-//! another: segments, which are loops over vectors of four elements with a scalar rest, and calls
-//! of tile functions. Without tile functions and folds there is one segment over the whole range.
+//! another: segments, which are calls of routines with wide vectors ([`wide`]) or loops over vectors
+//! of four elements with a scalar rest, and calls of tile functions. Without tile functions and folds there is one segment over the whole range.
 
 mod access;
 mod calls;
@@ -10,7 +10,9 @@ mod fold;
 mod gather;
 mod guard;
 mod plan;
+mod recorder;
 mod segment;
+mod wide;
 
 use std::collections::HashMap;
 
@@ -20,11 +22,12 @@ use self::fold::LaneFold;
 use self::gather::GatheredRow;
 use self::guard::Guards;
 use self::plan::{Plan, Step, TILE, slot_size};
-use self::segment::LoopShape;
+use self::segment::{LoopShape, Rest};
+use self::wide::WideSegment;
 use super::function::{Bounds, Translator, greatest_divisor};
 use super::indices::{add_constant, multiply};
 use super::memory::{Element, Stride};
-use crate::kernel::loops::{AxisId, LaneId, LoopInstruction, Range};
+use crate::kernel::loops::{AxisId, LaneId, LoopInstruction, LoopInstructionKind, Range};
 use crate::types::DType;
 
 /// Code for a `Tiles` statement while it is emitted.
@@ -39,7 +42,9 @@ struct TilesCode<'s> {
     guards: Guards,
     /// Where the indices of gatherings lead that are the same for all elements.
     gathers: HashMap<usize, GatheredRow>,
-    /// The loops of each step.
+    /// For each step the call that computes it, if it is a routine with wide vectors.
+    wide: Vec<Option<WideSegment>>,
+    /// The loops of each step that is none.
     shapes: Vec<LoopShape>,
     folds: HashMap<usize, LaneFold>,
     /// Byte offset of the first slot in scratch memory.
@@ -119,25 +124,11 @@ impl Translator<'_> {
         }
         let guards = self.guards(axis, &plan, body);
         let gathers = self.gathered_rows(&plan, body);
-        let shapes: Vec<LoopShape> = plan
-            .steps
-            .iter()
-            .map(|step| {
-                let members = step.members();
-                let is_cut = !guards.intervals_of(members).is_empty();
-                let is_repeatable = plan.is_repeatable(self.function, body, members);
-                LoopShape::new(body, members, bounds, is_cut, is_repeatable)
-            })
-            .collect();
-        let folds = self.folds(&plan, &shapes, body);
         let slots = self.buffer_scratch.next_multiple_of(64);
         let tile = bounds.length.map_or(TILE, |length| length.next_multiple_of(4).min(TILE));
         let wide = plan.homes.keys().any(|&n| slot_size(body[n].dtype) == 8)
             || plan.rows.keys().any(|id| slot_size(self.dtype_of(*id)) == 8);
         let slot_bytes = tile * if wide { 8 } else { 4 };
-        if plan.slot_count > 0 {
-            self.reserve_scratch(slots + plan.slot_count * slot_bytes);
-        }
         let slot_bases = [self.scratch; 2];
         let mut code = TilesCode {
             axis,
@@ -147,30 +138,67 @@ impl Translator<'_> {
             rows,
             guards,
             gathers,
-            shapes,
-            folds,
+            wide: Vec::new(),
+            shapes: Vec::new(),
+            folds: HashMap::new(),
             slots,
             slot_bytes,
             slot_bases,
         };
+        let is_call = |step: &Step| matches!(step, Step::Call(_));
+        let is_fold = |instruction: &LoopInstruction| {
+            matches!(instruction.kind, LoopInstructionKind::Fold { .. })
+        };
+        let tiled = code.plan.steps.iter().any(is_call) || body.iter().any(is_fold);
+        let in_tiles = tiled && bounds.length.is_none_or(|length| length > TILE);
+        let multiple = greatest_divisor(bounds.multiple, TILE);
+        let tile_bounds = match in_tiles {
+            true => {
+                let length = (multiple == TILE).then_some(TILE);
+                Bounds { length, multiple, ..bounds }
+            }
+            false => bounds,
+        };
+        self.choose_loops(&mut code, bounds, tile_bounds);
         self.fill_rows(&code, tile);
-        let calls = code.plan.steps.iter().any(|step| matches!(step, Step::Call(_)));
-        let tiled = calls || !code.folds.is_empty();
-        if !tiled || bounds.length.is_some_and(|length| length <= TILE) {
+        if !in_tiles {
             self.tile(&mut code, bounds);
             return;
         }
         // The last tile may be short, so the loop counts tile starts.
         let builder = &mut self.lanes.builder;
         let past = add_constant(builder, bounds.end, TILE as i64 - 1);
-        let multiple = greatest_divisor(bounds.multiple, TILE);
-        let alignment = bounds.alignment;
         self.counted_loop(bounds.start, past, TILE as i64, |this, start| {
             let builder = &mut this.lanes.builder;
             let full = builder.ins().iadd_imm_s(start, TILE as i64);
             let end = builder.ins().smin(full, bounds.end);
-            this.tile(&mut code, Bounds { start, end, length: None, multiple, alignment });
+            this.tile(&mut code, Bounds { start, end, length: None, ..tile_bounds });
         });
+    }
+
+    /// Decides how each segment is computed, and reserves scratch memory.
+    fn choose_loops(&mut self, code: &mut TilesCode<'_>, bounds: Bounds, tile_bounds: Bounds) {
+        let slots_end = code.slots + code.plan.slot_count * code.slot_bytes;
+        let folds_at = slots_end.next_multiple_of(64);
+        let (wide, folds_end) = self.wide_segments(code, tile_bounds, folds_at);
+        if folds_end > folds_at {
+            self.reserve_scratch(folds_end);
+        } else if code.plan.slot_count > 0 {
+            self.reserve_scratch(slots_end);
+        }
+        let plan = &code.plan;
+        let shape = |(step, wide): (&Step, &Option<WideSegment>)| {
+            if wide.is_some() {
+                return LoopShape { copies: 1, vectors: false, rest: Rest::None };
+            }
+            let members = step.members();
+            let is_cut = !code.guards.intervals_of(members).is_empty();
+            let is_repeatable = plan.is_repeatable(self.function, code.body, members);
+            LoopShape::new(code.body, members, bounds, is_cut, is_repeatable)
+        };
+        code.shapes = plan.steps.iter().zip(&wide).map(shape).collect();
+        code.wide = wide;
+        code.folds = self.folds(code, folds_at);
     }
 
     /// Scratch memory is used by one `Tiles` statement at a time: they follow one another.
@@ -193,9 +221,9 @@ impl Translator<'_> {
         }
         let code = &*code;
         self.start_folds(code);
-        for (step, shape) in code.plan.steps.iter().zip(&code.shapes) {
+        for (number, step) in code.plan.steps.iter().enumerate() {
             match step {
-                Step::Segment(members) => self.segment(code, members, *shape, bounds),
+                Step::Segment(members) => self.segment(code, number, members, bounds),
                 Step::Call(n) => self.call(code, *n, bounds),
             }
         }

@@ -113,6 +113,18 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// What defines a value of the body that is the same for all indices.
+    pub(super) fn uniform_kind<'b>(
+        &self,
+        body: &'b [LoopInstruction],
+        lane: LaneId,
+    ) -> Option<&'b LoopInstructionKind> {
+        let definition = self.definitions.get(&lane)?;
+        Some(&body[*definition].kind)
+    }
+}
+
 /// How an instruction takes part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Role {

@@ -105,24 +105,30 @@ fn unrolling(body: &[LoopInstruction], members: &[usize]) -> usize {
 }
 
 impl Translator<'_> {
-    /// Emits a segment over a range.
+    /// Emits a segment, a step of the plan, over a range.
     pub(super) fn segment(
         &mut self,
         code: &TilesCode<'_>,
+        step: usize,
         members: &[usize],
-        shape: LoopShape,
         bounds: Bounds,
     ) {
         let intervals = code.guards.intervals_of(members);
-        self.cuts(&code.guards, &intervals, bounds, |this, bounds| {
-            this.cut(code, members, shape, bounds);
+        self.cuts(&code.guards, &intervals, bounds, |this, bounds| match &code.wide[step] {
+            Some(wide) => {
+                let guards = this.guards_of_cut(code, members, bounds);
+                this.call_wide(code, wide, &guards, bounds);
+            }
+            None => this.cut(code, members, code.shapes[step], bounds),
         });
     }
 
     /// Emits the loops of a segment within a cut.
     fn cut(&mut self, code: &TilesCode<'_>, members: &[usize], shape: LoopShape, bounds: Bounds) {
         let cut = self.prepare_cut(code, members, bounds);
-        let (mut start, alignment) = (bounds.start, bounds.alignment);
+        // Vectors begin at multiples of their width from the first index.
+        let alignment = bounds.alignment.min(Width::Four.elements());
+        let mut start = bounds.start;
         if shape.copies > 1 {
             let step = 4 * shape.copies as i64;
             start = self.counted_loop(start, bounds.end, step, |this, index| {
@@ -159,11 +165,9 @@ impl Translator<'_> {
     }
 
     fn prepare_cut(&mut self, code: &TilesCode<'_>, members: &[usize], bounds: Bounds) -> Cut {
-        let mut cut = Cut { guards: HashMap::new(), splats: HashMap::new() };
+        let guards = self.guards_of_cut(code, members, bounds);
+        let mut cut = Cut { guards, splats: HashMap::new() };
         for &n in members {
-            if let Some(guard) = self.cut_guard(&code.guards, n, bounds.start) {
-                cut.guards.insert(n, guard);
-            }
             for &id in code.body[n].kind.operands() {
                 if code.plan.varying(id).is_none() && !cut.splats.contains_key(&id) {
                     let splat = self.lanes.splat(self.values[&id]);
@@ -172,6 +176,20 @@ impl Translator<'_> {
             }
         }
         cut
+    }
+
+    /// The guards of instructions that hold or fail throughout a cut.
+    fn guards_of_cut(
+        &mut self,
+        code: &TilesCode<'_>,
+        members: &[usize],
+        bounds: Bounds,
+    ) -> HashMap<usize, ir::Value> {
+        let guards = members.iter().filter_map(|&n| {
+            let guard = self.cut_guard(&code.guards, n, bounds.start)?;
+            Some((n, guard))
+        });
+        guards.collect()
     }
 
     /// Emits the segment's instructions for a group.

@@ -84,6 +84,8 @@ pub struct Buffer {
     pub place: Place,
     /// Elements.
     pub length: usize,
+    /// Whether what is written is better not kept in caches; its place is a multiple of 64 bytes then.
+    pub streamed: bool,
     /// Name in listings.
     pub name: String,
 }

@@ -36,6 +36,9 @@ impl Display for Function {
                 Place::Scratch(offset) => write!(f, " at scratch + {offset}")?,
                 Place::Tile => f.write_str(" at tile")?,
             }
+            if buffer.streamed {
+                f.write_str(", past the caches")?;
+            }
             writeln!(f, "  // {}", buffer.name)?;
         }
         for (id, dtype) in self.variables.iter().enumerate() {

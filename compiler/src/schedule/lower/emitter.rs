@@ -83,7 +83,7 @@ impl<'a> Emitter<'a> {
     pub fn scratch(&mut self, dtype: DType, length: usize, name: String) -> BufferId {
         let place = Place::Scratch(self.scratch_bytes);
         self.scratch_bytes += (length * dtype.size()).next_multiple_of(SCRATCH_ALIGNMENT);
-        self.function.buffers.push(Buffer { dtype, place, length, name });
+        self.function.buffers.push(Buffer { dtype, place, length, streamed: false, name });
         self.function.buffers.len() - 1
     }
 
@@ -92,7 +92,8 @@ impl<'a> Emitter<'a> {
         let known = self.function.buffers.iter().position(|buffer| buffer.place == Place::Tile);
         known.unwrap_or_else(|| {
             let name = "tile".to_owned();
-            self.function.buffers.push(Buffer { dtype, place: Place::Tile, length: 0, name });
+            let place = Place::Tile;
+            self.function.buffers.push(Buffer { dtype, place, length: 0, streamed: false, name });
             self.function.buffers.len() - 1
         })
     }
@@ -109,6 +110,7 @@ impl<'a> Emitter<'a> {
                 Home { offset, motion } => Place::Moving(offset, motion),
             },
             length: self.memory.elements(value),
+            streamed: self.memory.is_streamed(value),
             name: format!("v{}", value.0),
         });
         let buffer = self.function.buffers.len() - 1;

@@ -100,23 +100,29 @@ fn all_types_but_doubles_are_computed_in_wide_vectors() {
 #[test]
 fn elements_apart_are_gathered_and_scattered() {
     for (stride, first) in [(3, 0), (-2, 2 * 99), (196, 5)] {
-        let length = 100;
-        let extent = 196 * length + 8;
-        let mut draft = Draft::new(&[length]);
-        let [x, y] = [DType::F32; 2].map(|dtype| draft.buffer(dtype, extent));
-        let mut body = Vec::new();
-        let place = affine(first, &[(0, stride)]);
-        let value = draft.load(&mut body, x, place.clone());
-        let number = LoopInstructionKind::Index(affine(7, &[(0, -5)]));
-        let number = draft.value(&mut body, DType::F32, number);
-        let sum = draft.apply(&mut body, "add", DType::F32, &[value, number]);
-        draft.store(&mut body, y, place, sum);
-        let function = over(draft, length, 30, body);
-        let memory = Memory::for_function(&function);
-        compare(&function, memory, 4, 0.0);
-        if let Some(routines) = routines(&function, Cpu::Avx512) {
-            let text = routines.concat();
-            assert!(text.contains("vgatherdps") && text.contains("vscatterdps"), "{text}");
+        for scatters in [false, true] {
+            let length = 100;
+            let extent = 196 * length + 8;
+            let mut draft = Draft::new(&[length]);
+            let [x, y] = [DType::F32; 2].map(|dtype| draft.buffer(dtype, extent));
+            let mut body = Vec::new();
+            let apart = affine(first, &[(0, stride)]);
+            let value = draft.load(&mut body, x, apart.clone());
+            let number = LoopInstructionKind::Index(affine(7, &[(0, -5)]));
+            let number = draft.value(&mut body, DType::F32, number);
+            let sum = draft.apply(&mut body, "add", DType::F32, &[value, number]);
+            draft.store(&mut body, y, if scatters { apart } else { element() }, sum);
+            let function = over(draft, length, 30, body);
+            let memory = Memory::for_function(&function);
+            compare(&function, memory, 4, 0.0);
+            for cpu in [Cpu::Avx512, Cpu::Avx2] {
+                let Some(routines) = routines(&function, cpu) else { continue };
+                let text = routines.concat();
+                // AVX2 gathers only.
+                let is_possible = cpu == Cpu::Avx512 || !scatters;
+                assert_eq!(text.contains("vgatherdps"), is_possible, "{text}");
+                assert_eq!(text.contains("vscatterdps"), is_possible && scatters, "{text}");
+            }
         }
     }
 }

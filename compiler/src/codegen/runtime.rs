@@ -46,9 +46,7 @@ impl RuntimeFunction {
             RuntimeFunction::Tile(function, _) => function.arity() + 2,
             RuntimeFunction::Random(..) => 7,
         };
-        let mut signature = Signature::new(call_convention);
-        signature.params = vec![AbiParam::new(types::I64); parameters];
-        signature
+        words_signature(call_convention, parameters)
     }
 
     /// The function that computes an instruction, if it is one of the runtime.
@@ -106,16 +104,10 @@ impl Imports {
     /// Makes a runtime function callable from `function`.
     pub(super) fn import(&self, function: &mut Function, callee: RuntimeFunction) -> FuncRef {
         let signature = callee.signature(function.signature.call_conv);
-        let signature = function.import_signature(signature);
-        let name = match self {
-            Imports::Numbers(numbers) => {
-                let name = UserExternalName::new(RUNTIME, numbers[&callee]);
-                ExternalName::user(function.declare_imported_user_function(name))
-            }
-            Imports::Symbols => ExternalName::testcase(callee.symbol()),
+        let number = |numbers: &BTreeMap<RuntimeFunction, u32>| {
+            UserExternalName::new(RUNTIME, numbers[&callee])
         };
-        let data = ExtFuncData { name, signature, colocated: false, patchable: false };
-        function.import_function(data)
+        self.callable(function, signature, number, || callee.symbol())
     }
 
     /// Makes a routine with wide vectors callable, which is placed behind the function's code and takes so
@@ -126,17 +118,34 @@ impl Imports {
         routine: u32,
         words: usize,
     ) -> FuncRef {
-        let mut signature = Signature::new(function.signature.call_conv);
-        signature.params = vec![AbiParam::new(types::I64); words];
+        let signature = words_signature(function.signature.call_conv, words);
+        let number = |_: &_| UserExternalName::new(ROUTINES, routine);
+        self.callable(function, signature, number, || format!("vectors{routine}"))
+    }
+
+    fn callable(
+        &self,
+        function: &mut Function,
+        signature: Signature,
+        number: impl Fn(&BTreeMap<RuntimeFunction, u32>) -> UserExternalName,
+        symbol: impl Fn() -> String,
+    ) -> FuncRef {
         let signature = function.import_signature(signature);
         let name = match self {
-            Imports::Numbers(_) => {
-                let name = UserExternalName::new(ROUTINES, routine);
+            Imports::Numbers(numbers) => {
+                let name = number(numbers);
                 ExternalName::user(function.declare_imported_user_function(name))
             }
-            Imports::Symbols => ExternalName::testcase(format!("vectors{routine}")),
+            Imports::Symbols => ExternalName::testcase(symbol()),
         };
         let data = ExtFuncData { name, signature, colocated: false, patchable: false };
         function.import_function(data)
     }
+}
+
+/// The signature of a function of so many words.
+fn words_signature(call_convention: CallConv, words: usize) -> Signature {
+    let mut signature = Signature::new(call_convention);
+    signature.params = vec![AbiParam::new(types::I64); words];
+    signature
 }

@@ -37,7 +37,7 @@ pub(super) struct LaneFold {
 }
 
 /// The value that changes nothing.
-const fn neutral(kind: ReduceKind, dtype: DType) -> f64 {
+pub(super) const fn neutral(kind: ReduceKind, dtype: DType) -> f64 {
     match kind {
         ReduceKind::Sum => 0.0,
         ReduceKind::Max if dtype.is_float() => f64::NEG_INFINITY,

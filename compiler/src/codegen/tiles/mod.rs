@@ -2,7 +2,8 @@
 //!
 //! A statement becomes a loop over tiles; in each tile the steps of the [`plan`] follow one
 //! another: segments, which are calls of routines with wide vectors ([`wide`]) or loops over vectors
-//! of four elements with a scalar rest, and calls of tile functions. Without tile functions and folds there is one segment over the whole range.
+//! of four elements with a scalar rest, and calls of tile functions. Without tile functions and folds
+//! there is one segment over the whole range.
 
 mod access;
 mod calls;

@@ -111,9 +111,7 @@ impl Plan {
         let definition = self.definitions.get(&lane).copied();
         definition.filter(|n| self.uniform.binary_search(n).is_err())
     }
-}
 
-impl Plan {
     /// What defines a value of the body that is the same for all indices.
     pub(super) fn uniform_kind<'b>(
         &self,

@@ -17,11 +17,8 @@ use crate::types::DType;
 /// What a routine is given.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Argument {
-    /// The address of elements, whose index 0 this would be if they are of so many bytes; 0 if it is one
-    /// for all.
-    Row(ir::Value, usize),
-    /// The same for words that lie so many words apart.
-    Apart(ir::Value, i32),
+    /// The address of elements, so many bytes from each other (0 if it is one for all); that of index 0 is this.
+    Row(ir::Value, i64),
     /// The address of elements in slots.
     Slots,
     /// A uniform operand.
@@ -99,15 +96,15 @@ impl Recorder<'_> {
             (Stride::Fixed(0), 4) => Element::Same,
             _ => return None,
         };
-        let moves = if element == Element::Same { 0 } else { size };
-        let pointer = Argument::Row(pointer.unwrap_or(first.pointer), moves);
+        let bytes = if element == Element::Same { 0 } else { size as i64 };
+        let pointer = Argument::Row(pointer.unwrap_or(first.pointer), bytes);
         let pointer = self.parameter(pointer);
         Some(Row { base: Base { pointer, displacement: first.displacement }, element })
     }
 
     /// The elements that an instruction accesses, at one distance from each other: the first, and indices of
     /// the others; `None` if they are none, or not of 32 bits.
-    pub(super) fn apart(&mut self, n: usize) -> Option<(Base, ValueId)> {
+    fn apart(&mut self, n: usize) -> Option<(Base, ValueId)> {
         let (first, stride) = self.code.rows[&n];
         let (Stride::Fixed(stride), 4) = (stride, self.code.body[n].dtype.size()) else {
             return None;
@@ -115,7 +112,7 @@ impl Recorder<'_> {
         let stride = i32::try_from(stride).ok()?;
         let (buffer, _) = self.code.body[n].kind.access()?;
         i32::try_from(self.function.buffers[buffer].length).ok()?;
-        let pointer = self.parameter(Argument::Apart(first.pointer, stride));
+        let pointer = self.parameter(Argument::Row(first.pointer, 4 * i64::from(stride)));
         let places = self.steps(stride);
         let places = self.lanes.value(places);
         Some((Base { pointer, displacement: first.displacement }, places))
@@ -155,7 +152,7 @@ impl Recorder<'_> {
 
     /// Loads elements; where the guard fails, the fill value.
     pub(super) fn load(&mut self, dtype: DType, row: Row, guard: Option<(Lane, f64)>) -> Lane {
-        // A boolean is a byte, which is compared with zero.
+        // A boolean is a number, which is compared with zero.
         let number = if dtype == DType::Bool { DType::U8 } else { dtype };
         let guard = guard.map(|(guard, fill)| {
             let fill = self.lanes.constant(number, fill);
@@ -175,7 +172,7 @@ impl Recorder<'_> {
         self.lanes.program.effect(Effect::Store(row, number));
     }
 
-    pub(super) fn slot(&mut self, slot: usize) -> Row {
+    fn slot(&mut self, slot: usize) -> Row {
         let pointer = self.parameter(Argument::Slots);
         let base = Base { pointer, displacement: self.code.slot(slot) };
         Row { base, element: Element::Word }
@@ -184,14 +181,7 @@ impl Recorder<'_> {
     /// Booleans and bytes lie in slots as 32-bit words.
     pub(super) fn load_slot(&mut self, slot: usize, dtype: DType) -> Lane {
         let row = self.slot(slot);
-        let value = self.lanes.program.compute(Operation::Load { row, guard: None });
-        match dtype {
-            DType::Bool => {
-                let word = self.lanes.hold(DType::I32, value);
-                self.lanes.cast(word, dtype)
-            }
-            _ => self.lanes.hold(dtype, value),
-        }
+        self.load(dtype, row, None)
     }
 
     pub(super) fn store_slot(&mut self, slot: usize, value: Lane) {
@@ -208,7 +198,7 @@ impl Recorder<'_> {
     }
 
     /// Multiples of `stride`: that by which elements lie behind the first one.
-    pub(super) fn steps(&mut self, stride: i32) -> Lane {
+    fn steps(&mut self, stride: i32) -> Lane {
         if let Some(&known) = self.steps.get(&stride) {
             return known;
         }

@@ -5,15 +5,16 @@ use std::collections::HashMap;
 use cranelift::codegen::ir::{self, InstBuilder, MemFlagsData, types};
 
 use super::TilesCode;
+use super::fold::neutral;
 use super::plan::{Home, Step};
 use super::recorder::{Argument, Recorder};
+use super::segment::Group;
 use crate::codegen::function::{Bounds, Translator};
-use crate::codegen::indices::{add_constant, multiply};
+use crate::codegen::indices::add_constant;
 use crate::codegen::lanes::{Held, Width};
-use crate::codegen::memory::Element as Place;
+use crate::codegen::memory::{Element as Place, Stride};
 use crate::codegen::wide::{Count, Effect, Fold, FoldMemory, WideLanes, WideVectors};
 use crate::kernel::loops::{LaneId, LoopInstructionKind};
-use crate::op::ReduceKind;
 use crate::op::indexing::missing;
 use crate::op::lowering::{Lane, Lanes, Lowering};
 use crate::types::DType;
@@ -184,11 +185,7 @@ impl Translator<'_> {
                 }
                 let value = self.recorded_operand(recorder, *value)?;
                 let value = recorder.lanes.value(value);
-                let neutral = match kind {
-                    ReduceKind::Sum => 0.0,
-                    ReduceKind::Max => f32::NEG_INFINITY,
-                    ReduceKind::Prod => 1.0,
-                };
+                let neutral = neutral(*kind, dtype) as f32;
                 let program = &mut recorder.lanes.program;
                 let fold = program.fold(Fold { kind: *kind, neutral: neutral.to_bits() });
                 program.effect(Effect::Fold(fold, value));
@@ -246,13 +243,8 @@ impl Translator<'_> {
             .arguments
             .iter()
             .map(|argument| match argument {
-                Argument::Row(row, size) => self.after(*row, bounds.start, *size),
-                Argument::Apart(row, stride) => {
-                    let builder = &mut self.lanes.builder;
-                    let bytes = multiply(builder, bounds.start, i64::from(*stride) * 4);
-                    builder.ins().iadd(*row, bytes)
-                }
-                Argument::Slots => self.after(code.slot_base(4), bounds.start, 4),
+                Argument::Row(row, bytes) => self.row_at(*row, bounds.start, *bytes),
+                Argument::Slots => self.row_at(code.slot_base(4), bounds.start, 4),
                 Argument::Uniform(id) => self.word(self.values[id]),
                 Argument::Guard(n) => {
                     let guard = guards[n];
@@ -260,11 +252,7 @@ impl Translator<'_> {
                 }
                 Argument::Inside(n) => self.word(code.gathers[n].indexed.inside),
                 Argument::First(expression) => {
-                    self.indices.enter(Some((code.axis, bounds.start)));
-                    let builder = &mut self.lanes.builder;
-                    let first = self.indices.evaluate(builder, expression);
-                    self.indices.leave();
-                    first
+                    self.expression_at(code, &Group::new(bounds.start), 0, expression)
                 }
                 Argument::Count => self.lanes.ins().isub(bounds.end, bounds.start),
                 Argument::Folds(offset) => {
@@ -280,14 +268,10 @@ impl Translator<'_> {
         self.lanes.ins().call(callee, &arguments);
     }
 
-    /// The address of the element at an index in a row.
-    fn after(&mut self, row: ir::Value, index: ir::Value, size: usize) -> ir::Value {
-        if size == 0 {
-            return row;
-        }
-        let builder = &mut self.lanes.builder;
-        let bytes = builder.ins().ishl_imm_u(index, i64::from(size.trailing_zeros()));
-        builder.ins().iadd(row, bytes)
+    /// The address of the element at an index, so many bytes from its neighbours.
+    fn row_at(&mut self, pointer: ir::Value, index: ir::Value, bytes: i64) -> ir::Value {
+        let first = Place { pointer, displacement: 0 };
+        self.at(first, Stride::Fixed(bytes), 1, index).pointer
     }
 
     /// A lane of one element of 32 bits, or a boolean, as a word of 64 bits.

@@ -1,19 +1,50 @@
 //! Kernels for x86-64 processors with AVX2 and FMA: 16 registers of 8 lanes.
 
+use std::arch::x86_64::__m256;
+use std::array;
+
 use super::kernel::{self, Kernels, Tile};
 use super::places::{self, Copy};
 use crate::simd::avx2::F32x8;
 
+sums! {
+    __m256, "avx2,fma", ("ymm" 32 12 13 14),
+    rows 6: [1 2 3 4 5 6];
+    sums ["ymm0" 0 0 "ymm1" 0 1 "ymm2" 1 0 "ymm3" 1 1 "ymm4" 2 0 "ymm5" 2 1 "ymm6" 3 0 "ymm7" 3 1 "ymm8" 4 0 "ymm9" 4 1 "ymm10" 5 0 "ymm11" 5 1];
+    others ["ymm12" "ymm13" "ymm14"]
+}
+
 #[target_feature(enable = "avx2,fma")]
 unsafe fn outer<const ROWS: usize, const VECTORS: usize, const TABLES: bool>(tile: &Tile<f32>) {
     // SAFETY: by the caller's promise; this function has the features.
-    unsafe { kernel::outer::<F32x8, ROWS, VECTORS, TABLES>(tile) }
+    unsafe {
+        if VECTORS == 2 && tile.columns == 16 {
+            let sums = sums::<ROWS, TABLES>(tile);
+            let sums = array::from_fn(|row| sums[row].map(F32x8::from));
+            kernel::write::<F32x8, ROWS, 2>(tile, sums, [8; 2]);
+        } else {
+            kernel::outer::<F32x8, ROWS, VECTORS, TABLES>(tile);
+        }
+    }
 }
 
 #[target_feature(enable = "avx2,fma")]
 unsafe fn dot<const ROWS: usize, const COLUMNS: usize>(tile: &Tile<f32>) {
     // SAFETY: by the caller's promise; this function has the features.
     unsafe { kernel::dot::<F32x8, ROWS, COLUMNS>(tile) }
+}
+
+#[target_feature(enable = "avx2,fma")]
+unsafe fn copy(
+    source: *const f32,
+    source_stride: isize,
+    target: *mut f32,
+    target_stride: isize,
+    rows: usize,
+    columns: usize,
+) {
+    // SAFETY: by the caller's promise; this function has the features.
+    unsafe { kernel::copy::<F32x8>(source, source_stride, target, target_stride, rows, columns) }
 }
 
 #[target_feature(enable = "avx2,fma")]
@@ -80,6 +111,7 @@ pub(super) static KERNELS: Kernels<f32> = Kernels {
         &[dot::<2, 1>, dot::<2, 2>, dot::<2, 3>, dot::<2, 4>],
         &[dot::<3, 1>, dot::<3, 2>, dot::<3, 3>],
     ],
+    copy,
     transpose,
     along,
     across,

@@ -51,14 +51,12 @@ pub(super) struct Tile<T> {
 /// to read, or to write for the output, which overlaps no operand.
 pub(super) type Kernel<T> = unsafe fn(&Tile<T>);
 
-/// Moves a `rows x columns` block from `source` to its transpose at `target`, both with
-/// contiguous inner elements and the strides given: `(source, source_stride, target,
-/// target_stride, rows, columns)`. Target rows are filled with zeros up to a multiple of the
-/// vector's lanes, for which there must be room.
+/// Copies a `rows x columns` block from `source` to `target`, both with contiguous inner elements and the
+/// strides given: `(source, source_stride, target, target_stride, rows, columns)`.
 ///
 /// # Safety
 /// As for [`Kernel`].
-pub(super) type Transpose<T> = unsafe fn(*const T, isize, *mut T, isize, usize, usize);
+pub(super) type CopyBlock<T> = unsafe fn(*const T, isize, *mut T, isize, usize, usize);
 
 /// The kernels of one instruction set for one element type.
 pub(super) struct Kernels<T: 'static> {
@@ -72,8 +70,11 @@ pub(super) struct Kernels<T: 'static> {
     /// Dot-product kernels, which need both operands contiguous along the depth:
     /// `dot[rows - 1][columns - 1]`.
     pub dot: &'static [&'static [Kernel<T>]],
-    /// Transposes a block.
-    pub transpose: Transpose<T>,
+    /// Copies a block as it is.
+    pub copy: CopyBlock<T>,
+    /// Copies a block to its transpose. Rows of the target are filled with zeros up to a multiple of the
+    /// vector's lanes, for which there must be room.
+    pub transpose: CopyBlock<T>,
     /// Copies lines of a scattered matrix to rows, [`super::places::along`].
     pub along: CopyLines<T>,
     /// Copies lines of a scattered matrix to columns, [`super::places::across`].
@@ -285,7 +286,45 @@ unsafe fn dot_step<V: Vector, const ROWS: usize, const COLUMNS: usize>(
     }
 }
 
-/// The body of [`Transpose`].
+/// The body of [`Kernels::copy`]. Panels have short rows: a call for each would take longer than the copy.
+///
+/// # Safety
+/// As for [`Kernel`].
+#[inline(always)]
+pub(super) unsafe fn copy<V: Vector>(
+    source: *const V::Element,
+    source_stride: isize,
+    target: *mut V::Element,
+    target_stride: isize,
+    rows: usize,
+    columns: usize,
+) {
+    let row = |row: usize| {
+        let from = source.wrapping_offset(row as isize * source_stride);
+        (from, target.wrapping_offset(row as isize * target_stride))
+    };
+    // SAFETY: only elements of the block are touched.
+    unsafe {
+        if columns == 2 * V::LANES {
+            for (from, to) in (0..rows).map(row) {
+                let (first, second) = (V::load(from), V::load(from.wrapping_add(V::LANES)));
+                first.store(to);
+                second.store(to.wrapping_add(V::LANES));
+            }
+            return;
+        }
+        for (from, to) in (0..rows).map(row) {
+            let whole = columns - columns % V::LANES;
+            for column in (0..whole).step_by(V::LANES) {
+                V::load(from.wrapping_add(column)).store(to.wrapping_add(column));
+            }
+            let rest = V::load_first(from.wrapping_add(whole), columns - whole);
+            rest.store_first(to.wrapping_add(whole), columns - whole);
+        }
+    }
+}
+
+/// The body of [`Kernels::transpose`].
 ///
 /// # Safety
 /// As for [`Kernel`].

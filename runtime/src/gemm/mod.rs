@@ -11,6 +11,9 @@
 
 mod ahead;
 #[cfg(target_arch = "x86_64")]
+#[macro_use]
+mod depth;
+#[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;

@@ -256,16 +256,14 @@ impl Plan {
         let panel_bytes = depth_block * panel_stride * size;
         let all_panels_bytes =
             c.depth.div_ceil(depth_block) * columns.div_ceil(panel_columns) * panel_bytes;
-        let resident = right == Access::Packed && all_panels_bytes <= RESIDENT_BYTES;
-
         let direct = matches!(c.output, Output::Arena(Strided { column_stride: 1, .. }));
         let tile_stride = friendly_stride(columns, size);
-        let row_block = if right == Access::Packed && !resident {
-            // A panel is packed again for each row block.
-            rows
-        } else {
-            even_block(rows, (TILE_BYTES / (tile_stride * size)).max(kernels.outer.len()))
-        };
+        let row_block =
+            even_block(rows, (TILE_BYTES / (tile_stride * size)).max(kernels.outer.len()));
+        let resident =
+            right == Access::Packed && row_block < rows && all_panels_bytes <= RESIDENT_BYTES;
+        // Else a panel is packed again for each row block.
+        let row_block = if right == Access::Packed && !resident { rows } else { row_block };
         let by_column = left_is_by_column(c);
         let left_stride = friendly_stride(if by_column { row_block } else { depth_block }, size);
         let left_length = if by_column { depth_block } else { row_block };

@@ -49,6 +49,18 @@ unsafe fn dot<V: Vector, const ROWS: usize, const COLUMNS: usize>(tile: &Tile<V:
     unsafe { kernel::dot::<V, ROWS, COLUMNS>(tile) }
 }
 
+unsafe fn copy<V: Vector>(
+    source: *const V::Element,
+    source_stride: isize,
+    target: *mut V::Element,
+    target_stride: isize,
+    rows: usize,
+    columns: usize,
+) {
+    // SAFETY: by the caller's promise.
+    unsafe { kernel::copy::<V>(source, source_stride, target, target_stride, rows, columns) }
+}
+
 unsafe fn transpose<V: Vector>(
     source: *const V::Element,
     source_stride: isize,
@@ -92,6 +104,7 @@ const fn kernels<V: Vector>() -> Kernels<V::Element> {
         dot: const {
             &[&[dot::<V, 1, 1>, dot::<V, 1, 2>, dot::<V, 1, 3>], &[dot::<V, 2, 1>, dot::<V, 2, 2>]]
         },
+        copy: copy::<V>,
         transpose: transpose::<V>,
         along: along::<V>,
         across: across::<V>,

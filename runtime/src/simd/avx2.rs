@@ -29,6 +29,13 @@ pub(crate) struct U64x8(__m256i, __m256i);
 #[derive(Clone, Copy)]
 pub(crate) struct Mask8(__m256);
 
+impl From<__m256> for F32x8 {
+    #[inline(always)]
+    fn from(lanes: __m256) -> F32x8 {
+        F32x8(lanes)
+    }
+}
+
 impl F32x8 {
     #[inline(always)]
     fn zip(self, other: Self, f: impl Fn(__m256, __m256) -> __m256) -> Self {

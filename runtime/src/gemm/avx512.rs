@@ -1,19 +1,25 @@
 //! Kernels for x86-64 processors with AVX-512: 32 registers of 16 lanes.
 
-mod depth;
-
+use std::arch::x86_64::__m512;
 use std::array;
 
 use super::kernel::{self, Kernels, Tile};
 use super::places::{self, Copy};
 use crate::simd::avx512::F32x16;
 
+sums! {
+    __m512, "avx512f", ("zmm" 64 28 29 30),
+    rows 14: [1 2 3 4 5 6 7 8 9 10 11 12 13 14];
+    sums ["zmm0" 0 0 "zmm1" 0 1 "zmm2" 1 0 "zmm3" 1 1 "zmm4" 2 0 "zmm5" 2 1 "zmm6" 3 0 "zmm7" 3 1 "zmm8" 4 0 "zmm9" 4 1 "zmm10" 5 0 "zmm11" 5 1 "zmm12" 6 0 "zmm13" 6 1 "zmm14" 7 0 "zmm15" 7 1 "zmm16" 8 0 "zmm17" 8 1 "zmm18" 9 0 "zmm19" 9 1 "zmm20" 10 0 "zmm21" 10 1 "zmm22" 11 0 "zmm23" 11 1 "zmm24" 12 0 "zmm25" 12 1 "zmm26" 13 0 "zmm27" 13 1];
+    others ["zmm28" "zmm29" "zmm30"]
+}
+
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw")]
 unsafe fn outer<const ROWS: usize, const VECTORS: usize, const TABLES: bool>(tile: &Tile<f32>) {
     // SAFETY: by the caller's promise; this function has the features.
     unsafe {
         if VECTORS == 2 && tile.columns == 32 {
-            let sums = depth::sums::<ROWS, TABLES>(tile);
+            let sums = sums::<ROWS, TABLES>(tile);
             let sums = array::from_fn(|row| sums[row].map(F32x16::from));
             kernel::write::<F32x16, ROWS, 2>(tile, sums, [16; 2]);
         } else {
@@ -26,6 +32,19 @@ unsafe fn outer<const ROWS: usize, const VECTORS: usize, const TABLES: bool>(til
 unsafe fn dot<const ROWS: usize, const COLUMNS: usize>(tile: &Tile<f32>) {
     // SAFETY: by the caller's promise; this function has the features.
     unsafe { kernel::dot::<F32x16, ROWS, COLUMNS>(tile) }
+}
+
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw")]
+unsafe fn copy(
+    source: *const f32,
+    source_stride: isize,
+    target: *mut f32,
+    target_stride: isize,
+    rows: usize,
+    columns: usize,
+) {
+    // SAFETY: by the caller's promise; this function has the features.
+    unsafe { kernel::copy::<F32x16>(source, source_stride, target, target_stride, rows, columns) }
 }
 
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw")]
@@ -111,6 +130,7 @@ pub(super) static KERNELS: Kernels<f32> = Kernels {
         &[dot::<3, 1>, dot::<3, 2>, dot::<3, 3>, dot::<3, 4>, dot::<3, 5>, dot::<3, 6>],
         &[dot::<4, 1>, dot::<4, 2>, dot::<4, 3>, dot::<4, 4>, dot::<4, 5>, dot::<4, 6>],
     ],
+    copy,
     transpose,
     along,
     across,

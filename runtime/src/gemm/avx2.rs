@@ -1,7 +1,6 @@
 //! Kernels for x86-64 processors with AVX2 and FMA: 16 registers of 8 lanes.
 
 use std::arch::x86_64::__m256;
-use std::array;
 
 use super::kernel::{self, Kernels, Tile};
 use super::places::{self, Copy};
@@ -14,65 +13,7 @@ sums! {
     others ["ymm12" "ymm13" "ymm14"]
 }
 
-#[target_feature(enable = "avx2,fma")]
-unsafe fn outer<const ROWS: usize, const VECTORS: usize, const TABLES: bool>(tile: &Tile<f32>) {
-    // SAFETY: by the caller's promise; this function has the features.
-    unsafe {
-        if VECTORS == 2 && tile.columns == 16 {
-            let sums = sums::<ROWS, TABLES>(tile);
-            let sums = array::from_fn(|row| sums[row].map(F32x8::from));
-            kernel::write::<F32x8, ROWS, 2>(tile, sums, [8; 2]);
-        } else {
-            kernel::outer::<F32x8, ROWS, VECTORS, TABLES>(tile);
-        }
-    }
-}
-
-#[target_feature(enable = "avx2,fma")]
-unsafe fn dot<const ROWS: usize, const COLUMNS: usize>(tile: &Tile<f32>) {
-    // SAFETY: by the caller's promise; this function has the features.
-    unsafe { kernel::dot::<F32x8, ROWS, COLUMNS>(tile) }
-}
-
-#[target_feature(enable = "avx2,fma")]
-unsafe fn copy(
-    source: *const f32,
-    source_stride: isize,
-    target: *mut f32,
-    target_stride: isize,
-    rows: usize,
-    columns: usize,
-) {
-    // SAFETY: by the caller's promise; this function has the features.
-    unsafe { kernel::copy::<F32x8>(source, source_stride, target, target_stride, rows, columns) }
-}
-
-#[target_feature(enable = "avx2,fma")]
-unsafe fn transpose(
-    source: *const f32,
-    source_stride: isize,
-    target: *mut f32,
-    target_stride: isize,
-    rows: usize,
-    columns: usize,
-) {
-    // SAFETY: by the caller's promise; this function has the features.
-    unsafe {
-        kernel::transpose::<F32x8>(source, source_stride, target, target_stride, rows, columns)
-    }
-}
-
-#[target_feature(enable = "avx2,fma")]
-unsafe fn along(copy: &Copy<'_, f32>) {
-    // SAFETY: by the caller's promise; this function has the features.
-    unsafe { places::along::<F32x8>(copy) }
-}
-
-#[target_feature(enable = "avx2,fma")]
-unsafe fn across(copy: &Copy<'_, f32>) {
-    // SAFETY: by the caller's promise; this function has the features.
-    unsafe { places::across::<F32x8>(copy) }
-}
+compiled!(F32x8, "avx2,fma");
 
 /// Outer kernels for each number of rows and some numbers of vectors, with or without tables.
 macro_rules! outer_tiles {
@@ -94,7 +35,7 @@ macro_rules! outer_tiles {
 /// The largest tile, 6 x 16, keeps 12 of the 16 registers for sums, two for the right operand's
 /// row and one for the left operand's element.
 pub(super) static KERNELS: Kernels<f32> = Kernels {
-    lanes: 8,
+    lanes: LANES,
     outer: outer_tiles!(false),
     scattered: outer_tiles!(true),
     dot: &[

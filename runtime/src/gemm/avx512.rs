@@ -1,7 +1,6 @@
 //! Kernels for x86-64 processors with AVX-512: 32 registers of 16 lanes.
 
 use std::arch::x86_64::__m512;
-use std::array;
 
 use super::kernel::{self, Kernels, Tile};
 use super::places::{self, Copy};
@@ -14,65 +13,7 @@ sums! {
     others ["zmm28" "zmm29" "zmm30"]
 }
 
-#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw")]
-unsafe fn outer<const ROWS: usize, const VECTORS: usize, const TABLES: bool>(tile: &Tile<f32>) {
-    // SAFETY: by the caller's promise; this function has the features.
-    unsafe {
-        if VECTORS == 2 && tile.columns == 32 {
-            let sums = sums::<ROWS, TABLES>(tile);
-            let sums = array::from_fn(|row| sums[row].map(F32x16::from));
-            kernel::write::<F32x16, ROWS, 2>(tile, sums, [16; 2]);
-        } else {
-            kernel::outer::<F32x16, ROWS, VECTORS, TABLES>(tile);
-        }
-    }
-}
-
-#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw")]
-unsafe fn dot<const ROWS: usize, const COLUMNS: usize>(tile: &Tile<f32>) {
-    // SAFETY: by the caller's promise; this function has the features.
-    unsafe { kernel::dot::<F32x16, ROWS, COLUMNS>(tile) }
-}
-
-#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw")]
-unsafe fn copy(
-    source: *const f32,
-    source_stride: isize,
-    target: *mut f32,
-    target_stride: isize,
-    rows: usize,
-    columns: usize,
-) {
-    // SAFETY: by the caller's promise; this function has the features.
-    unsafe { kernel::copy::<F32x16>(source, source_stride, target, target_stride, rows, columns) }
-}
-
-#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw")]
-unsafe fn transpose(
-    source: *const f32,
-    source_stride: isize,
-    target: *mut f32,
-    target_stride: isize,
-    rows: usize,
-    columns: usize,
-) {
-    // SAFETY: by the caller's promise; this function has the features.
-    unsafe {
-        kernel::transpose::<F32x16>(source, source_stride, target, target_stride, rows, columns)
-    }
-}
-
-#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw")]
-unsafe fn along(copy: &Copy<'_, f32>) {
-    // SAFETY: by the caller's promise; this function has the features.
-    unsafe { places::along::<F32x16>(copy) }
-}
-
-#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw")]
-unsafe fn across(copy: &Copy<'_, f32>) {
-    // SAFETY: by the caller's promise; this function has the features.
-    unsafe { places::across::<F32x16>(copy) }
-}
+compiled!(F32x16, "avx512f,avx512dq,avx512vl,avx512bw");
 
 /// Outer kernels for each number of rows and some numbers of vectors, with or without tables.
 macro_rules! outer_tiles {
@@ -103,7 +44,7 @@ macro_rules! outer_tiles {
 /// row and one for the left operand's element. Few rows need many vectors, to have the eight
 /// independent sums in flight that two multiply-adds a cycle of four cycles' latency ask for.
 pub(super) static KERNELS: Kernels<f32> = Kernels {
-    lanes: 16,
+    lanes: LANES,
     outer: outer_tiles!(false),
     scattered: outer_tiles!(true),
     dot: &[

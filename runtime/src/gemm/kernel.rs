@@ -286,7 +286,7 @@ unsafe fn dot_step<V: Vector, const ROWS: usize, const COLUMNS: usize>(
     }
 }
 
-/// The body of [`Kernels::copy`]. Panels have short rows: a call for each would take longer than the copy.
+/// The body of [`Kernels::copy`]. Rows of panels are short: there is no call for each.
 ///
 /// # Safety
 /// As for [`Kernel`].

@@ -12,6 +12,9 @@
 mod ahead;
 #[cfg(target_arch = "x86_64")]
 #[macro_use]
+mod compiled;
+#[cfg(target_arch = "x86_64")]
+#[macro_use]
 mod depth;
 #[cfg(target_arch = "x86_64")]
 mod avx2;

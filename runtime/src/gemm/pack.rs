@@ -49,8 +49,8 @@ pub(super) unsafe fn copy<T: Element>(
     // SAFETY: by the caller's promise.
     unsafe {
         if source.column_stride == 1 || columns == 1 {
-            let (from, to) = (source, target);
-            (kernels.copy)(from.start, from.row_stride, to.start, to.row_stride, rows, columns);
+            let (from, to) = (source.start, target.start);
+            (kernels.copy)(from, source.row_stride, to, target.row_stride, rows, columns);
         } else if source.row_stride == 1 || rows == 1 {
             let (from, to) = (source.transposed(), target);
             (kernels.transpose)(

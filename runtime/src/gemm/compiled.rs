@@ -12,7 +12,8 @@ macro_rules! compiled {
         ) {
             // SAFETY: by the caller's promise; this function has the features.
             unsafe {
-                if VECTORS == 2 && tile.columns == 2 * LANES {
+                let follows = TABLES || ROWS == 1 || tile.is_left_contiguous();
+                if VECTORS == 2 && tile.columns == 2 * LANES && follows {
                     let sums = sums::<ROWS, TABLES>(tile);
                     let sums = std::array::from_fn(|row| sums[row].map(<$vector>::from));
                     kernel::write::<$vector, ROWS, 2>(tile, sums, [LANES; 2]);

@@ -7,39 +7,102 @@
 //! [`sums!`] makes it for a register file, `(name, bytes of a vector, registers of the two vectors of
 //! columns, register of an element of the left operand)`; sums are in the registers from 0 on.
 
-/// Multiplies one element of the left operand, at an address, with the vectors of columns.
+/// Multiplies an element of the left operand with the vectors of columns. `$at` is a macro for its address in
+/// `$step`, and for what comes before.
 #[rustfmt::skip]
 macro_rules! row {
     (
         ($v:literal $bytes:literal $column:literal $next:literal $factor:literal)
-        $address:expr, $sum:literal $second:literal
+        $at:ident $step:literal $row:tt, $sum:literal $second:literal
     ) => {
         concat!(
-            "vbroadcastss ", $v, $factor, ", dword ptr [", $address, "]\n",
+            $at!(before $row),
+            "vbroadcastss ", $v, $factor, ", dword ptr [", $at!($step $row), "]\n",
             "vfmadd231ps ", $v, $sum, ", ", $v, $factor, ", ", $v, $column, "\n",
             "vfmadd231ps ", $v, $second, ", ", $v, $factor, ", ", $v, $next, "\n",
         )
     };
 }
 
-/// All rows of a step; row 0 is at `$first`. They are found four at a time by what addresses can add, since
-/// it is instructions that this loop has too many of.
+/// All rows of a step.
 #[rustfmt::skip]
 macro_rules! rows {
-    ($file:tt $first:literal 1) => { concat!("/* {row_stride} {three_rows} */\n", row!($file $first, 0 1)) };
-    ($file:tt $first:literal 2) => { concat!(rows!($file $first 1), row!($file concat!($first, " + {row_stride}"), 2 3)) };
-    ($file:tt $first:literal 3) => { concat!(rows!($file $first 2), row!($file concat!($first, " + 2 * {row_stride}"), 4 5)) };
-    ($file:tt $first:literal 4) => { concat!(rows!($file $first 3), row!($file concat!($first, " + {three_rows}"), 6 7)) };
-    ($file:tt $first:literal 5) => { concat!(rows!($file $first 4), "lea {row}, [", $first, " + 4 * {row_stride}]\n", row!($file "{row}", 8 9)) };
-    ($file:tt $first:literal 6) => { concat!(rows!($file $first 5), row!($file "{row} + {row_stride}", 10 11)) };
-    ($file:tt $first:literal 7) => { concat!(rows!($file $first 6), row!($file "{row} + 2 * {row_stride}", 12 13)) };
-    ($file:tt $first:literal 8) => { concat!(rows!($file $first 7), row!($file "{row} + {three_rows}", 14 15)) };
-    ($file:tt $first:literal 9) => { concat!(rows!($file $first 8), "lea {row}, [", "{row}", " + 4 * {row_stride}]\n", row!($file "{row}", 16 17)) };
-    ($file:tt $first:literal 10) => { concat!(rows!($file $first 9), row!($file "{row} + {row_stride}", 18 19)) };
-    ($file:tt $first:literal 11) => { concat!(rows!($file $first 10), row!($file "{row} + 2 * {row_stride}", 20 21)) };
-    ($file:tt $first:literal 12) => { concat!(rows!($file $first 11), row!($file "{row} + {three_rows}", 22 23)) };
-    ($file:tt $first:literal 13) => { concat!(rows!($file $first 12), "lea {row}, [", "{row}", " + 4 * {row_stride}]\n", row!($file "{row}", 24 25)) };
-    ($file:tt $first:literal 14) => { concat!(rows!($file $first 13), row!($file "{row} + {row_stride}", 26 27)) };
+    ($file:tt $at:ident $step:literal 1) => { row!($file $at $step 0, 0 1) };
+    ($file:tt $at:ident $step:literal 2) => { concat!(rows!($file $at $step 1), row!($file $at $step 1, 2 3)) };
+    ($file:tt $at:ident $step:literal 3) => { concat!(rows!($file $at $step 2), row!($file $at $step 2, 4 5)) };
+    ($file:tt $at:ident $step:literal 4) => { concat!(rows!($file $at $step 3), row!($file $at $step 3, 6 7)) };
+    ($file:tt $at:ident $step:literal 5) => { concat!(rows!($file $at $step 4), row!($file $at $step 4, 8 9)) };
+    ($file:tt $at:ident $step:literal 6) => { concat!(rows!($file $at $step 5), row!($file $at $step 5, 10 11)) };
+    ($file:tt $at:ident $step:literal 7) => { concat!(rows!($file $at $step 6), row!($file $at $step 6, 12 13)) };
+    ($file:tt $at:ident $step:literal 8) => { concat!(rows!($file $at $step 7), row!($file $at $step 7, 14 15)) };
+    ($file:tt $at:ident $step:literal 9) => { concat!(rows!($file $at $step 8), row!($file $at $step 8, 16 17)) };
+    ($file:tt $at:ident $step:literal 10) => { concat!(rows!($file $at $step 9), row!($file $at $step 9, 18 19)) };
+    ($file:tt $at:ident $step:literal 11) => { concat!(rows!($file $at $step 10), row!($file $at $step 10, 20 21)) };
+    ($file:tt $at:ident $step:literal 12) => { concat!(rows!($file $at $step 11), row!($file $at $step 11, 22 23)) };
+    ($file:tt $at:ident $step:literal 13) => { concat!(rows!($file $at $step 12), row!($file $at $step 12, 24 25)) };
+    ($file:tt $at:ident $step:literal 14) => { concat!(rows!($file $at $step 13), row!($file $at $step 13, 26 27)) };
+}
+
+/// Where rows lie whose elements follow each other, `$step` bytes into each: what addresses can add to two
+/// starts, seven rows apart.
+#[rustfmt::skip]
+macro_rules! along_depth {
+    (before $row:tt) => { "" };
+    (lead 8 $bytes:literal) => { concat!("add {row}, ", $bytes, "\n") };
+    (lead 9 $bytes:literal) => { along_depth!(lead 8 $bytes) };
+    (lead 10 $bytes:literal) => { along_depth!(lead 8 $bytes) };
+    (lead 11 $bytes:literal) => { along_depth!(lead 8 $bytes) };
+    (lead 12 $bytes:literal) => { along_depth!(lead 8 $bytes) };
+    (lead 13 $bytes:literal) => { along_depth!(lead 8 $bytes) };
+    (lead 14 $bytes:literal) => { along_depth!(lead 8 $bytes) };
+    (lead $rows:tt $bytes:literal) => { "" };
+    ($step:literal 0) => { concat!("{left} + ", $step) };
+    ($step:literal 1) => { concat!("{left} + {row_stride} + ", $step) };
+    ($step:literal 2) => { concat!("{left} + 2 * {row_stride} + ", $step) };
+    ($step:literal 3) => { concat!("{left} + {three_rows} + ", $step) };
+    ($step:literal 4) => { concat!("{left} + 4 * {row_stride} + ", $step) };
+    ($step:literal 5) => { concat!("{left} + {five_rows} + ", $step) };
+    ($step:literal 6) => { concat!("{left} + 2 * {three_rows} + ", $step) };
+    ($step:literal 7) => { concat!("{row} + ", $step) };
+    ($step:literal 8) => { concat!("{row} + {row_stride} + ", $step) };
+    ($step:literal 9) => { concat!("{row} + 2 * {row_stride} + ", $step) };
+    ($step:literal 10) => { concat!("{row} + {three_rows} + ", $step) };
+    ($step:literal 11) => { concat!("{row} + 4 * {row_stride} + ", $step) };
+    ($step:literal 12) => { concat!("{row} + {five_rows} + ", $step) };
+    ($step:literal 13) => { concat!("{row} + 2 * {three_rows} + ", $step) };
+}
+
+/// Where rows lie that follow each other; the first one is at `$step`.
+macro_rules! along_rows {
+    (before $row:tt) => {
+        ""
+    };
+    ($step:literal $row:literal) => {
+        concat!($step, " + 4 * ", $row)
+    };
+}
+
+/// Where rows lie in a step at a distance of its own: four of them at what addresses can add to `row`.
+#[rustfmt::skip]
+macro_rules! scattered {
+    (before 4) => { "lea {row}, [{row} + 4 * {row_stride}]\n" };
+    (before 8) => { scattered!(before 4) };
+    (before 12) => { scattered!(before 4) };
+    (before $row:tt) => { "" };
+    ($step:literal 0) => { $step };
+    ($step:literal 1) => { concat!($step, " + {row_stride}") };
+    ($step:literal 2) => { concat!($step, " + 2 * {row_stride}") };
+    ($step:literal 3) => { concat!($step, " + {three_rows}") };
+    ($step:literal 4) => { scattered!($step 0) };
+    ($step:literal 5) => { scattered!($step 1) };
+    ($step:literal 6) => { scattered!($step 2) };
+    ($step:literal 7) => { scattered!($step 3) };
+    ($step:literal 8) => { scattered!($step 0) };
+    ($step:literal 9) => { scattered!($step 1) };
+    ($step:literal 10) => { scattered!($step 2) };
+    ($step:literal 11) => { scattered!($step 3) };
+    ($step:literal 12) => { scattered!($step 0) };
+    ($step:literal 13) => { scattered!($step 1) };
 }
 
 /// Reads the vectors of columns, the second one at an address of its own or behind the first.
@@ -58,42 +121,113 @@ macro_rules! columns {
     };
 }
 
-/// A step along the depth where neighbours lie at equal distances.
-macro_rules! strided_step {
-    ($file:tt $rows:tt) => {
+/// Four steps along the depth at equal distances. Of the right operand and of `$at`, each is at what addresses
+/// can add to the first.
+macro_rules! four_steps {
+    ($file:tt $at:ident [$first:literal $second:literal $third:literal $fourth:literal] $rows:tt) => {
         concat!(
             columns!($file "{right}"),
-            rows!($file "{left}" $rows),
-            "add {left}, {left_steps}\n",
-            "add {right}, {right_steps}\n",
+            rows!($file $at $first $rows),
+            columns!($file "{right} + {right_step}"),
+            rows!($file $at $second $rows),
+            columns!($file "{right} + 2 * {right_step}"),
+            rows!($file $at $third $rows),
+            columns!($file "{right} + {three_steps}"),
+            rows!($file $at $fourth $rows),
+            "lea {right}, [{right} + 4 * {right_step}]\n",
         )
     };
 }
 
-/// A step along the depth at distances from tables.
-macro_rules! scattered_step {
+/// One such step.
+macro_rules! one_step {
+    ($file:tt $at:ident $first:literal $rows:tt) => {
+        concat!(
+            columns!($file "{right}"),
+            rows!($file $at $first $rows),
+            "add {right}, {right_step}\n",
+        )
+    };
+}
+
+/// The loop where elements of the left operand's rows follow each other.
+macro_rules! along_depth_loop {
     ($file:tt $rows:tt) => {
+        depth_loop!(
+            "{three_steps}",
+            "lea {three_steps}, [{right_step} + 2 * {right_step}]\n",
+            concat!(
+                four_steps!($file along_depth ["0" "4" "8" "12"] $rows),
+                "add {left}, 16\n",
+                along_depth!(lead $rows "16"),
+            ),
+            concat!(
+                one_step!($file along_depth "0" $rows),
+                "add {left}, 4\n",
+                along_depth!(lead $rows "4"),
+                "/* {row} {row_stride} {three_rows} {five_rows} */\n",
+            )
+        )
+    };
+}
+
+/// The loop where its rows follow each other.
+macro_rules! along_rows_loop {
+    ($file:tt $rows:tt) => {
+        depth_loop!(
+            "{three_steps}",
+            "lea {three_steps}, [{right_step} + 2 * {right_step}]\n",
+            concat!(
+                four_steps!(
+                    $file along_rows
+                    ["{left}" "{left} + {left_step}" "{left} + 2 * {left_step}" "{left} + {three_left}"]
+                    $rows
+                ),
+                "lea {left}, [{left} + 4 * {left_step}]\n",
+            ),
+            concat!(one_step!($file along_rows "{left}" $rows), "add {left}, {left_step}\n")
+        )
+    };
+}
+
+/// The loop where distances along the depth come from tables.
+macro_rules! scattered_loop {
+    (@step $file:tt $rows:tt) => {
         concat!(
             "mov {row}, qword ptr [{right_steps}]\n",
             columns!($file "{right} + 4 * {row}" "{second} + 4 * {row}"),
             "mov {row}, qword ptr [{left_steps}]\n",
             "lea {row}, [{left} + 4 * {row}]\n",
-            rows!($file "{row}" $rows),
+            rows!($file scattered "{row}" $rows),
             "add {left_steps}, 8\n",
             "add {right_steps}, 8\n",
+            "/* {row_stride} {three_rows} */\n",
+        )
+    };
+    ($file:tt $rows:tt) => {
+        depth_loop!(
+            "{row}",
+            "",
+            concat!(
+                scattered_loop!(@step $file $rows),
+                scattered_loop!(@step $file $rows),
+                scattered_loop!(@step $file $rows),
+                scattered_loop!(@step $file $rows),
+            ),
+            scattered_loop!(@step $file $rows)
         )
     };
 }
 
-/// The whole loop: first [`STEPS`](super::ahead::STEPS) steps at a time with requests for memory, then as
-/// many without, then the others one by one.
+/// The whole loop: first [`STEPS`](super::ahead::STEPS) steps at a time with requests for memory, counted in a
+/// register that is restored afterwards, then as many without, then the others one by one.
 macro_rules! depth_loop {
-    ($step:expr) => {
+    ($counter:literal, $restore:literal, $four_steps:expr, $step:expr) => {
         concat!(
             "test {requests}, {requests}\n",
             "jz 5f\n",
             "2:\n",
-            "mov {row}, qword ptr [{tile} + {each}]\n",
+            "mov ", $counter, ", qword ptr [{tile} + {each}]\n",
             "3:\n",
             "prefetcht1 byte ptr [{line}]\n",
             "prefetcht1 byte ptr [{line} + 64]\n",
@@ -103,22 +237,17 @@ macro_rules! depth_loop {
             "add {line}, qword ptr [{tile} + {skip}]\n",
             "mov {rest}, qword ptr [{tile} + {per_row}]\n",
             "4:\n",
-            "dec {row}\n",
+            "dec ", $counter, "\n",
             "jnz 3b\n",
-            $step,
-            $step,
-            $step,
-            $step,
+            $restore,
+            $four_steps,
             "dec {requests}\n",
             "jnz 2b\n",
             "5:\n",
             "sub {steps}, 4\n",
             "jb 7f\n",
             "6:\n",
-            $step,
-            $step,
-            $step,
-            $step,
+            $four_steps,
             "sub {steps}, 4\n",
             "jae 6b\n",
             "7:\n",
@@ -136,24 +265,21 @@ macro_rules! depth_loop {
 // The loop is written out for this many steps.
 const _: () = assert!(super::ahead::STEPS == 4);
 
-/// The assembly for a kind of step. `$sums` are the registers of sums with their (row, vector), `$others`
+/// The assembly of a loop. `$sums` are the registers of sums with their (row, vector), `$others`
 /// registers that are overwritten.
 macro_rules! assembly {
     (
-        $tile:ident, $sums:ident, $counts:ident, $step:expr,
+        $tile:ident, $sums:ident, $counts:ident, $loop:expr,
         [$($register:tt $row:tt $vector:tt)*] [$($other:tt)*],
         $($operand:tt)*
     ) => {
         std::arch::asm!(
-            depth_loop!($step),
+            $loop,
             $($operand)*
             tile = in(reg) $tile,
             each = const std::mem::offset_of!(Tile<f32>, ahead.each),
             skip = const std::mem::offset_of!(Tile<f32>, ahead.skip),
             per_row = const std::mem::offset_of!(Tile<f32>, ahead.per_row),
-            row = out(reg) _,
-            row_stride = in(reg) $tile.left_row_stride * 4,
-            three_rows = in(reg) $tile.left_row_stride * 12,
             line = inout(reg) $tile.ahead.line => _,
             rest = inout(reg) $tile.ahead.rest => _,
             requests = inout(reg) $counts.0 => _,
@@ -188,24 +314,42 @@ macro_rules! sums {
             let mut sums: [[$vector; 2]; $most] = unsafe { std::mem::zeroed() };
             let requests = tile.ahead.requests().min(tile.depth / STEPS);
             let counts = (requests, tile.depth - requests * STEPS);
+            let (left, right) = (tile.left, tile.right);
+            let (row_stride, right_step) = (tile.left_row_stride * 4, tile.right_depth_stride * 4);
             // SAFETY: by the caller's promise: what is read are elements of the tile's operands and of
             // its tables, as many as its depth says; asking for memory reads nothing.
             unsafe {
                 match ROWS {
                     $($rows if TABLES => assembly!(
-                        tile, sums, counts, scattered_step!($file $rows), $sums $others,
-                        left = in(reg) tile.left,
+                        tile, sums, counts, scattered_loop!($file $rows), $sums $others,
+                        left = in(reg) left,
+                        row = out(reg) _,
+                        row_stride = in(reg) row_stride,
+                        three_rows = in(reg) row_stride * 3,
                         left_steps = inout(reg) tile.left_steps => _,
-                        right = in(reg) tile.right.wrapping_offset(*tile.right_vectors),
-                        second = in(reg) tile.right.wrapping_offset(*tile.right_vectors.add(1)),
+                        right = in(reg) right.wrapping_offset(*tile.right_vectors),
+                        second = in(reg) right.wrapping_offset(*tile.right_vectors.add(1)),
                         right_steps = inout(reg) tile.right_steps => _,
                     ),
+                    $rows if tile.left_depth_stride == 1 => assembly!(
+                        tile, sums, counts, along_depth_loop!($file $rows), $sums $others,
+                        left = inout(reg) left => _,
+                        row = inout(reg) left.wrapping_byte_offset(row_stride * 7) => _,
+                        row_stride = in(reg) row_stride,
+                        three_rows = in(reg) row_stride * 3,
+                        five_rows = in(reg) row_stride * 5,
+                        right = inout(reg) right => _,
+                        right_step = in(reg) right_step,
+                        three_steps = inout(reg) right_step * 3 => _,
+                    ),
                     $rows => assembly!(
-                        tile, sums, counts, strided_step!($file $rows), $sums $others,
-                        left = inout(reg) tile.left => _,
-                        left_steps = in(reg) tile.left_depth_stride * 4,
-                        right = inout(reg) tile.right => _,
-                        right_steps = in(reg) tile.right_depth_stride * 4,
+                        tile, sums, counts, along_rows_loop!($file $rows), $sums $others,
+                        left = inout(reg) left => _,
+                        left_step = in(reg) tile.left_depth_stride * 4,
+                        three_left = in(reg) tile.left_depth_stride * 12,
+                        right = inout(reg) right => _,
+                        right_step = in(reg) right_step,
+                        three_steps = inout(reg) right_step * 3 => _,
                     ),)*
                     _ => unreachable!("no tile has so many rows"),
                 }

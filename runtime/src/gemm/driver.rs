@@ -7,7 +7,7 @@ use super::ahead::{Ahead, Rows};
 use super::kernel::{Kernels, Tile};
 use super::pack::{self, Matrix};
 use super::places::Copy;
-use super::plan::{Access, Copying, Method, Plan, left_is_by_column};
+use super::plan::{Access, Copying, Method, Plan, even_block, left_is_by_column};
 use super::vector::Element;
 use crate::contraction::{Contraction, Operand, Output, Scattered, Strided};
 use crate::program::{Frame, Region, RegionFunction};
@@ -146,9 +146,8 @@ impl<'a, T: Element> Block<'a, T> {
         // SAFETY: by the promise to `run_piece`.
         let left = unsafe { self.left(&depth) };
         let run = plan.left_runs.as_ref().map_or(self.rows, |runs| runs.length.min(self.rows));
-        let tallest = kernels.outer[tallest(run, kernels.outer.len()) - 1];
         let panel_vectors = match plan.right {
-            Access::InPlace => 1 << (tallest.len() - 1),
+            Access::InPlace => kernels.most_vectors(even_block(run, kernels.outer.len())),
             Access::Packed => kernels.panel_columns() / kernels.lanes,
         };
         let tiles = if plan.tables.is_some() { kernels.scattered } else { kernels.outer };
@@ -319,7 +318,7 @@ impl<'a, T: Element> Block<'a, T> {
         };
         let right = self.matrix(right).at(depth.start, self.region.column_start as usize);
         let most_rows = kernels.dot.len();
-        let widest = kernels.dot[tallest(self.rows, most_rows) - 1].len();
+        let widest = kernels.dot[even_block(self.rows, most_rows) - 1].len();
         for (column, columns) in even_tiles(self.columns, widest) {
             for (row, height) in self.row_tiles(most_rows) {
                 let tile = Tile {
@@ -375,16 +374,17 @@ impl<'a, T: Element> Block<'a, T> {
             Operand::Scattered(place) => {
                 let (first, base) = (self.region.row_start as usize, self.base(place));
                 let Some(copying) = &plan.left_copy else {
-                    // Kernels have a table of columns.
-                    if let Some(runs) = &plan.left_runs {
-                        return Matrix { start: base, row_stride: runs.stride, column_stride: 0 };
-                    }
-                    let start = base.wrapping_offset(place.rows.offset(first));
-                    return Matrix {
-                        start,
-                        row_stride: place.rows.stride().unwrap_or(0),
-                        column_stride: 0,
+                    // Kernels have a table of columns, or they are neighbours.
+                    let (column, column_stride) = match plan.tables {
+                        Some(_) => (0, 0),
+                        None => (depth.start as isize, 1),
                     };
+                    let (row, row_stride) = match &plan.left_runs {
+                        Some(runs) => (0, runs.stride),
+                        None => (place.rows.offset(first), place.rows.stride().unwrap_or(0)),
+                    };
+                    let start = base.wrapping_offset(row + column);
+                    return Matrix { start, row_stride, column_stride };
                 };
                 // SAFETY: as above.
                 unsafe {
@@ -456,8 +456,17 @@ impl<'a, T: Element> Block<'a, T> {
             Operand::Scattered(place) => {
                 let base = self.base(place);
                 let Some(copying) = &plan.right_copy else {
-                    // Kernels have tables of rows and columns.
-                    return Matrix { start: base, row_stride: 0, column_stride: 1 };
+                    let (offset, row_stride) = match (&plan.tables, place.rows.stride()) {
+                        // They follow tables of rows and columns.
+                        (Some(_), _) => (0, 0),
+                        (None, stride) => {
+                            let stride = stride.expect("rows of panels are at one distance");
+                            let column = place.columns.offset(first_column);
+                            (column + depth.start as isize * stride, stride)
+                        }
+                    };
+                    let start = base.wrapping_offset(offset);
+                    return Matrix { start, row_stride, column_stride: 1 };
                 };
                 // SAFETY: as above.
                 unsafe {
@@ -551,11 +560,6 @@ pub(super) fn even_tiles(extent: usize, most: usize) -> impl Iterator<Item = (us
     let tiles = extent.div_ceil(most);
     let (base, longer) = (extent / tiles.max(1), extent % tiles.max(1));
     (0..tiles).map(move |tile| (tile * base + tile.min(longer), base + usize::from(tile < longer)))
-}
-
-/// The length of the longest of [`even_tiles`].
-fn tallest(extent: usize, most: usize) -> usize {
-    extent.div_ceil(extent.div_ceil(most).max(1)).max(1)
 }
 
 /// Vectors of the next panel when `rest` vectors of columns remain: a power of two, at most

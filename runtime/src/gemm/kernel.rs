@@ -44,6 +44,13 @@ pub(super) struct Tile<T> {
     pub ahead: Ahead,
 }
 
+impl<T> Tile<T> {
+    /// Whether elements of the left operand follow each other, along the depth or from row to row.
+    pub fn is_left_contiguous(&self) -> bool {
+        self.left_depth_stride == 1 || self.left_row_stride == 1
+    }
+}
+
 /// A kernel compiled for a number of rows and columns.
 ///
 /// # Safety
@@ -88,6 +95,11 @@ pub(super) struct Kernels<T: 'static> {
 pub(super) type CopyLines<T> = unsafe fn(&Copy<'_, T>);
 
 impl<T> Kernels<T> {
+    /// Vectors of columns of the widest tile with so many rows.
+    pub fn most_vectors(&self, rows: usize) -> usize {
+        1 << (self.outer[rows - 1].len() - 1)
+    }
+
     /// Columns of a packed panel of the right operand: two vectors. A register tile as high as
     /// the register file allows then does the most arithmetic for each element it loads.
     pub fn panel_columns(&self) -> usize {

@@ -243,8 +243,14 @@ impl Plan {
             // Whole vectors of the depth, where that is what is packed.
             _ => even_block(c.depth, most_depth).next_multiple_of(2 * kernels.lanes),
         };
+        let access = [left, right];
+        let tile_rows = even_block(rows, kernels.outer.len());
+        let follows = follows_tables(c, access, kernels.most_vectors(tile_rows) * kernels.lanes);
         let narrow = kernels.panel_columns();
         let (panel_columns, panel_stride) = match (right, &c.right) {
+            (Access::InPlace, Operand::Scattered(place)) if !follows => {
+                (place.columns.run().0, 0)
+            }
             (Access::InPlace, _) => (columns.max(1), 0),
             (Access::Packed, Operand::Arena(_) | Operand::Scattered(_)) => (narrow, narrow),
             (Access::Packed, Operand::Generated(_)) => {
@@ -298,7 +304,8 @@ impl Plan {
             right_copy: (right == Access::Packed)
                 .then(|| right_copy(c, kernels.lanes, depth_block))
                 .flatten(),
-            tables: tables(c, [left, right], kernels.lanes, [left_stride, panel_stride]),
+            tables: follows
+                .then(|| tables(c, access, kernels.lanes, [left_stride, panel_stride])),
             left_runs: match (&c.left, left) {
                 (Operand::Scattered(place), Access::InPlace) if place.rows.stride().is_none() => {
                     Some(Runs::new(&place.rows))
@@ -362,20 +369,34 @@ fn right_copy(c: &Contraction, lanes: usize, depth_block: usize) -> Option<Copyi
     })
 }
 
-/// The tables that kernels follow, if they read one of the operands where it lies scattered.
+/// Whether kernels need tables: they read an operand where it lies scattered and not at equal distances, or not
+/// in panels that hold whole tiles of so many columns.
+fn follows_tables(c: &Contraction, access: [Access; 2], tile_columns: usize) -> bool {
+    let [left_access, right_access] = access;
+    let follows_left = match (&c.left, left_access) {
+        (Operand::Scattered(place), Access::InPlace) => place.columns.stride() != Some(1),
+        _ => false,
+    };
+    let follows_right = match (&c.right, right_access) {
+        (Operand::Scattered(place), Access::InPlace) => {
+            let (panel, _) = place.columns.run();
+            let Blocking { columns, .. } = c.blocking;
+            let starts_panels = columns >= c.columns || columns.is_multiple_of(panel);
+            !(place.is_in_panels() && panel.is_multiple_of(tile_columns) && starts_panels)
+        }
+        _ => false,
+    };
+    follows_left || follows_right
+}
+
+/// The tables that kernels follow.
 fn tables(
     c: &Contraction,
     access: [Access; 2],
     lanes: usize,
     packed_strides: [usize; 2],
-) -> Option<Tables> {
+) -> Tables {
     let [left_access, right_access] = access;
-    let scattered = |operand: &Operand, access: Access| {
-        access == Access::InPlace && matches!(operand, Operand::Scattered(_))
-    };
-    if !scattered(&c.left, left_access) && !scattered(&c.right, right_access) {
-        return None;
-    }
     let [left_stride, panel_stride] = packed_strides;
     let uniform = |stride: isize| distances(&Digits::uniform(c.depth, stride));
     let left = match (&c.left, left_access) {
@@ -393,7 +414,7 @@ fn tables(
         _ => (uniform(panel_stride as isize), None),
     };
     let neighbours = (0..MOST_VECTORS).map(|vector| (vector * lanes) as isize).collect();
-    Some(Tables { left, right, columns, neighbours })
+    Tables { left, right, columns, neighbours }
 }
 
 /// The distance of each element along an axis.

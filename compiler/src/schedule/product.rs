@@ -146,7 +146,10 @@ fn cut(product: &Product, places: [&Source; 3], memory: &Memory) -> Blocking {
         Source::Function(_) => true,
     };
     let packs_right = match right {
-        Source::Arena(matrices) => matrices.column_stride != 1 && columns != 1,
+        Source::Arena(matrices) if matrices.column_stride == 1 || columns == 1 => {
+            gemm::copies_right(matrices, product.depth, product.dtype.size())
+        }
+        Source::Arena(_) => true,
         Source::Scattered(matrices) => {
             !gemm::reads_right_run([matrices.rows.run(), matrices.columns.run()])
         }

@@ -1,7 +1,7 @@
 //! How a product is cut into pieces, and how long it takes: a model of both.
 
 use super::kernels;
-use super::plan::{self, Access, Method, Plan};
+use super::plan::{self, Access, MAX_DEPTH_BLOCK, Method, Plan};
 use super::portable;
 use crate::contraction::{Blocking, Contraction};
 use crate::cpu::Cpu;
@@ -42,6 +42,10 @@ struct Rates {
 /// Sapphire Rapids Xeon, at two thirds of its arithmetic.
 const CACHE_BYTES_PER_NS: f64 = 40.0;
 
+/// Bytes of the left operand that stay in a second-level cache, of 512 KiB and more, from panel to panel of
+/// the right one.
+const NEAR_BYTES: usize = 384 << 10;
+
 const AVX512: Rates =
     Rates { lanes: 16, multiply_adds: 8.3, tile_ns: 8.0, pack_ns: 0.06, tile_rows: 14 };
 const AVX2: Rates =
@@ -79,7 +83,9 @@ impl Rates {
         let arithmetic = (rows * vectors * depth) as f64 / self.multiply_adds;
         let tiles = rows.div_ceil(self.tile_rows) * vectors.div_ceil(2);
         let compute = arithmetic + tiles as f64 * self.tile_ns + packed as f64 * self.pack_ns;
-        let elements = rows * depth + depth * columns + 2 * rows * columns;
+        let left_bytes = rows * depth.min(MAX_DEPTH_BLOCK) * size;
+        let left_reads = if left_bytes > NEAR_BYTES { vectors.div_ceil(2) } else { 1 };
+        let elements = left_reads * rows * depth + depth * columns + 2 * rows * columns;
         let transfer = (elements * size) as f64 / CACHE_BYTES_PER_NS;
         // Prefetching hides most of the shorter one.
         PIECE_NS + compute.max(transfer) + 0.25 * compute.min(transfer)

@@ -38,7 +38,7 @@ use crate::program::Frame;
 pub use blocking::{Habits, blocking, blocking_for, predicted_ns};
 use driver::Driver;
 use kernel::Kernels;
-pub use plan::{copies_left, is_by_column, reads_left_run, reads_right_run};
+pub use plan::{copies_left, copies_right, is_by_column, reads_left_run, reads_right_run};
 pub use winograd::{KERNEL_PANEL, Winograd, WinogradGradient, WinogradKernel};
 
 /// A contraction made ready to run on an instruction set.

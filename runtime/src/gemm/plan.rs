@@ -11,7 +11,7 @@ use crate::simd::MAX_LANES;
 /// Terms summed in one chain of registers before the sum is added to the result. A panel of
 /// this depth stays in a first-level cache of 32 KiB and more, and chains stay short, for
 /// accuracy.
-const MAX_DEPTH_BLOCK: usize = 320;
+pub(super) const MAX_DEPTH_BLOCK: usize = 320;
 
 /// The same for dot kernels, where each lane of a vector sums a chain of its own.
 const MAX_DOT_DEPTH_BLOCK: usize = 8192;
@@ -45,6 +45,9 @@ const SAMPLED_VECTORS: usize = 32;
 
 /// Rows this far apart (or a multiple of it) map to the same sets of a first-level cache.
 const HOSTILE_STRIDE_BYTES: usize = 4096;
+
+/// So many rows stay in the cache sets that they compete for.
+const LEAST_COMPETING: usize = 16;
 
 /// Tiles of at least this many rows compute for so long on each row of an operand that most of
 /// the latency of the second-level cache is hidden: a copy to avoid conflicts costs more than it
@@ -206,6 +209,12 @@ pub fn is_by_column(place: &Strided) -> bool {
 pub fn copies_left(left: &Strided, size: usize) -> bool {
     let far = left.column_stride.unsigned_abs() * size >= FAR_COLUMN_BYTES;
     if left.row_stride == 1 { far } else { left.column_stride != 1 }
+}
+
+/// Whether kernels read a copy of this right operand with contiguous columns, if pieces have enough rows:
+/// else its rows, as many as the depth, would compete for cache sets.
+pub fn copies_right(right: &Strided, depth: usize, size: usize) -> bool {
+    depth > LEAST_COMPETING && is_hostile(right.row_stride, size)
 }
 
 /// Whether kernels read a left operand of digits where it lies, its rows and columns having these last digits,
@@ -522,7 +531,7 @@ fn right_access(c: &Contraction, tile_rows: usize, lanes: usize) -> Access {
         Operand::Generated(_) => return Access::Packed,
     };
     let contiguous = right.column_stride == 1 || c.columns == 1;
-    let conflicts = c.depth > 16 && is_hostile(right.row_stride, c.dtype.size());
+    let conflicts = copies_right(right, c.depth, c.dtype.size());
     let pays = c.piece_extents().rows >= ROWS_FOR_COPY[usize::from(tile_rows >= HIDING_TILE_ROWS)];
     if contiguous && !(conflicts && pays) { Access::InPlace } else { Access::Packed }
 }

@@ -33,7 +33,7 @@ impl Unary for Expm1 {
     /// 2^n itself may overflow.
     #[inline(always)]
     fn vector<V: Vector>(x: V) -> V {
-        let (n, r) = reduce(x);
+        let (n, r) = reduce(limited(x));
         // r + r^2 q(r), error 2^-31.
         let q = r.polynomial([
             0.5,
@@ -58,25 +58,29 @@ impl Unary for Expm1 {
 /// e to the power x.
 #[inline(always)]
 pub(super) fn exp<V: Vector>(x: V) -> V {
-    let (n, r) = reduce(x);
+    let (n, r) = reduce(limited(x));
     exp_reduced(n, r)
 }
 
-/// e to the power `high + low`, where `low` is the rounding error of `high`.
+/// e to the power `high + low`, where `low` is the rounding error of `high`, which is at least -120 and no
+/// higher than the exponential allows.
 #[inline(always)]
 pub(super) fn exp_of_sum<V: Vector>(high: V, low: V) -> V {
     let (n, r) = reduce(high);
     exp_reduced(n, r + low)
 }
 
+/// x within limits beyond which the exponential overflows or vanishes.
+#[inline(always)]
+pub(super) fn limited<V: Vector>(x: V) -> V {
+    // In this order of operands a NaN goes through.
+    x.splat(-104.0).max(x.splat(89.0).min(x))
+}
+
 /// Writes x as n ln 2 + r with integral n and |r| <= (ln 2) / 2 (Cody and Waite, "Software
 /// Manual for the Elementary Functions", 1980, chapter 6). Returns (n, r).
-///
-/// x is limited to where the exponential neither overflows nor vanishes.
 #[inline(always)]
 fn reduce<V: Vector>(x: V) -> (V, V) {
-    // In this order of operands a NaN goes through.
-    let x = x.splat(-104.0).max(x.splat(89.0).min(x));
     let n = (x * LOG2_E).round();
     let r = n.mul_add(n.splat(-LN_2_HIGH), x);
     (n, n.mul_add(n.splat(-LN_2_LOW), r))
@@ -85,8 +89,10 @@ fn reduce<V: Vector>(x: V) -> (V, V) {
 /// 2^n e^r for |r| <= (ln 2) / 2.
 #[inline(always)]
 fn exp_reduced<V: Vector>(n: V, r: V) -> V {
-    // 1 + r + r^2 q(r), error 2^-28.
-    let q =
-        r.polynomial([0.499_999_94, 0.166_665_21, 0.041_668_266, 0.008_368_685, 0.001_382_097_3]);
-    ((r * r).mul_add(q, r) + 1.0).scale(n)
+    // 1 + r + r^2 q(r), error 2^-28; q by Estrin's scheme, since it is the end of a long chain.
+    let square = r * r;
+    let low = r.polynomial([0.499_999_94, 0.166_665_21]);
+    let high = r.polynomial([0.041_668_266, 0.008_368_685]);
+    let q = square.mul_add(square.mul_add(r.splat(0.001_382_097_3), high), low);
+    (square.mul_add(q, r) + 1.0).scale(n)
 }

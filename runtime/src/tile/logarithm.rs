@@ -1,6 +1,6 @@
 //! Logarithms.
 
-use super::exponential::{LN_2_HIGH, LN_2_LOW, exp_of_sum};
+use super::exponential::{LN_2_HIGH, LN_2_LOW, exp_of_sum, limited};
 use super::{Binary, Unary};
 use crate::simd::{IntegerVector, Vector};
 
@@ -68,7 +68,7 @@ impl Binary for Logaddexp {
         let error = (lesser - (difference + subtracted)) + (subtracted - greater);
         let error = V::select(difference.less(x.splat(-104.0)), zero, error);
         // The greater one is `y` if either is NaN, and the difference is NaN then.
-        V::select(x.is_nan(), x, greater) + log1p(exp_of_sum(difference, error))
+        V::select(x.is_nan(), x, greater) + log1p(exp_of_sum(limited(difference), error))
     }
 
     fn scalar(x: f64, y: f64) -> f64 {

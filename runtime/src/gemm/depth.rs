@@ -7,6 +7,8 @@
 //! [`sums!`] makes it for a register file, `(name, bytes of a vector, registers of the two vectors of
 //! columns, register of an element of the left operand)`; sums are in the registers from 0 on.
 
+use super::ahead::STEPS;
+
 /// Multiplies an element of the left operand with the vectors of columns. `$at` is a macro for its address in
 /// `$step`, and for what comes before.
 #[rustfmt::skip]
@@ -227,7 +229,9 @@ macro_rules! depth_loop {
             "test {requests}, {requests}\n",
             "jz 5f\n",
             "2:\n",
-            "mov ", $counter, ", qword ptr [{tile} + {each}]\n",
+            "mov ",
+            $counter,
+            ", qword ptr [{tile} + {each}]\n",
             "3:\n",
             "prefetcht1 byte ptr [{line}]\n",
             "prefetcht1 byte ptr [{line} + 64]\n",
@@ -237,7 +241,9 @@ macro_rules! depth_loop {
             "add {line}, qword ptr [{tile} + {skip}]\n",
             "mov {rest}, qword ptr [{tile} + {per_row}]\n",
             "4:\n",
-            "dec ", $counter, "\n",
+            "dec ",
+            $counter,
+            "\n",
             "jnz 3b\n",
             $restore,
             $four_steps,
@@ -263,13 +269,21 @@ macro_rules! depth_loop {
 }
 
 // The loop is written out for this many steps.
-const _: () = assert!(super::ahead::STEPS == 4);
+const _: () = assert!(STEPS == 4);
+
+/// How often a stretch of this length asks for memory, of so many times that are left, and how many steps it
+/// takes besides.
+pub(super) fn counts(requests: &mut usize, length: usize) -> (usize, usize) {
+    let here = (*requests).min(length / STEPS);
+    *requests -= here;
+    (here, length - here * STEPS)
+}
 
 /// The assembly of a loop. `$sums` are the registers of sums with their (row, vector), `$others`
 /// registers that are overwritten.
 macro_rules! assembly {
     (
-        $tile:ident, $sums:ident, $counts:ident, $loop:expr,
+        $tile:ident, $sums:ident, $ahead:ident, $counts:ident, $loop:expr,
         [$($register:tt $row:tt $vector:tt)*] [$($other:tt)*],
         $($operand:tt)*
     ) => {
@@ -280,8 +294,8 @@ macro_rules! assembly {
             each = const std::mem::offset_of!(Tile<f32>, ahead.each),
             skip = const std::mem::offset_of!(Tile<f32>, ahead.skip),
             per_row = const std::mem::offset_of!(Tile<f32>, ahead.per_row),
-            line = inout(reg) $tile.ahead.line => _,
-            rest = inout(reg) $tile.ahead.rest => _,
+            line = inout(reg) $ahead.line,
+            rest = inout(reg) $ahead.rest,
             requests = inout(reg) $counts.0 => _,
             steps = inout(reg) $counts.1 => _,
             $(inout($register) $sums[$row][$vector],)*
@@ -309,49 +323,60 @@ macro_rules! sums {
         unsafe fn sums<const ROWS: usize, const TABLES: bool>(
             tile: &Tile<f32>,
         ) -> [[$vector; 2]; $most] {
-            use super::ahead::STEPS;
             // SAFETY: zeros are vectors.
             let mut sums: [[$vector; 2]; $most] = unsafe { std::mem::zeroed() };
-            let requests = tile.ahead.requests().min(tile.depth / STEPS);
-            let counts = (requests, tile.depth - requests * STEPS);
-            let (left, right) = (tile.left, tile.right);
+            let mut ahead = tile.ahead;
+            let mut requests = ahead.requests();
+            let length = tile.depth / tile.stretches;
             let (row_stride, right_step) = (tile.left_row_stride * 4, tile.right_depth_stride * 4);
-            // SAFETY: by the caller's promise: what is read are elements of the tile's operands and of
-            // its tables, as many as its depth says; asking for memory reads nothing.
-            unsafe {
-                match ROWS {
-                    $($rows if TABLES => assembly!(
-                        tile, sums, counts, scattered_loop!($file $rows), $sums $others,
-                        left = in(reg) left,
-                        row = out(reg) _,
-                        row_stride = in(reg) row_stride,
-                        three_rows = in(reg) row_stride * 3,
-                        left_steps = inout(reg) tile.left_steps => _,
-                        right = in(reg) right.wrapping_offset(*tile.right_vectors),
-                        second = in(reg) right.wrapping_offset(*tile.right_vectors.add(1)),
-                        right_steps = inout(reg) tile.right_steps => _,
-                    ),
-                    $rows if tile.left_depth_stride == 1 => assembly!(
-                        tile, sums, counts, along_depth_loop!($file $rows), $sums $others,
-                        left = inout(reg) left => _,
-                        row = inout(reg) left.wrapping_byte_offset(row_stride * 7) => _,
-                        row_stride = in(reg) row_stride,
-                        three_rows = in(reg) row_stride * 3,
-                        five_rows = in(reg) row_stride * 5,
-                        right = inout(reg) right => _,
-                        right_step = in(reg) right_step,
-                        three_steps = inout(reg) right_step * 3 => _,
-                    ),
-                    $rows => assembly!(
-                        tile, sums, counts, along_rows_loop!($file $rows), $sums $others,
-                        left = inout(reg) left => _,
-                        left_step = in(reg) tile.left_depth_stride * 4,
-                        three_left = in(reg) tile.left_depth_stride * 12,
-                        right = inout(reg) right => _,
-                        right_step = in(reg) right_step,
-                        three_steps = inout(reg) right_step * 3 => _,
-                    ),)*
-                    _ => unreachable!("no tile has so many rows"),
+            for stretch in 0..tile.stretches {
+                let counts = super::depth::counts(&mut requests, length);
+                // SAFETY: by the caller's promise: what is read are elements of the tile's operands and of
+                // its tables, as many as its depth says; asking for memory reads nothing.
+                unsafe {
+                    if TABLES {
+                        let (left, right) = (tile.left, tile.right);
+                        match ROWS {
+                            $($rows => assembly!(
+                                tile, sums, ahead, counts, scattered_loop!($file $rows), $sums $others,
+                                left = in(reg) left,
+                                row = out(reg) _,
+                                row_stride = in(reg) row_stride,
+                                three_rows = in(reg) row_stride * 3,
+                                left_steps = inout(reg) tile.left_steps => _,
+                                right = in(reg) right.wrapping_offset(*tile.right_vectors),
+                                second = in(reg) right.wrapping_offset(*tile.right_vectors.add(1)),
+                                right_steps = inout(reg) tile.right_steps => _,
+                            ),)*
+                            _ => unreachable!("no tile has so many rows"),
+                        }
+                        continue;
+                    }
+                    let left = tile.left.wrapping_offset(*tile.left_steps.add(stretch));
+                    let right = tile.right.wrapping_offset(*tile.right_steps.add(stretch));
+                    match ROWS {
+                        $($rows if tile.left_depth_stride == 1 => assembly!(
+                            tile, sums, ahead, counts, along_depth_loop!($file $rows), $sums $others,
+                            left = inout(reg) left => _,
+                            row = inout(reg) left.wrapping_byte_offset(row_stride * 7) => _,
+                            row_stride = in(reg) row_stride,
+                            three_rows = in(reg) row_stride * 3,
+                            five_rows = in(reg) row_stride * 5,
+                            right = inout(reg) right => _,
+                            right_step = in(reg) right_step,
+                            three_steps = inout(reg) right_step * 3 => _,
+                        ),
+                        $rows => assembly!(
+                            tile, sums, ahead, counts, along_rows_loop!($file $rows), $sums $others,
+                            left = inout(reg) left => _,
+                            left_step = in(reg) tile.left_depth_stride * 4,
+                            three_left = in(reg) tile.left_depth_stride * 12,
+                            right = inout(reg) right => _,
+                            right_step = in(reg) right_step,
+                            three_steps = inout(reg) right_step * 3 => _,
+                        ),)*
+                        _ => unreachable!("no tile has so many rows"),
+                    }
                 }
             }
             sums

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::ptr;
 
 use super::ahead::{Ahead, Rows};
-use super::kernel::{Kernels, Tile};
+use super::kernel::{Kernels, ONE_STRETCH, Tile};
 use super::pack::{self, Matrix};
 use super::places::Copy;
 use super::plan::{Access, Copying, Method, Plan, even_block, left_is_by_column};
@@ -150,7 +150,14 @@ impl<'a, T: Element> Block<'a, T> {
             Access::InPlace => kernels.most_vectors(even_block(run, kernels.outer.len())),
             Access::Packed => kernels.panel_columns() / kernels.lanes,
         };
-        let tiles = if plan.tables.is_some() { kernels.scattered } else { kernels.outer };
+        let tiles = match plan.stretch() {
+            Some(1) => kernels.scattered,
+            _ => kernels.outer,
+        };
+        let stretches = match plan.stretch() {
+            None | Some(1) => 1,
+            Some(length) => depth.len() / length,
+        };
         let mut start = 0;
         while start < self.columns {
             let panel = plan.panel_columns.min(self.columns - start);
@@ -175,6 +182,7 @@ impl<'a, T: Element> Block<'a, T> {
                     let tile = Tile {
                         ahead,
                         depth: depth.len(),
+                        stretches,
                         left: self.left_row(left, row),
                         left_row_stride: left.row_stride,
                         left_depth_stride: left.column_stride,
@@ -280,12 +288,15 @@ impl<'a, T: Element> Block<'a, T> {
             .shared(tiles, depth.len())
     }
 
-    /// The tables that kernels follow for a range of the depth and columns from this one of the
-    /// block on: the left operand's columns, the right operand's rows, vectors of columns.
+    /// What kernels look up for a range of the depth and columns from this one of the block on: the left
+    /// operand's columns, the right operand's rows, vectors of columns.
     fn tables(&self, depth: &Range<usize>, column: usize) -> [*const isize; 3] {
         let Driver { kernels, plan, .. } = self.driver;
-        let Some(tables) = &plan.tables else { return [ptr::null(); 3] };
-        let from = |access: Access| if access == Access::InPlace { depth.start } else { 0 };
+        let Some(tables) = &plan.tables else {
+            return [ONE_STRETCH.as_ptr(), ONE_STRETCH.as_ptr(), ptr::null()];
+        };
+        let first = depth.start / tables.stretch;
+        let from = |access: Access| if access == Access::InPlace { first } else { 0 };
         let vectors = match &tables.columns {
             Some(lanes) => {
                 let block = lanes.block(self.region.column_start as usize);
@@ -323,6 +334,7 @@ impl<'a, T: Element> Block<'a, T> {
             for (row, height) in self.row_tiles(most_rows) {
                 let tile = Tile {
                     depth: depth.len(),
+                    stretches: 1,
                     left: self.left_row(left, row),
                     left_row_stride: left.row_stride,
                     left_depth_stride: 1,
@@ -374,17 +386,14 @@ impl<'a, T: Element> Block<'a, T> {
             Operand::Scattered(place) => {
                 let (first, base) = (self.region.row_start as usize, self.base(place));
                 let Some(copying) = &plan.left_copy else {
-                    // Kernels have a table of columns, or they are neighbours.
-                    let (column, column_stride) = match plan.tables {
-                        Some(_) => (0, 0),
-                        None => (depth.start as isize, 1),
-                    };
+                    // Kernels look up where columns are, or where neighbours begin.
+                    let column = if plan.tables.is_some() { 0 } else { depth.start as isize };
                     let (row, row_stride) = match &plan.left_runs {
                         Some(runs) => (0, runs.stride),
                         None => (place.rows.offset(first), place.rows.stride().unwrap_or(0)),
                     };
                     let start = base.wrapping_offset(row + column);
-                    return Matrix { start, row_stride, column_stride };
+                    return Matrix { start, row_stride, column_stride: 1 };
                 };
                 // SAFETY: as above.
                 unsafe {
@@ -456,14 +465,14 @@ impl<'a, T: Element> Block<'a, T> {
             Operand::Scattered(place) => {
                 let base = self.base(place);
                 let Some(copying) = &plan.right_copy else {
-                    let (offset, row_stride) = match (&plan.tables, place.rows.stride()) {
-                        // They follow tables of rows and columns.
-                        (Some(_), _) => (0, 0),
-                        (None, stride) => {
-                            let stride = stride.expect("rows of panels are at one distance");
-                            let column = place.columns.offset(first_column);
-                            (column + depth.start as isize * stride, stride)
-                        }
+                    // Kernels look up rows, or where rows at equal distances begin, and columns in
+                    // the first case.
+                    let (_, row_stride) = place.rows.run();
+                    let column = place.columns.offset(first_column);
+                    let offset = match plan.stretch() {
+                        Some(1) => 0,
+                        Some(_) => column,
+                        None => column + depth.start as isize * row_stride,
                     };
                     let start = base.wrapping_offset(offset);
                     return Matrix { start, row_stride, column_stride: 1 };

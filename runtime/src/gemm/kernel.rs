@@ -14,19 +14,23 @@ use super::vector::Vector;
 pub(super) struct Tile<T> {
     /// Length of the sum.
     pub depth: usize,
+    /// Parts of equal length that the depth consists of, and within which elements lie at equal distances; 1 for
+    /// dot kernels and those that follow tables.
+    pub stretches: usize,
     /// Element (0, 0) of the left operand.
     pub left: *const T,
     /// Elements between its rows.
     pub left_row_stride: isize,
     /// Elements between its columns; 1 for dot kernels, not used by kernels that follow tables.
     pub left_depth_stride: isize,
-    /// Elements from its first column to each; for kernels that follow tables.
+    /// Elements from its first column to the first one of each stretch; for kernels that follow tables, to
+    /// each column.
     pub left_steps: *const isize,
     /// Element (0, 0) of the right operand.
     pub right: *const T,
     /// Elements between its rows, along the depth; as for the left operand.
     pub right_depth_stride: isize,
-    /// Elements from its first row to each; for kernels that follow tables.
+    /// Elements from its first row to others, as for the left operand.
     pub right_steps: *const isize,
     /// Elements from its first column to that of each vector; for kernels that follow tables.
     pub right_vectors: *const isize,
@@ -43,6 +47,9 @@ pub(super) struct Tile<T> {
     /// What outer kernels ask for on the way.
     pub ahead: Ahead,
 }
+
+/// The steps of a tile of one stretch.
+pub(super) static ONE_STRETCH: [isize; 1] = [0];
 
 impl<T> Tile<T> {
     /// Whether elements of the left operand follow each other, along the depth or from row to row.
@@ -159,33 +166,39 @@ unsafe fn outer_columns<
             false => tile.right.wrapping_add(v * V::LANES),
         });
         let mut sums = [[zero; VECTORS]; ROWS];
-        let (mut left, mut right) = (0, 0);
         let mut ahead = tile.ahead;
-        let mut k = 0;
-        while k < tile.depth {
-            let end = if ahead.advance() { (k + STEPS).min(tile.depth) } else { tile.depth };
-            while k < end {
-                if TABLES {
-                    (left, right) = (*tile.left_steps.add(k), *tile.right_steps.add(k));
-                }
-                let mut columns = [zero; VECTORS];
-                for ((column, &from), &used) in columns.iter_mut().zip(&vectors).zip(&used) {
-                    let from = from.wrapping_offset(right);
-                    *column = if FULL { V::load(from) } else { V::load_first(from, used) };
-                }
-                let mut row = tile.left.wrapping_offset(left);
-                for sums in &mut sums {
-                    let factor = zero.splat(*row);
-                    for (sum, &column) in sums.iter_mut().zip(&columns) {
-                        *sum = factor.mul_add(column, *sum);
+        let length = tile.depth / tile.stretches;
+        for stretch in 0..tile.stretches {
+            let (mut left, mut right) = (0, 0);
+            if !TABLES {
+                (left, right) = (*tile.left_steps.add(stretch), *tile.right_steps.add(stretch));
+            }
+            let mut k = 0;
+            while k < length {
+                let end = if ahead.advance() { (k + STEPS).min(length) } else { length };
+                while k < end {
+                    if TABLES {
+                        (left, right) = (*tile.left_steps.add(k), *tile.right_steps.add(k));
                     }
-                    row = next(row, tile.left_row_stride);
+                    let mut columns = [zero; VECTORS];
+                    for ((column, &from), &used) in columns.iter_mut().zip(&vectors).zip(&used) {
+                        let from = from.wrapping_offset(right);
+                        *column = if FULL { V::load(from) } else { V::load_first(from, used) };
+                    }
+                    let mut row = tile.left.wrapping_offset(left);
+                    for sums in &mut sums {
+                        let factor = zero.splat(*row);
+                        for (sum, &column) in sums.iter_mut().zip(&columns) {
+                            *sum = factor.mul_add(column, *sum);
+                        }
+                        row = next(row, tile.left_row_stride);
+                    }
+                    if !TABLES {
+                        left += tile.left_depth_stride;
+                        right += tile.right_depth_stride;
+                    }
+                    k += 1;
                 }
-                if !TABLES {
-                    left += tile.left_depth_stride;
-                    right += tile.right_depth_stride;
-                }
-                k += 1;
             }
         }
         write(tile, sums, used);

@@ -14,7 +14,7 @@ use super::{CHANNEL_STEP, ENOUGH_PIECES, point_stride, row_stride};
 use crate::cpu::Cpu;
 use crate::gemm::ahead::{Ahead, Rows};
 use crate::gemm::driver::even_tiles;
-use crate::gemm::kernel::{Kernels, Tile};
+use crate::gemm::kernel::{Kernels, ONE_STRETCH, Tile};
 use crate::gemm::kernels;
 use crate::gemm::plan::{blocks, even_block};
 
@@ -346,14 +346,15 @@ impl Product {
                         let vectors = width.div_ceil(kernels.lanes);
                         let tile = Tile {
                             depth: length,
+                            stretches: 1,
                             left: left.wrapping_add(row * left_row + start),
                             left_row_stride: left_row as isize,
                             left_depth_stride: 1,
-                            left_steps: ptr::null(),
+                            left_steps: ONE_STRETCH.as_ptr(),
                             right: right.wrapping_add(column),
                             right_depth_stride: KERNEL_PANEL as isize,
                             right_column_stride: 1,
-                            right_steps: ptr::null(),
+                            right_steps: ONE_STRETCH.as_ptr(),
                             right_vectors: ptr::null(),
                             output: self.output.wrapping_add(row * output_row + panel + column),
                             output_stride: output_row as isize,

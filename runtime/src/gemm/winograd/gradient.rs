@@ -19,7 +19,7 @@ use super::{CHANNEL_STEP, ENOUGH_PIECES, point_stride, row_stride};
 use crate::cpu::Cpu;
 use crate::gemm::ahead::Ahead;
 use crate::gemm::driver::even_tiles;
-use crate::gemm::kernel::{Kernels, Tile};
+use crate::gemm::kernel::{Kernels, ONE_STRETCH, Tile};
 use crate::gemm::kernels;
 use crate::gemm::plan::{blocks, even_block};
 use crate::gemm::vector::Vector;
@@ -278,14 +278,15 @@ impl Product {
                 let right = column / PANEL * self.panel + column % PANEL;
                 let tile = Tile {
                     depth: self.tiles,
+                    stretches: 1,
                     left: self.left.wrapping_add(row),
                     left_row_stride: 1,
                     left_depth_stride: self.left_row as isize,
-                    left_steps: ptr::null(),
+                    left_steps: ONE_STRETCH.as_ptr(),
                     right: self.right.wrapping_add(right),
                     right_depth_stride: PANEL as isize,
                     right_column_stride: 1,
-                    right_steps: ptr::null(),
+                    right_steps: ONE_STRETCH.as_ptr(),
                     right_vectors: ptr::null(),
                     output: self.sums.wrapping_add(row * self.columns + column),
                     output_stride: self.columns as isize,

@@ -29,7 +29,7 @@ pub(super) struct Ahead {
 pub(super) const STEPS: usize = 4;
 
 /// Bytes of a pair of lines, which processors fetch together.
-const PAIR: usize = 2 * CACHE_LINE;
+pub(super) const PAIR: usize = 2 * CACHE_LINE;
 
 impl Ahead {
     /// No lines.
@@ -38,7 +38,7 @@ impl Ahead {
 
     /// How often there is something to ask for.
     pub fn requests(&self) -> usize {
-        self.count.div_ceil(self.each)
+        if self.each == 1 { self.count } else { self.count.div_ceil(self.each) }
     }
 
     /// Asks for the next lines, unless there are none left.
@@ -112,7 +112,10 @@ impl Rows {
     /// The part of tile `number`.
     pub fn part(&self, number: usize) -> Ahead {
         let first = (number * self.per_tile).min(self.count);
-        let (row, pair) = (first / self.per_row, first % self.per_row);
+        let (row, pair) = match self.per_row {
+            1 => (first, 0),
+            per_row => (first / per_row, first % per_row),
+        };
         let start = self.start.wrapping_offset(row as isize * self.stride);
         Ahead {
             line: start.wrapping_add(pair * PAIR),

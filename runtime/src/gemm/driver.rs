@@ -3,7 +3,9 @@
 use std::ops::Range;
 use std::ptr;
 
-use super::ahead::{Ahead, Rows};
+use smallvec::SmallVec;
+
+use super::ahead::{Ahead, PAIR, Rows};
 use super::kernel::{Kernels, ONE_STRETCH, Tile};
 use super::pack::{self, Matrix};
 use super::places::Copy;
@@ -15,6 +17,9 @@ use crate::program::{Frame, Region, RegionFunction};
 /// Fewer rows than this read so much of the right operand for what they compute that only its
 /// bandwidth counts, and the processor fetches what follows.
 const LEAST_ROWS_AHEAD: usize = 4;
+
+/// Tiles of rows of a block that are listed without taking memory.
+const MOST_ROW_TILES: usize = 64;
 
 /// Products of at most so many columns read their left operand once or twice. (Measured: they take a fifth
 /// to a third less time if its rows are asked for; wider ones lose up to 15 %, since panels of the right
@@ -158,6 +163,8 @@ impl<'a, T: Element> Block<'a, T> {
             None | Some(1) => 1,
             Some(length) => depth.len() / length,
         };
+        let row_tiles: SmallVec<[(usize, usize); MOST_ROW_TILES]> =
+            self.row_tiles(kernels.outer.len()).collect();
         let mut start = 0;
         while start < self.columns {
             let panel = plan.panel_columns.min(self.columns - start);
@@ -174,7 +181,7 @@ impl<'a, T: Element> Block<'a, T> {
                     if scattered_columns { right.start } else { right.element(0, column) };
                 let ahead = self.ahead(&depth, start + column + columns);
                 let asks_for_rows = start + column == 0 && self.reads_rows_once();
-                for (number, (row, height)) in self.row_tiles(kernels.outer.len()).enumerate() {
+                for (number, &(row, height)) in row_tiles.iter().enumerate() {
                     let ahead = match asks_for_rows && row + height < self.rows {
                         true => self.rows_ahead(left, row + height, depth.len()),
                         false => ahead.part(number),
@@ -284,8 +291,12 @@ impl<'a, T: Element> Block<'a, T> {
             (1, stride) => (columns, depth_end - depth_start, stride),
             _ => return Rows::NONE,
         };
-        Rows::new(start.cast(), rows, length * size_of::<T>(), stride * size_of::<T>() as isize)
-            .shared(tiles, depth.len())
+        let (bytes, stride) = (length * size_of::<T>(), stride * size_of::<T>() as isize);
+        // The second half of rows of a panel came with the first.
+        if stride == PAIR as isize && !(column * size_of::<T>()).is_multiple_of(PAIR) {
+            return Rows::NONE;
+        }
+        Rows::new(start.cast(), rows, bytes, stride).shared(tiles, depth.len())
     }
 
     /// What kernels look up for a range of the depth and columns from this one of the block on: the left

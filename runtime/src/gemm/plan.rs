@@ -220,7 +220,7 @@ pub fn copies_left(left: &Strided, size: usize) -> bool {
 /// Whether kernels read a copy of this right operand with contiguous columns, if pieces have enough rows:
 /// else its rows, as many as the depth, would compete for cache sets.
 pub fn copies_right(right: &Strided, depth: usize, size: usize) -> bool {
-    depth > LEAST_COMPETING && is_hostile(right.row_stride, size)
+    compete(depth, right.row_stride, size)
 }
 
 /// Whether kernels read a left operand of digits where it lies, its rows and columns having these last digits,
@@ -230,8 +230,8 @@ pub fn reads_left_run([(run, stride), _]: [(usize, isize); 2]) -> bool {
 }
 
 /// The same of a right operand, of any instruction set: whole vectors of columns are neighbours.
-pub fn reads_right_run([_, (run, stride)]: [(usize, isize); 2]) -> bool {
-    stride == 1 && run.is_multiple_of(MAX_LANES)
+pub fn reads_right_run([(rows, row_stride), (run, stride)]: [(usize, isize); 2]) -> bool {
+    stride == 1 && run.is_multiple_of(MAX_LANES) && !compete(rows, row_stride, size_of::<f32>())
 }
 
 impl Plan {
@@ -561,18 +561,26 @@ fn scattered_left_access(left: &Scattered, size: usize) -> Access {
 /// Outer kernels need contiguous columns, or at least whole vectors of them; beyond that, as for
 /// the left operand.
 fn right_access(c: &Contraction, tile_rows: usize, lanes: usize) -> Access {
-    let right = match &c.right {
-        Operand::Arena(right) => right,
+    let least_rows = ROWS_FOR_COPY[usize::from(tile_rows >= HIDING_TILE_ROWS)];
+    let pays = c.piece_extents().rows >= least_rows;
+    let (are_vectors, conflicts) = match &c.right {
+        Operand::Arena(right) => (
+            right.column_stride == 1 || c.columns == 1,
+            copies_right(right, c.depth, c.dtype.size()),
+        ),
         Operand::Scattered(right) => {
             let columns = Lanes::new(&right.columns, lanes, blocks(c.columns, c.blocking.columns));
-            return if columns.are_runs() { Access::InPlace } else { Access::Packed };
+            let (rows, stride) = right.rows.run();
+            (columns.are_runs(), compete(rows, stride, c.dtype.size()))
         }
         Operand::Generated(_) => return Access::Packed,
     };
-    let contiguous = right.column_stride == 1 || c.columns == 1;
-    let conflicts = copies_right(right, c.depth, c.dtype.size());
-    let pays = c.piece_extents().rows >= ROWS_FOR_COPY[usize::from(tile_rows >= HIDING_TILE_ROWS)];
-    if contiguous && !(conflicts && pays) { Access::InPlace } else { Access::Packed }
+    if are_vectors && !(conflicts && pays) { Access::InPlace } else { Access::Packed }
+}
+
+/// Whether so many rows compete for cache sets.
+fn compete(rows: usize, stride: isize, size: usize) -> bool {
+    rows > LEAST_COMPETING && is_hostile(stride, size)
 }
 
 /// Whether rows this many elements apart fall into few cache sets.

@@ -179,6 +179,7 @@ fn contraction(
             gemm::Habits {
                 packs_left: layout.starts_with("tn"),
                 packs_right: layout.starts_with("nt"),
+                row_run: if layout.starts_with("tn") { 16 } else { 1 },
                 ..gemm::Habits::default()
             },
         ),

@@ -1,5 +1,6 @@
 //! Descriptors of matrix products.
 
+use cygnet_runtime::arena::CACHE_LINE;
 use cygnet_runtime::contraction::{
     Blocking, Contraction, Digits, Operand, Output, Scattered, Strided,
 };
@@ -157,6 +158,10 @@ fn cut(product: &Product, places: [&Source; 3], memory: &Memory) -> Blocking {
     };
     let row_run = match left {
         Source::Scattered(matrices) => matrices.rows.run().0,
+        // Rows that follow each other share cache lines, which no two pieces should read.
+        Source::Arena(matrices) if gemm::is_by_column(matrices) => {
+            CACHE_LINE / product.dtype.size()
+        }
         _ => 1,
     };
     let habits = Habits { packs_left, packs_right, row_run, row_start_ns };

@@ -99,7 +99,7 @@ pub struct Habits {
     pub packs_left: bool,
     /// Whether the right operand has to be packed, once for each block of rows.
     pub packs_right: bool,
-    /// Rows of the left operand come in runs of so many: pieces hold whole ones.
+    /// Rows of the left operand come in runs of so many, or share a cache line: pieces hold whole ones.
     pub row_run: usize,
     /// Nanoseconds that a region function takes to start on a row of a piece, in calls and in
     /// waiting for memory that nobody could fetch ahead: rows of a piece that it reads and writes

@@ -52,6 +52,7 @@ pub(super) static KERNELS: Kernels<f32> = Kernels {
         &[dot::<2, 1>, dot::<2, 2>, dot::<2, 3>, dot::<2, 4>],
         &[dot::<3, 1>, dot::<3, 2>, dot::<3, 3>],
     ],
+    dot_terms: 200.0,
     copy,
     transpose,
     along,

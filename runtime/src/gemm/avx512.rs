@@ -71,6 +71,7 @@ pub(super) static KERNELS: Kernels<f32> = Kernels {
         &[dot::<3, 1>, dot::<3, 2>, dot::<3, 3>, dot::<3, 4>, dot::<3, 5>, dot::<3, 6>],
         &[dot::<4, 1>, dot::<4, 2>, dot::<4, 3>, dot::<4, 4>, dot::<4, 5>, dot::<4, 6>],
     ],
+    dot_terms: 48.0,
     copy,
     transpose,
     along,

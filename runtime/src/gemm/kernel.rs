@@ -84,6 +84,9 @@ pub(super) struct Kernels<T: 'static> {
     /// Dot-product kernels, which need both operands contiguous along the depth:
     /// `dot[rows - 1][columns - 1]`.
     pub dot: &'static [&'static [Kernel<T>]],
+    /// What it costs that dot kernels sum the lanes of vectors in the end, and are not made for blocks that
+    /// stay in a cache: for each result, in terms of the depth that outer kernels could add instead. Measured.
+    pub dot_terms: f64,
     /// Copies a block as it is.
     pub copy: CopyBlock<T>,
     /// Copies a block to its transpose. Rows of the target are filled with zeros up to a multiple of the

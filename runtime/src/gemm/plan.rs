@@ -30,11 +30,8 @@ const GENERATED_PANEL_BYTES: usize = 256 << 10;
 /// Dot kernels compute products of windows whose columns are at most one in so many of a vector's lanes.
 const MOST_DOT_COLUMNS: usize = 3;
 
-/// What summing the lanes of a dot kernel's vectors costs for each result, in terms of the depth
-/// that could be added instead. Measured, like the next one.
-const DOT_SUM_TERMS: f64 = 48.0;
-
-/// What transposing an element of the right operand costs, in terms as above.
+/// What transposing an element of the right operand costs, in terms of the depth that could be added instead.
+/// Measured.
 const PACK_TERMS: f64 = 8.0;
 
 /// What transposing a vector costs, in loads of vectors.
@@ -240,7 +237,7 @@ impl Plan {
         let c = contraction;
         let size = size_of::<T>();
         let Blocking { rows, columns } = c.piece_extents();
-        let method = method(c, kernels.lanes);
+        let method = method(c, kernels);
         let (left, right, most_depth) = match method {
             Method::Dot => (Access::InPlace, Access::InPlace, MAX_DOT_DEPTH_BLOCK),
             Method::Outer => {
@@ -502,7 +499,8 @@ pub(super) fn left_is_by_column(c: &Contraction) -> bool {
 
 /// Dot kernels where both operands are contiguous along the depth, unless it is too short for
 /// the sums at its end, or enough rows share the cost of transposing the right operand.
-fn method(c: &Contraction, lanes: usize) -> Method {
+fn method<T>(c: &Contraction, kernels: &Kernels<T>) -> Method {
+    let lanes = kernels.lanes;
     let (left, right) = match (&c.left, &c.right) {
         (Operand::Arena(left), Operand::Arena(right)) => (left, right),
         (Operand::Scattered(left), Operand::Arena(right))
@@ -520,7 +518,7 @@ fn method(c: &Contraction, lanes: usize) -> Method {
     let packing = PACK_TERMS * depth / rows as f64;
     let unused_lanes = columns.next_multiple_of(lanes) - columns;
     let waste = depth * unused_lanes as f64 / columns as f64;
-    if packing + waste > DOT_SUM_TERMS { Method::Dot } else { Method::Outer }
+    if packing + waste > kernels.dot_terms { Method::Dot } else { Method::Outer }
 }
 
 /// Whether dot kernels take the sums of windows run by run: a tile of outer kernels would leave most lanes of

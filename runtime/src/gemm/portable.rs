@@ -104,6 +104,7 @@ const fn kernels<V: Vector>() -> Kernels<V::Element> {
         dot: const {
             &[&[dot::<V, 1, 1>, dot::<V, 1, 2>, dot::<V, 1, 3>], &[dot::<V, 2, 1>, dot::<V, 2, 2>]]
         },
+        dot_terms: 48.0,
         copy: copy::<V>,
         transpose: transpose::<V>,
         along: along::<V>,

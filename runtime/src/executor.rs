@@ -438,10 +438,9 @@ impl Task {
                 true
             }
             Action::Product(product) => {
-                for piece in share.pieces.clone() {
-                    // SAFETY: as above; operands were checked to lie in the arena.
-                    unsafe { product.run_piece(frame, piece as usize) };
-                }
+                let pieces = share.pieces.start as usize..share.pieces.end as usize;
+                // SAFETY: as above; operands were checked to lie in the arena.
+                unsafe { product.run_pieces(frame, pieces) };
                 true
             }
             Action::Library(call) => {

@@ -251,10 +251,17 @@ fn check<T: Number>(case: &Case, cpu: Cpu) {
         step: 0,
         counters: [0; COUNTERS],
     };
-    for piece in (0..contraction.pieces()).rev() {
+    let pieces = contraction.pieces();
+    for piece in (0..pieces).rev() {
         // SAFETY: the instructions are supported, and the operands were verified to fit.
-        unsafe { product.run_piece(&frame, piece) };
+        unsafe { product.run_pieces(&frame, piece..piece + 1) };
     }
+    // Results do not depend on which pieces run together.
+    let one_by_one = arena.to_vec();
+    arena.copy_from_slice(&before);
+    // SAFETY: as above.
+    unsafe { product.run_pieces(&frame, 0..pieces) };
+    assert!(arena == one_by_one, "{cpu}: {pieces} pieces together");
 
     let mut expected_elsewhere = before.clone();
     for batch in 0..matrices {

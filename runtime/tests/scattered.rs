@@ -124,7 +124,7 @@ fn check<T: Copy + Into<f64> + From<i8> + 'static>(case: &Case, dtype: DType, cp
     };
     for piece in (0..contraction.pieces()).rev() {
         // SAFETY: the instructions are supported, and the operands were verified to fit.
-        unsafe { product.run_piece(&frame, piece) };
+        unsafe { product.run_pieces(&frame, piece..piece + 1) };
     }
 
     let mut expected = before.clone();

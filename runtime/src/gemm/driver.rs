@@ -45,17 +45,40 @@ impl<T: Element> Driver<T> {
         self.plan.scratch_bytes
     }
 
-    /// Computes one piece.
+    /// Computes a run of pieces. Neighbours of whole rows are computed as one, as far as a block goes: they
+    /// read the same right operand. No result depends on the rows beside it.
     ///
     /// # Safety
     /// The processor has the kernels' instructions. The frame's arena holds the operands and
-    /// nobody writes what this piece reads, or uses what it writes, meanwhile; its scratch holds
+    /// nobody writes what these pieces read, or uses what they write, meanwhile; its scratch holds
     /// what [`Driver::scratch_bytes`] says and what the region functions use.
-    pub unsafe fn run_piece(&self, frame: &Frame, piece: usize) {
-        let region = self.contraction.region(piece);
-        // A thread computes pieces in order.
-        let following =
-            (piece + 1 < self.contraction.pieces()).then(|| self.contraction.region(piece + 1));
+    pub unsafe fn run_pieces(&self, frame: &Frame, pieces: Range<usize>) {
+        let Driver { contraction, plan, .. } = self;
+        let rows = |region: &Region| (region.row_end - region.row_start) as usize;
+        let mut piece = pieces.start;
+        while piece < pieces.end {
+            let mut region = contraction.region(piece);
+            piece += 1;
+            while plan.joins_pieces && piece < pieces.end {
+                let next = contraction.region(piece);
+                if next.batch != region.batch || rows(&region) + rows(&next) > plan.row_block {
+                    break;
+                }
+                region.row_end = next.row_end;
+                piece += 1;
+            }
+            // A thread computes pieces in order.
+            let following = (piece < contraction.pieces()).then(|| contraction.region(piece));
+            // SAFETY: by the caller's promise.
+            unsafe { self.run_region(frame, region, following) };
+        }
+    }
+
+    /// Computes a part of the result.
+    ///
+    /// # Safety
+    /// As for [`Driver::run_pieces`].
+    unsafe fn run_region(&self, frame: &Frame, region: Region, following: Option<Region>) {
         let mut row = region.row_start;
         while row < region.row_end {
             let row_end = (row + self.plan.row_block as u64).min(region.row_end);
@@ -120,7 +143,7 @@ impl<'a, T: Element> Block<'a, T> {
         // Once at least: a product of depth zero still writes its zeros.
         loop {
             let end = depth.min(k + most);
-            // SAFETY: by the promise to `run_piece`.
+            // SAFETY: by the promise to `run_pieces`.
             unsafe {
                 match self.driver.plan.method {
                     Method::Dot => self.dot(k..end),
@@ -133,7 +156,7 @@ impl<'a, T: Element> Block<'a, T> {
             }
         }
         match &self.driver.contraction.output {
-            // SAFETY: by the promise to `run_piece`.
+            // SAFETY: by the promise to `run_pieces`.
             Output::Epilogue(function) => unsafe {
                 self.call(*function, self.result, &self.region);
             },
@@ -148,7 +171,7 @@ impl<'a, T: Element> Block<'a, T> {
     /// Adds the terms of a range of the depth by outer-product kernels.
     unsafe fn outer(&self, depth: Range<usize>) {
         let Driver { kernels, plan, .. } = self.driver;
-        // SAFETY: by the promise to `run_piece`.
+        // SAFETY: by the promise to `run_pieces`.
         let left = unsafe { self.left(&depth) };
         let run = plan.left_runs.as_ref().map_or(self.rows, |runs| runs.length.min(self.rows));
         let panel_vectors = match plan.right {
@@ -168,7 +191,7 @@ impl<'a, T: Element> Block<'a, T> {
         let mut start = 0;
         while start < self.columns {
             let panel = plan.panel_columns.min(self.columns - start);
-            // SAFETY: by the promise to `run_piece`.
+            // SAFETY: by the promise to `run_pieces`.
             let right = unsafe { self.right(&depth, start, panel) };
             let mut column = 0;
             while column < panel {
@@ -550,7 +573,7 @@ impl<'a, T: Element> Block<'a, T> {
 
     /// Calls a region function on a tile with contiguous columns.
     unsafe fn call(&self, function: RegionFunction, tile: Matrix<T>, region: &Region) {
-        // SAFETY: the tile covers the region; the rest is the promise to `run_piece`.
+        // SAFETY: the tile covers the region; the rest is the promise to `run_pieces`.
         unsafe {
             function(&self.region_frame, tile.start.cast(), tile.row_stride as u64, region);
         }

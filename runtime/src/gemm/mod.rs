@@ -30,6 +30,8 @@ mod portable;
 mod vector;
 mod winograd;
 
+use std::ops::Range;
+
 use crate::contraction::Contraction;
 use crate::cpu::Cpu;
 use crate::dtype::DType;
@@ -72,19 +74,19 @@ impl Product {
         }
     }
 
-    /// Computes piece number `piece`, less than [`Contraction::pieces`].
+    /// Computes a run of pieces, with numbers less than [`Contraction::pieces`].
     ///
     /// # Safety
     /// This machine supports the instruction set. The frame's arena holds the operands (see
-    /// [`Contraction::verify`]); nobody writes what this piece reads, or uses what it writes,
+    /// [`Contraction::verify`]); nobody writes what these pieces read, or uses what they write,
     /// meanwhile; its scratch holds [`Product::scratch_bytes`] and what the region functions
     /// use after that; and these may be called.
-    pub unsafe fn run_piece(&self, frame: &Frame, piece: usize) {
+    pub unsafe fn run_pieces(&self, frame: &Frame, pieces: Range<usize>) {
         // SAFETY: by the caller's promise.
         unsafe {
             match &self.0 {
-                Typed::F32(driver) => driver.run_piece(frame, piece),
-                Typed::F64(driver) => driver.run_piece(frame, piece),
+                Typed::F32(driver) => driver.run_pieces(frame, pieces),
+                Typed::F64(driver) => driver.run_pieces(frame, pieces),
             }
         }
     }

@@ -20,6 +20,9 @@ const MAX_DOT_DEPTH_BLOCK: usize = 8192;
 /// share the second-level cache with the operands.
 const TILE_BYTES: usize = 128 << 10;
 
+/// Pieces of whole rows are computed as one up to this many rows: more of them gain little.
+const MOST_JOINED_ROWS: usize = 32;
+
 /// Bytes of the right operand that a piece keeps packed for all of its row blocks.
 const RESIDENT_BYTES: usize = 512 << 10;
 
@@ -99,6 +102,8 @@ pub(super) struct Plan {
     pub right: Access,
     /// Rows computed before the epilogue sees them.
     pub row_block: usize,
+    /// Whether neighbouring pieces that fit a block of rows may be computed as one: they are whole rows.
+    pub joins_pieces: bool,
     /// Terms summed before results are written.
     pub depth_block: usize,
     /// Columns of the right operand that kernels are given together: a panel, if it is packed.
@@ -282,12 +287,14 @@ impl Plan {
             c.depth.div_ceil(depth_block) * columns.div_ceil(panel_columns) * panel_bytes;
         let direct = matches!(c.output, Output::Arena(Strided { column_stride: 1, .. }));
         let tile_stride = friendly_stride(columns, size);
+        let joins_pieces = columns == c.columns && rows < MOST_JOINED_ROWS;
+        let most_rows = if joins_pieces { c.rows.min(MOST_JOINED_ROWS) } else { rows };
         let row_block =
-            even_block(rows, (TILE_BYTES / (tile_stride * size)).max(kernels.outer.len()));
+            even_block(most_rows, (TILE_BYTES / (tile_stride * size)).max(kernels.outer.len()));
         let resident =
             right == Access::Packed && row_block < rows && all_panels_bytes <= RESIDENT_BYTES;
         // Else a panel is packed again for each row block.
-        let row_block = if right == Access::Packed && !resident { rows } else { row_block };
+        let row_block = if right == Access::Packed && !resident { most_rows } else { row_block };
         let by_column = left_is_by_column(c);
         let left_stride = friendly_stride(if by_column { row_block } else { depth_block }, size);
         let left_length = if by_column { depth_block } else { row_block };
@@ -307,6 +314,7 @@ impl Plan {
             left,
             right,
             row_block,
+            joins_pieces,
             depth_block,
             panel_columns,
             panel_stride,

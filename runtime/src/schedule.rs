@@ -18,7 +18,7 @@ const ALONE_PHASE_NS: f64 = 1_000.0;
 const RUN_NS: f64 = 2_000.0;
 
 /// Bands of a loop that a thread runs together, if it has as many: matrices that they share are read once for
-/// all. (A step of an LSTM of 32 samples, in bands of 8, takes a tenth less time.)
+/// all. (A step of an LSTM of 32 samples, in bands of 8, takes 7 % less time with 512 KiB of second-level cache.)
 const BANDS_TOGETHER: u32 = 2;
 
 /// A run of pieces of one task.

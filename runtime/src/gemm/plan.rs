@@ -231,7 +231,8 @@ pub fn reads_left_run([(run, stride), _]: [(usize, isize); 2]) -> bool {
     run >= LEAST_RUN && !is_hostile(stride, size_of::<f32>())
 }
 
-/// The same of a right operand, of any instruction set: whole vectors of columns are neighbours.
+/// The same of a right operand, of any instruction set: whole vectors of columns are neighbours, and rows do not
+/// compete for cache sets.
 pub fn reads_right_run([(rows, row_stride), (run, stride)]: [(usize, isize); 2]) -> bool {
     stride == 1 && run.is_multiple_of(MAX_LANES) && !compete(rows, row_stride, size_of::<f32>())
 }

@@ -213,10 +213,14 @@ pub fn is_by_column(place: &Strided) -> bool {
     place.row_stride == 1 && place.column_stride != 1
 }
 
-/// Whether kernels read a copy of this left operand, if pieces have enough columns.
+/// Whether kernels read a copy of this left operand, if pieces have enough columns. (Where rows compete for
+/// cache sets, those with short tiles do.)
 pub fn copies_left(left: &Strided, size: usize) -> bool {
-    let far = left.column_stride.unsigned_abs() * size >= FAR_COLUMN_BYTES;
-    if left.row_stride == 1 { far } else { left.column_stride != 1 }
+    match (left.row_stride, left.column_stride) {
+        (1, stride) => stride.unsigned_abs() * size >= FAR_COLUMN_BYTES,
+        (stride, 1) => is_hostile(stride, size),
+        _ => true,
+    }
 }
 
 /// Whether kernels read a copy of this right operand with contiguous columns, if pieces have enough rows:

@@ -122,10 +122,14 @@ fn check<T: Copy + Into<f64> + From<i8> + 'static>(case: &Case, dtype: DType, cp
         step: 0,
         counters: [0; COUNTERS],
     };
-    for piece in (0..contraction.pieces()).rev() {
+    let pieces = contraction.pieces();
+    for piece in (0..pieces).rev() {
         // SAFETY: the instructions are supported, and the operands were verified to fit.
         unsafe { product.run_pieces(&frame, piece..piece + 1) };
     }
+    let one_by_one: Vec<f64> = arena.iter().map(|&element| element.into()).collect();
+    // SAFETY: as above.
+    unsafe { product.run_pieces(&frame, 0..pieces) };
 
     let mut expected = before.clone();
     let at = |place: &Scattered, batch: usize, row: usize, column: usize| {
@@ -142,7 +146,8 @@ fn check<T: Copy + Into<f64> + From<i8> + 'static>(case: &Case, dtype: DType, cp
         }
     }
     let found: Vec<f64> = arena.iter().map(|&element| element.into()).collect();
-    assert!(found == expected, "{cpu} {dtype}: {case:?}");
+    assert!(one_by_one == expected, "{cpu} {dtype}: {case:?}");
+    assert!(found == expected, "{cpu} {dtype}, pieces together: {case:?}");
 }
 
 fn check_everywhere(case: &Case) {

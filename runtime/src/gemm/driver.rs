@@ -178,13 +178,10 @@ impl<'a, T: Element> Block<'a, T> {
             Access::InPlace => kernels.most_vectors(even_block(run, kernels.outer.len())),
             Access::Packed => kernels.panel_columns() / kernels.lanes,
         };
-        let tiles = match plan.stretch() {
-            Some(1) => kernels.scattered,
-            _ => kernels.outer,
-        };
-        let stretches = match plan.stretch() {
-            None | Some(1) => 1,
-            Some(length) => depth.len() / length,
+        let (tiles, stretches) = match plan.stretch() {
+            None => (kernels.outer, 1),
+            Some(1) => (kernels.scattered, 1),
+            Some(length) => (kernels.outer, depth.len() / length),
         };
         let row_tiles: SmallVec<[(usize, usize); MOST_ROW_TILES]> =
             self.row_tiles(kernels.outer.len()).collect();

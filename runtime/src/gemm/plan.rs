@@ -20,7 +20,7 @@ const MAX_DOT_DEPTH_BLOCK: usize = 8192;
 /// share the second-level cache with the operands.
 const TILE_BYTES: usize = 128 << 10;
 
-/// Pieces of whole rows are computed as one up to this many rows: more of them gain little.
+/// Pieces of whole rows are computed as one up to this many rows.
 const MOST_JOINED_ROWS: usize = 32;
 
 /// Bytes of the right operand that a piece keeps packed for all of its row blocks.
@@ -63,8 +63,8 @@ const ROWS_FOR_COPY: [usize; 2] = [16, 64];
 /// (Measured with AVX-512 for 4 x 4 places, by `benches/convolution.rs`: 130 GFLOP/s instead of 125 packed.)
 const LEAST_RUN: usize = 4;
 
-/// Terms of the depth at equal distances for which kernels look up where the first one is. (Kernels that look up
-/// each take 26 instead of 21 instructions for it with AVX2, and about 15 to begin with such a stretch.)
+/// Terms of the depth at equal distances, at least, for which kernels look up where the first one is. (With AVX2, a
+/// step takes 26 instructions if each is looked up, and 21 if not, but a stretch takes some to begin with.)
 const LEAST_STRETCH: usize = 8;
 
 /// Most vectors of columns of a register tile.
@@ -292,7 +292,11 @@ impl Plan {
             c.depth.div_ceil(depth_block) * columns.div_ceil(panel_columns) * panel_bytes;
         let direct = matches!(c.output, Output::Arena(Strided { column_stride: 1, .. }));
         let tile_stride = friendly_stride(columns, size);
-        let joins_pieces = columns == c.columns && rows < MOST_JOINED_ROWS;
+        let by_column = left_is_by_column(c);
+        // Rows of a scattered operand are copied in vectors that start anew in each piece.
+        let copies_rows =
+            left == Access::Packed && by_column && !matches!(c.left, Operand::Arena(_));
+        let joins_pieces = columns == c.columns && rows < MOST_JOINED_ROWS && !copies_rows;
         let most_rows = if joins_pieces { c.rows.min(MOST_JOINED_ROWS) } else { rows };
         let row_block =
             even_block(most_rows, (TILE_BYTES / (tile_stride * size)).max(kernels.outer.len()));
@@ -300,7 +304,6 @@ impl Plan {
             right == Access::Packed && row_block < rows && all_panels_bytes <= RESIDENT_BYTES;
         // Else a panel is packed again for each row block.
         let row_block = if right == Access::Packed && !resident { most_rows } else { row_block };
-        let by_column = left_is_by_column(c);
         let left_stride = friendly_stride(if by_column { row_block } else { depth_block }, size);
         let left_length = if by_column { depth_block } else { row_block };
 
@@ -346,9 +349,7 @@ impl Plan {
             },
         }
     }
-}
 
-impl Plan {
     /// How many terms of the depth kernels look up at once, if they do.
     pub fn stretch(&self) -> Option<usize> {
         self.tables.as_ref().map(|tables| tables.stretch)

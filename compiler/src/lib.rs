@@ -16,6 +16,7 @@ pub mod executable;
 pub mod graph;
 pub mod index;
 pub mod kernel;
+pub mod narrow;
 pub mod op;
 pub mod optimize;
 pub mod parallel;

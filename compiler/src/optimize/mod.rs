@@ -29,6 +29,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::graph::Graph;
+use crate::narrow;
 use crate::op::Op;
 use algebra::AlgebraReport;
 
@@ -120,7 +121,8 @@ pub fn optimize(graph: &Graph, options: &OptimizeOptions) -> (Graph, OptimizeRep
     let mut needed = graph.clone();
     needed.prune();
     if options.algebra {
-        needed = joins::join_parts(&loops::rearrange(&needed, options.math));
+        let narrowed = narrow::narrow_all(&needed);
+        needed = joins::join_parts(&loops::rearrange(&narrowed, options.math));
     }
     optimize_bodies(&mut needed, options);
     let (mut result, algebra) = if options.algebra {

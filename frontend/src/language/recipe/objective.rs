@@ -6,6 +6,8 @@ use crate::diagnostic::Diagnostic;
 use crate::language::evaluate::{Eval, Number};
 use crate::language::value::{Tensor, Value};
 use crate::syntax::ast::{self, ClauseKind, Expr, UpdateGroup};
+use cygnet_compiler::graph::NodeId;
+use cygnet_compiler::narrow::narrow;
 use cygnet_compiler::types::DType;
 
 impl<'p> Run<'_, 'p> {
@@ -27,6 +29,7 @@ impl<'p> Run<'_, 'p> {
                     .help("whole numbers and bools have no gradient; use a smooth loss"),
             ));
         }
+        let loss = if self.evaluator.training { self.narrowed(loss) } else { loss };
         let called = name.map_or("loss", |name| &name.name).to_owned();
         let span = name.map_or(objective.span, |name| name.span);
         if let Some((_, before)) = self.outcome.objective_spans.iter().find(|(n, _)| *n == called) {
@@ -50,6 +53,18 @@ impl<'p> Run<'_, 'p> {
             return Ok(());
         }
         self.update(&called, &loss, objective.span, groups)
+    }
+
+    /// The loss, of which nothing is computed that it does not read; then nothing of that flows
+    /// back, either. Values of parameters stay, since gradients are asked for by them.
+    fn narrowed(&mut self, mut loss: Tensor) -> Tensor {
+        let slots = self.trainable().into_iter();
+        let values = slots.flat_map(|(slot, _)| self.evaluator.slots.record(slot).versions.clone());
+        let values: Vec<NodeId> = values.collect();
+        if let (Some(node), Some(graph)) = (loss.node, self.evaluator.graph.as_mut()) {
+            loss.node = Some(narrow(graph, &[node], &values)[0]);
+        }
+        loss
     }
 
     /// How many objectives the recipe has.

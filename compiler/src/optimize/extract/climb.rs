@@ -17,6 +17,11 @@ const FOLLOWER_PART: usize = 8;
 /// Most rounds of the hill climb.
 const ROUNDS: usize = 12;
 
+/// The last round is one that makes the whole cheaper by less than this part: the next one would by
+/// less again. Measured with BERT-mini, ResNet-18 and DCGAN: rounds after it gained 0.001 % at most,
+/// and took a fifth of the climb's time.
+const ROUND_GAIN: f64 = 0.005;
+
 /// Improves a selection.
 pub(super) struct Climb<'a> {
     choices: &'a Choices,
@@ -94,7 +99,7 @@ impl<'a> Climb<'a> {
                 }
             }
             self.try_single_classes();
-            if self.selection.total >= before {
+            if self.selection.total > before * (1.0 - ROUND_GAIN) {
                 break;
             }
         }
@@ -245,14 +250,20 @@ fn followers(choices: &Choices, moves: &[Move]) -> Vec<Vec<usize>> {
             }
         }
     }
-    let following = |change: &Move| {
-        let readers = change.iter().flat_map(|(class, _)| &readers[*class]);
-        let mut following: Vec<usize> = readers.copied().collect();
-        following.sort_unstable();
-        let by_move = following.chunk_by(|a, b| a == b);
-        let depending =
-            by_move.filter(|of_move| FOLLOWER_PART * of_move.len() >= reads[of_move[0]]);
-        depending.map(|of_move| of_move[0]).collect()
+    let mut times = vec![0; moves.len()];
+    let mut following = |change: &Move| {
+        let mut found: Vec<usize> = Vec::new();
+        for &reader in change.iter().flat_map(|(class, _)| &readers[*class]) {
+            if times[reader] == 0 {
+                found.push(reader);
+            }
+            times[reader] += 1;
+        }
+        let depends = |&reader: &usize| FOLLOWER_PART * times[reader] >= reads[reader];
+        let mut depending: Vec<usize> = found.iter().copied().filter(depends).collect();
+        depending.sort_unstable();
+        found.iter().for_each(|&reader| times[reader] = 0);
+        depending
     };
-    moves.iter().map(following).collect()
+    moves.iter().map(&mut following).collect()
 }

@@ -90,6 +90,8 @@ pub(super) struct Translator<'a> {
     pub(super) scratch: ir::Value,
     piece: Option<ir::Value>,
     pub(super) region: Option<RegionArguments>,
+    /// The axis of the loop that is emitted now, the innermost one.
+    pub(super) around: Option<AxisId>,
     /// Values of scalar instructions.
     pub(super) values: HashMap<LaneId, Lane>,
     pub(super) variables: Vec<Variable>,
@@ -174,6 +176,7 @@ impl<'a> Translator<'a> {
             scratch,
             piece,
             region,
+            around: None,
             values: HashMap::new(),
             variables,
             next_mark: 0,
@@ -242,11 +245,13 @@ impl<'a> Translator<'a> {
             self.indices.leave();
             return;
         }
+        let outside = self.around.replace(axis);
         self.counted_loop(bounds.start, bounds.end, 1, |this, index| {
             this.indices.enter(Some((axis, index)));
             this.statements(body);
             this.indices.leave();
         });
+        self.around = outside;
     }
 
     /// Runs `body` for `start, start + step, ...` while a whole step is left before `end`.

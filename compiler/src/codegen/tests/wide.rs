@@ -291,3 +291,34 @@ fn streamed_rows_are_written_whole() {
         }
     }
 }
+
+/// Parts of rows that lie on other pages each are asked for ahead; whole rows are not, nor are rows
+/// close to each other.
+#[test]
+fn parts_of_rows_are_asked_for_ahead() {
+    for (width, chunk, asks) in [(1024, 64, true), (1024, 1024, false), (512, 64, false)] {
+        let rows = 6;
+        let mut draft = Draft::new(&[rows, width]);
+        let [x, y] = [DType::F32; 2].map(|dtype| draft.buffer(dtype, rows * width));
+        let element = || affine(0, &[(0, width as i64), (1, 1)]);
+        let mut body = Vec::new();
+        let value = draft.load(&mut body, x, element());
+        let doubled = draft.apply(&mut body, "add", DType::F32, &[value, value]);
+        draft.store(&mut body, y, element(), doubled);
+        let count = width / chunk;
+        let part = match count {
+            1 => Range::Fixed { start: 0, end: width },
+            _ => Range::Piece { count, inner: 1, chunk, extent: width },
+        };
+        let tiles = Statement::Tiles { axis: 1, range: part, body };
+        let down = Range::Fixed { start: 0, end: rows };
+        draft.function.body = vec![Statement::Loop { axis: 0, range: down, body: vec![tiles] }];
+        let function = draft.function;
+        compare(&function, Memory::for_function(&function), count, 0.0);
+        for routines in
+            [Cpu::Avx512, Cpu::Avx2].into_iter().filter_map(|cpu| routines(&function, cpu))
+        {
+            assert_eq!(routines.concat().contains("prefetcht0"), asks, "{function}");
+        }
+    }
+}

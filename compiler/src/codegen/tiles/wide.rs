@@ -19,6 +19,9 @@ use crate::op::indexing::missing;
 use crate::op::lowering::{Lane, Lanes, Lowering};
 use crate::types::DType;
 
+/// Parts of rows are so long at most.
+const PART_OF_ROW: usize = 128;
+
 /// The call of a routine that computes a segment.
 #[derive(Clone, Debug)]
 pub(super) struct WideSegment {
@@ -68,8 +71,11 @@ impl Translator<'_> {
         let alignment = if is_cut { 1 } else { bounds.alignment };
         let function = self.function;
         let width = vectors.width();
+        // Rows that are read in whole the processor asks for itself.
+        let is_part = bounds.length.is_some_and(|length| length <= PART_OF_ROW);
+        let around = self.around.filter(|_| is_part);
         let mut recorder =
-            Recorder { function, code, lanes, width, alignment, arguments, values, steps };
+            Recorder { function, code, lanes, width, alignment, around, arguments, values, steps };
         for &n in members {
             recorder.lanes.program.mark(code.first_mark + n);
             let lane = self.record(&mut recorder, n)?;
@@ -123,6 +129,7 @@ impl Translator<'_> {
                 let guard = recorder.guard(n)?.zip(*fill);
                 match recorder.row(n, None) {
                     Some(row) => {
+                        recorder.prefetch(n, row);
                         recorder.load(dtype, row, guard.map(|(guard, fill)| (guard, fill.value())))
                     }
                     None if guard.is_none() => recorder.gather(n)?,
@@ -166,7 +173,10 @@ impl Translator<'_> {
                         let value = recorder.lanes.value(value);
                         recorder.lanes.program.effect(Effect::Stream(row, value));
                     }
-                    Some(row) => recorder.store(row, value),
+                    Some(row) => {
+                        recorder.prefetch(n, row);
+                        recorder.store(row, value);
+                    }
                     None => recorder.scatter(n, value)?,
                 }
                 return Some(None);

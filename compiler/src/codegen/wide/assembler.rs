@@ -337,6 +337,14 @@ impl Assembler {
         self.memory(to.0, from, 1);
     }
 
+    /// Asks for the cache line of an address, in all levels of the caches, which may be no address at all.
+    pub(super) fn prefetch(&mut self, memory: Memory) {
+        let index = memory.index.map_or(0, |(index, _)| index.0);
+        let rex = 0x40 | ((index >> 3) << 1) | (memory.base.0 >> 3);
+        self.bytes.extend([rex, 0x0f, 0x18]);
+        self.memory(1, memory, 1);
+    }
+
     /// Sets a register to a number of 32 bits; the upper half becomes zero.
     pub(super) fn set(&mut self, register: General, value: u32) {
         self.bytes.extend([0x40 | (register.0 >> 3), 0xb8 | (register.0 & 7)]);

@@ -41,6 +41,10 @@ impl Emitter<'_> {
                 self.instructions.scatter(&mut self.assembler, value, to, mask);
             }
             Effect::Fold(fold, value) => self.fold(n, (fold, value), place),
+            Effect::Prefetch(row) => {
+                let memory = self.elements(row, place);
+                self.assembler.prefetch(memory);
+            }
         }
     }
 

@@ -146,6 +146,8 @@ pub(in crate::codegen) enum Effect {
     Scatter(Base, ValueId, ValueId),
     /// A value goes into the accumulators of a fold, by its number.
     Fold(usize, ValueId),
+    /// A row of words is asked for ahead of its use, wherever it lies.
+    Prefetch(Row),
 }
 
 impl Effect {
@@ -155,6 +157,7 @@ impl Effect {
                 vec![value]
             }
             Effect::Scatter(_, places, value) => vec![places, value],
+            Effect::Prefetch(_) => vec![],
         }
     }
 }
@@ -171,7 +174,9 @@ impl Step {
     pub(super) fn base(&self) -> Option<Base> {
         match *self {
             Step::Compute(_, Operation::Load { row, .. })
-            | Step::Effect(Effect::Store(row, _) | Effect::Stream(row, _)) => Some(row.base),
+            | Step::Effect(
+                Effect::Store(row, _) | Effect::Stream(row, _) | Effect::Prefetch(row),
+            ) => Some(row.base),
             Step::Compute(_, Operation::Gather { base, .. })
             | Step::Effect(Effect::Scatter(base, ..)) => Some(base),
             _ => None,

@@ -105,6 +105,8 @@ fn places_in_memory() {
             Avx2.store(&mut assembler, Register(9), words, None, true);
             Avx2.gather(&mut assembler, Register(3), (plain, Register(12)), Register(10));
             assembler.load(General(base), plain);
+            assembler.prefetch(words.0);
+            assembler.prefetch(Memory { index: None, ..plain });
             let (name, rest) = (names[usize::from(base)], shown(displacement));
             let expected = [
                 format!("vmovups zmm17 {{k1}} {{z}}, zmmword ptr [{name} + rax*4{rest}]"),
@@ -114,6 +116,8 @@ fn places_in_memory() {
                 format!("vmovntps ymmword ptr [{name} + rax*4{rest}], ymm9"),
                 format!("vgatherdps ymm3, ymmword ptr [{name} + ymm12*4{rest}], ymm10"),
                 format!("mov {name}, qword ptr [{name}{rest}]"),
+                format!("prefetcht0 byte ptr [{name} + rax*4{rest}]"),
+                format!("prefetcht0 byte ptr [{name}{rest}]"),
             ];
             assert_eq!(disassembled(assembler), expected);
         }

@@ -16,6 +16,7 @@ mod gradcheck;
 mod inspect;
 mod language;
 mod metrics;
+mod narrowing;
 mod networks;
 mod normalization;
 mod pretrained;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use num_integer::gcd;
 use smallvec::SmallVec;
 
 /// A term of an [`Expression`], without its coefficient.
@@ -324,10 +325,6 @@ impl Expression {
         }
         Some(stride)
     }
-}
-
-fn gcd(a: i64, b: i64) -> i64 {
-    if b == 0 { a.abs() } else { gcd(b, a % b) }
 }
 
 impl fmt::Display for Expression {

@@ -6,6 +6,7 @@
 //! and price by the predicted time of [`cost`].
 
 pub mod algebra;
+mod chains;
 pub mod cost;
 pub mod expand;
 pub mod extract;
@@ -121,8 +122,11 @@ pub fn optimize(graph: &Graph, options: &OptimizeOptions) -> (Graph, OptimizeRep
     let mut needed = graph.clone();
     needed.prune();
     if options.algebra {
-        let narrowed = narrow::narrow_all(&needed);
-        needed = joins::join_parts(&loops::rearrange(&narrowed, options.math));
+        needed = narrow::narrow_all(&needed);
+        if options.math != MathMode::Strict {
+            needed = chains::associate(&needed);
+        }
+        needed = joins::join_parts(&loops::rearrange(&needed, options.math));
     }
     optimize_bodies(&mut needed, options);
     let (mut result, algebra) = if options.algebra {

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use num_integer::gcd;
+
 use super::kernel::Kernels;
 use super::places::Lanes;
 use crate::arena::CACHE_LINE;
@@ -438,11 +440,6 @@ fn stretch(c: &Contraction, access: [Access; 2], tile_columns: usize) -> Option<
     }
     let parts = (1..=common / LEAST_STRETCH).filter(|&parts| common.is_multiple_of(parts));
     parts.map(|parts| common / parts).find(|&length| length <= MAX_DEPTH_BLOCK).or(Some(1))
-}
-
-/// The greatest common divisor.
-fn gcd(a: usize, b: usize) -> usize {
-    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 /// The tables that kernels follow, given the length of stretches.

@@ -5,6 +5,7 @@
 //! form a phase, and each phase is a plain convolution with some of the kernel's taps. A routine of
 //! the runtime puts phases together.
 
+use num_integer::gcd;
 use smallvec::{SmallVec, smallvec};
 
 use super::Expander;
@@ -228,8 +229,4 @@ impl Expander {
 /// After how many windows the same taps meet elements again.
 fn count_of_phases(axis: &Sliding) -> usize {
     axis.input_dilation / gcd(axis.stride, axis.input_dilation)
-}
-
-fn gcd(a: usize, b: usize) -> usize {
-    if b == 0 { a } else { gcd(b, a % b) }
 }

@@ -39,19 +39,15 @@ fn waves(elements: usize) -> Vec<f64> {
 #[test]
 fn a_training_step_computes_the_position_that_is_read() {
     let [late, early] = [LATE, EARLY].map(|logits| recipe(&classifier(logits), &[("n", 2)]));
-    assert_eq!(flops(&late.training), flops(&early.training));
+    let (found, least) = (flops(&late.training), flops(&early.training));
+    assert!(found < 1.02 * least, "{found} instead of {least}");
     let (x, one, two) = (waves(2 * 16 * 8), waves(32 * 8), waves(4 * 32));
-    let values: [(&str, &[f64]); 5] = [
-        ("x", &x),
-        ("y", &[1.0, 3.0]),
-        ("lr", &[0.5]),
-        ("net.one.weight", &one),
-        ("net.two.weight", &two),
-    ];
-    for weight in ["net.one.weight", "net.two.weight"] {
+    let values: [(&str, &[f64]); 5] =
+        [("x", &x), ("y", &[1.0, 3.0]), ("lr", &[0.5]), ("one.weight", &one), ("two.weight", &two)];
+    for weight in ["one.weight", "two.weight"] {
         let [late, early] =
             [&late, &early].map(|recipe| updated(&recipe.training, &values, weight).values);
-        assert_ne!(late, if weight == "net.one.weight" { one.clone() } else { two.clone() });
+        assert_ne!(late, if weight == "one.weight" { one.clone() } else { two.clone() });
         assert_close(&late, &early);
     }
 }
@@ -71,12 +67,12 @@ fn a_model_computes_the_position_that_is_read() {
 /// A parameter of which a part is read: after the first objective has changed it, too.
 #[test]
 fn parts_of_updated_parameters_have_gradients() {
-    let text = |places: usize, read: &str| {
+    let text = |places: &str, read: &str| {
         format!(
             "
 layer place(x: f32[n, t]) -> f32[n, t] {{
     param weight: f32[{places}] = zeros
-    x + weight{read}
+    x + {read}
 }}
 model net(x: f32[n, t]) -> f32[n, t] = x |> at: place
 train twice(lr: float = 0.5) {{
@@ -88,12 +84,12 @@ train twice(lr: float = 0.5) {{
         )
     };
     let dims = [("n", 2), ("t", 3)];
-    let part = recipe(&text(8, "[..t]"), &dims).training;
-    let all = recipe(&text(3, "").replace("f32[3]", "f32[t]"), &dims).training;
+    let part = recipe(&text("8", "(weight[..t] as [t])"), &dims).training;
+    let all = recipe(&text("t", "weight"), &dims).training;
     let x: [f64; 6] = [0.5, 1.0, -1.0, 2.0, 0.25, -0.5];
     let new = |program: &Program, weight: &[f64]| {
-        let values = [("x", &x[..]), ("lr", &[0.5]), ("net.at.weight", weight)];
-        updated(program, &values, "net.at.weight").values
+        let values = [("x", &x[..]), ("lr", &[0.5]), ("at.weight", weight)];
+        updated(program, &values, "at.weight").values
     };
     let weight = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8];
     let (part, all) = (new(&part, &weight), new(&all, &weight[..3]));

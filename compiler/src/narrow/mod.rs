@@ -67,7 +67,7 @@ enum Demand {
     /// All of it, from all of its operands.
     Whole,
     /// Something: how that is computed.
-    Part(Part),
+    Part(Box<Part>),
 }
 
 /// For each node that the roots need, how what they need of it is computed.
@@ -105,7 +105,7 @@ fn demands(graph: &Graph, roots: &[NodeId], kept: &[NodeId]) -> Vec<Option<Deman
                 }
             }
         }
-        demands[id.index()] = Some(part.map_or(Demand::Whole, Demand::Part));
+        demands[id.index()] = Some(part.map_or(Demand::Whole, |part| Demand::Part(Box::new(part))));
     }
     demands
 }
@@ -159,7 +159,7 @@ impl Narrower<'_> {
                         operands.iter().map(|&operand| self.all_of(operand)).collect();
                     Value { node: self.graph.emit(op, &all), region: whole }
                 }
-                Demand::Part(part) => self.narrowed(part, &operands),
+                Demand::Part(part) => self.narrowed(*part, &operands),
             }
         };
         self.values[id.index()] = Some(value);

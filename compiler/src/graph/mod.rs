@@ -6,6 +6,7 @@ mod json;
 mod origin;
 mod print;
 mod prune;
+mod rewrite;
 mod scan;
 #[cfg(test)]
 mod tests;

@@ -77,8 +77,11 @@ fn demands(graph: &Graph, roots: &[NodeId], kept: &[NodeId]) -> Vec<Option<Deman
     let mut stays = vec![false; graph.nodes.len()];
     kept.iter().for_each(|id| stays[id.index()] = true);
     let want = |wanted: &mut Vec<Option<Region>>, id: NodeId, region: Region| {
-        let all = wanted[id.index()].take();
-        wanted[id.index()] = Some(all.map_or(region.clone(), |all| all.hull(&region)));
+        let all = &mut wanted[id.index()];
+        *all = Some(match all.take() {
+            Some(all) => all.hull(&region),
+            None => region,
+        });
     };
     roots.iter().for_each(|&root| want(&mut wanted, root, Region::whole(shape(root))));
     let mut demands: Vec<Option<Demand>> = (0..graph.nodes.len()).map(|_| None).collect();

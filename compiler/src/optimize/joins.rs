@@ -4,8 +4,6 @@
 //! it is a concatenation. And movement of a concatenation is done to its parts, where the result
 //! is one too: then the kernel that computes the parts can write each where it belongs.
 
-use std::sync::Arc;
-
 use crate::graph::{Graph, NodeId};
 use crate::op::{Emit, Op, Primitive};
 use crate::types::Shape;
@@ -18,32 +16,21 @@ const MOVED_PARTS: &str = "movement of joined parts joins the moved parts";
 /// The graph with such concatenations. Slots, outputs, updates and guards keep their order.
 pub fn join_parts(graph: &Graph) -> Graph {
     let uses = graph.uses();
-    let mut result = Graph::new();
-    result.slots.clone_from(&graph.slots);
-    let mut nodes: Vec<NodeId> = Vec::with_capacity(graph.nodes.len());
-    for (id, node) in graph.iter() {
-        result.set_origin(Arc::clone(&node.origin));
-        let joined = match &node.op {
-            Op::Elementwise(function) if function.name() == "add" => padded_parts(graph, id, &uses)
-                .map(|(axis, parts)| {
-                    result.add_rule(SUM_OF_PARTS);
-                    let parts: Vec<NodeId> = parts.iter().map(|part| nodes[part.index()]).collect();
-                    result.concat(&parts, axis)
-                }),
+    graph.rewritten(|result, nodes, id| {
+        let node = graph.node(id);
+        match &node.op {
+            Op::Elementwise(function) if function.name() == "add" => {
+                let (axis, parts) = padded_parts(graph, id, &uses)?;
+                result.add_rule(SUM_OF_PARTS);
+                let parts: Vec<NodeId> = parts.iter().map(|part| nodes[part.index()]).collect();
+                Some(result.concat(&parts, axis))
+            }
             Op::Permute(_) | Op::Reshape(_) => {
-                moved_parts(&mut result, &node.op, nodes[node.operands[0].index()])
+                moved_parts(result, &node.op, nodes[node.operands[0].index()])
             }
             _ => None,
-        };
-        nodes.push(joined.unwrap_or_else(|| {
-            let operands: Vec<NodeId> = node.operands.iter().map(|o| nodes[o.index()]).collect();
-            result.emit(node.op.clone(), &operands)
-        }));
-    }
-    result.set_origin(Arc::default());
-    result.take_results(graph, |old| nodes[old.index()]);
-    result.prune();
-    result
+        }
+    })
 }
 
 /// The axis and the parts, in order, if a sum's terms are parts padded with zeros that cover all

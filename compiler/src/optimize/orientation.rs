@@ -1,8 +1,6 @@
 //! Products of which only the transposed result is used are computed so: `(A B)^T = B^T A^T`, as with gradients
 //! of weights that lie as `[out, in]`. What is then done to the result, while it is in cache, meets its rows.
 
-use std::sync::Arc;
-
 use crate::graph::{Graph, Node, NodeId};
 use crate::index::Expression;
 use crate::op::contraction::AxisPairs;
@@ -14,28 +12,11 @@ const TRANSPOSED: &str = "a transposed product is the product of the transposed 
 /// The graph with such products. Slots, outputs, updates and guards keep their order.
 pub fn orient_products(graph: &Graph) -> Graph {
     let uses = graph.uses();
-    let mut result = Graph::new();
-    result.slots.clone_from(&graph.slots);
-    let mut nodes: Vec<NodeId> = Vec::with_capacity(graph.nodes.len());
-    for node in &graph.nodes {
-        result.set_origin(Arc::clone(&node.origin));
-        let emitted = match transposed(graph, node, &uses) {
-            Some((contract, factors)) => {
-                result.add_rule(TRANSPOSED);
-                result.emit(contract.into(), &factors.map(|factor| nodes[factor.index()]))
-            }
-            None => {
-                let operands: Vec<NodeId> =
-                    node.operands.iter().map(|o| nodes[o.index()]).collect();
-                result.emit(node.op.clone(), &operands)
-            }
-        };
-        nodes.push(emitted);
-    }
-    result.set_origin(Arc::default());
-    result.take_results(graph, |old| nodes[old.index()]);
-    result.prune();
-    result
+    graph.rewritten(|result, nodes, id| {
+        let (contract, factors) = transposed(graph, graph.node(id), &uses)?;
+        result.add_rule(TRANSPOSED);
+        Some(result.emit(contract.into(), &factors.map(|factor| nodes[factor.index()])))
+    })
 }
 
 /// The product with swapped factors, if a node is one with the axes of its two factors swapped.

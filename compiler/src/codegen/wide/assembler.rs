@@ -337,7 +337,7 @@ impl Assembler {
         self.memory(to.0, from, 1);
     }
 
-    /// Asks for the cache line of an address, in all levels of the caches, which may be no address at all.
+    /// Asks for a cache line in all levels of the caches. Its address may be any number: nothing is read.
     pub(super) fn prefetch(&mut self, memory: Memory) {
         let index = memory.index.map_or(0, |(index, _)| index.0);
         let rex = 0x40 | ((index >> 3) << 1) | (memory.base.0 >> 3);

@@ -13,8 +13,6 @@ mod parts;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
-
 use crate::graph::{Graph, Node, NodeId};
 use crate::op::{Contract, Emit, Op, Primitive};
 use pairing::{Emitter, Factor, Pairing};
@@ -41,37 +39,18 @@ pub fn associate(graph: &Graph) -> Graph {
 /// The same, where `pays` tells from the arithmetic of the new order and of the one before.
 fn associate_where(graph: &Graph, pays: impl Fn(f64, f64) -> bool) -> Graph {
     let uses = graph.uses();
-    let mut result = Graph::new();
-    result.slots.clone_from(&graph.slots);
-    let mut nodes: Vec<NodeId> = Vec::with_capacity(graph.nodes.len());
-    for node in &graph.nodes {
-        result.set_origin(Arc::clone(&node.origin));
-        let chain = match &node.op {
-            Op::Contract(contract) => [1, 0]
-                .into_iter()
-                .filter_map(|side| Chain::new(graph, &uses, node, contract, side))
-                .filter(|chain| pays(chain.cheapest().1, chain.flops_before))
-                .min_by(|a, b| a.cheapest().1.total_cmp(&b.cheapest().1)),
-            _ => None,
-        };
-        let emitted = match chain {
-            Some(chain) => {
-                result.add_rule(ANOTHER_ORDER);
-                let product = chain.emit(&mut result, &nodes);
-                result.reshape(product, &node.ty.shape)
-            }
-            None => {
-                let operands: Vec<NodeId> =
-                    node.operands.iter().map(|operand| nodes[operand.index()]).collect();
-                result.emit(node.op.clone(), &operands)
-            }
-        };
-        nodes.push(emitted);
-    }
-    result.set_origin(Arc::default());
-    result.take_results(graph, |old| nodes[old.index()]);
-    result.prune();
-    result
+    graph.rewritten(|result, nodes, id| {
+        let node = graph.node(id);
+        let Op::Contract(contract) = &node.op else { return None };
+        let chain = [1, 0]
+            .into_iter()
+            .filter_map(|side| Chain::new(graph, &uses, node, contract, side))
+            .filter(|chain| pays(chain.flops, chain.flops_before))
+            .min_by(|a, b| a.flops.total_cmp(&b.flops))?;
+        result.add_rule(ANOTHER_ORDER);
+        let product = chain.emit(result, nodes);
+        Some(result.reshape(product, &node.ty.shape))
+    })
 }
 
 /// A product one of whose operands is moved from another product, perhaps with something added.
@@ -82,6 +61,10 @@ struct Chain {
     added: Option<Factor>,
     /// The axes of the result.
     result: Vec<Part>,
+    /// The order that takes the least arithmetic.
+    order: [usize; 3],
+    /// Arithmetic operations in that order.
+    flops: f64,
     /// Arithmetic operations as it was, with this product's share of the inner one.
     flops_before: f64,
 }
@@ -133,33 +116,23 @@ impl Chain {
         };
         let factor = |node: NodeId, axes: &[Parts]| Factor { node, parts: flat(axes) };
         let operands = &graph.node(inner).operands;
+        let factors =
+            [factor(outer, &outer_axes), factor(operands[0], &left), factor(operands[1], &right)];
+        let (order, cost) = cheapest(&factors, &result);
         Some(Chain {
-            factors: [
-                factor(outer, &outer_axes),
-                factor(operands[0], &left),
-                factor(operands[1], &right),
-            ],
+            factors,
             added: added.map(|node| factor(node, &trace.added)),
             result,
+            order,
+            flops: cost,
             flops_before: flops(node) + flops(graph.node(inner)) / share as f64,
         })
-    }
-
-    /// The order that takes the least arithmetic, and how much.
-    fn cheapest(&self) -> ([usize; 3], f64) {
-        let costs = ORDERS.map(|order| {
-            let [a, b, c] = order.map(|number| &self.factors[number].parts[..]);
-            let first = Pairing::new(a, b, |part| c.contains(part) || self.result.contains(part));
-            let second = Pairing::new(&first.result, c, |part| self.result.contains(part));
-            (order, first.flops + second.flops)
-        });
-        if costs[1].1 < costs[0].1 { costs[1] } else { costs[0] }
     }
 
     /// Emits it in this order, with parts as axes; `nodes` are the new numbers of nodes.
     fn emit(&self, graph: &mut Graph, nodes: &[NodeId]) -> NodeId {
         let mut emitter = Emitter { graph, nodes };
-        let [a, b, c] = self.cheapest().0.map(|number| emitter.factor(&self.factors[number]));
+        let [a, b, c] = self.order.map(|number| emitter.factor(&self.factors[number]));
         let needed = |part: &Part| c.parts.contains(part) || self.result.contains(part);
         let first = emitter.product(&a, &b, needed);
         let product = emitter.product(&first, &c, |part| self.result.contains(part));
@@ -172,6 +145,17 @@ impl Chain {
         let term = emitter.arrange(&term, &self.result);
         emitter.graph.add(product, term)
     }
+}
+
+/// The order that takes the least arithmetic, and how much.
+fn cheapest(factors: &[Factor; 3], result: &[Part]) -> ([usize; 3], f64) {
+    let costs = ORDERS.map(|order| {
+        let [a, b, c] = order.map(|number| &factors[number].parts[..]);
+        let first = Pairing::new(a, b, |part| c.contains(part) || result.contains(part));
+        let second = Pairing::new(&first.result, c, |part| result.contains(part));
+        (order, first.flops + second.flops)
+    });
+    if costs[1].1 < costs[0].1 { costs[1] } else { costs[0] }
 }
 
 /// The product that an operand is moved from, and what lies between, last things first.

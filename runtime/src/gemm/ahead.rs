@@ -15,6 +15,8 @@ pub(super) struct Ahead {
     pub line: *const u8,
     /// How many pairs.
     pub count: usize,
+    /// How many of them a tile asks for, a multiple of `each`.
+    pub per_tile: usize,
     /// Pairs to ask for every [`STEPS`] steps along the depth; at least 1.
     pub each: usize,
     /// Pairs from the first to the end of its row.
@@ -33,27 +35,32 @@ pub(super) const PAIR: usize = 2 * CACHE_LINE;
 
 impl Ahead {
     /// No lines.
-    pub const NONE: Ahead =
-        Ahead { line: std::ptr::null(), count: 0, each: 1, rest: 1, per_row: 1, skip: 0 };
+    pub const NONE: Ahead = Ahead {
+        line: std::ptr::null(),
+        count: 0,
+        per_tile: 0,
+        each: 1,
+        rest: 1,
+        per_row: 1,
+        skip: 0,
+    };
 
-    /// How often there is something to ask for.
-    pub fn requests(&self) -> usize {
-        if self.each == 1 { self.count } else { self.count.div_ceil(self.each) }
+    /// How often the next tile has something to ask for. They are its own from now on.
+    #[inline(always)]
+    pub fn take_requests(&mut self) -> usize {
+        let count = self.count.min(self.per_tile);
+        self.count -= count;
+        if self.each == 1 { count } else { count.div_ceil(self.each) }
     }
 
-    /// Asks for the next lines, unless there are none left.
+    /// Asks for lines once.
     #[inline(always)]
-    pub fn advance(&mut self) -> bool {
-        if self.count == 0 {
-            return false;
-        }
-        for _ in 0..self.each.min(self.count) {
+    pub fn ask(&mut self) {
+        for _ in 0..self.each {
             prefetch(self.line);
             prefetch(self.line.wrapping_add(CACHE_LINE));
             self.step();
         }
-        self.count = self.count.saturating_sub(self.each);
-        true
     }
 
     /// Goes to the next pair.
@@ -104,14 +111,14 @@ impl Rows {
 
     /// The same for this many tiles that take so many steps each.
     pub fn shared(self, tiles: usize, steps: usize) -> Rows {
-        let per_tile = self.count.div_ceil(tiles.max(1));
-        let each = per_tile.div_ceil((steps / STEPS).max(1)).max(1);
-        Rows { per_tile, each, ..self }
+        let share = self.count.div_ceil(tiles.max(1));
+        let each = share.div_ceil((steps / STEPS).max(1)).max(1);
+        Rows { per_tile: share.next_multiple_of(each), each, ..self }
     }
 
-    /// The part of tile `number`.
-    pub fn part(&self, number: usize) -> Ahead {
-        let first = (number * self.per_tile).min(self.count);
+    /// The part of so many tiles from this one on.
+    pub fn part(&self, first_tile: usize, tiles: usize) -> Ahead {
+        let first = (first_tile * self.per_tile).min(self.count);
         let (row, pair) = match self.per_row {
             1 => (first, 0),
             per_row => (first / per_row, first % per_row),
@@ -119,7 +126,8 @@ impl Rows {
         let start = self.start.wrapping_offset(row as isize * self.stride);
         Ahead {
             line: start.wrapping_add(pair * PAIR),
-            count: self.per_tile.min(self.count - first),
+            count: (tiles * self.per_tile).min(self.count - first),
+            per_tile: self.per_tile,
             each: self.each,
             rest: self.per_row - pair,
             per_row: self.per_row,
@@ -132,28 +140,36 @@ impl Rows {
 mod tests {
     use super::*;
 
-    /// Tiles ask for every pair of lines of all rows exactly once, evenly and in order.
+    /// Tiles ask for every pair of lines of all rows once, evenly and in order, whether they are
+    /// computed in one go or not.
     #[test]
     fn tiles_share_the_lines_of_rows() {
         for (rows, bytes, tiles, steps) in [(32, 1280, 10, 320), (320, 128, 7, 320), (3, 60, 5, 3)]
         {
             let stride = 4096;
             let all = Rows::new(std::ptr::null(), rows, bytes, stride).shared(tiles, steps);
-            let mut asked = Vec::new();
-            for tile in 0..tiles {
-                let mut ahead = all.part(tile);
-                assert!(ahead.requests() <= (steps / STEPS).max(1));
-                while ahead.count > 0 {
-                    for _ in 0..ahead.each.min(ahead.count) {
-                        asked.push(ahead.line.addr());
-                        ahead.step();
-                    }
-                    ahead.count = ahead.count.saturating_sub(ahead.each);
-                }
-            }
             let pairs =
                 (0..rows).flat_map(|row| (0..bytes).step_by(PAIR).map(move |b| row * 4096 + b));
-            assert_eq!(asked, pairs.collect::<Vec<_>>());
+            let pairs: Vec<usize> = pairs.collect();
+            for group in [1, 2, tiles] {
+                let mut asked = Vec::new();
+                for first in (0..tiles).step_by(group) {
+                    let group = group.min(tiles - first);
+                    let mut ahead = all.part(first, group);
+                    for _ in 0..group {
+                        let requests = ahead.take_requests();
+                        assert!(requests <= (steps / STEPS).max(1));
+                        for _ in 0..requests * ahead.each {
+                            asked.push(ahead.line.addr());
+                            ahead.step();
+                        }
+                    }
+                    assert_eq!(ahead.count, 0);
+                }
+                // The last request may go beyond the end.
+                assert!(asked.len() < pairs.len() + all.each);
+                assert_eq!(asked[..pairs.len()], pairs);
+            }
         }
     }
 }

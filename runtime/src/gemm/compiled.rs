@@ -13,12 +13,17 @@ macro_rules! compiled {
             // SAFETY: by the caller's promise; this function has the features.
             unsafe {
                 let follows = TABLES || ROWS == 1 || tile.is_left_contiguous();
-                if VECTORS == 2 && tile.columns == 2 * LANES && follows {
-                    let sums = sums::<ROWS, TABLES>(tile);
+                if !(VECTORS == 2 && tile.columns == 2 * LANES && follows) {
+                    return kernel::outer::<$vector, ROWS, VECTORS, TABLES>(tile);
+                }
+                let mut tile = *tile;
+                loop {
+                    let sums = sums::<ROWS, TABLES>(&mut tile);
                     let sums = std::array::from_fn(|row| sums[row].map(<$vector>::from));
-                    kernel::write::<$vector, ROWS, 2>(tile, sums, [LANES; 2]);
-                } else {
-                    kernel::outer::<$vector, ROWS, VECTORS, TABLES>(tile);
+                    kernel::write::<$vector, ROWS, 2>(&tile, sums, [LANES; 2]);
+                    if !tile.descend(ROWS) {
+                        break;
+                    }
                 }
             }
         }

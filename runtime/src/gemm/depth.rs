@@ -283,19 +283,19 @@ pub(super) fn counts(requests: &mut usize, length: usize) -> (usize, usize) {
 /// registers that are overwritten.
 macro_rules! assembly {
     (
-        $tile:ident, $sums:ident, $ahead:ident, $counts:ident, $loop:expr,
+        $tile:ident, $sums:ident, $counts:ident, $loop:expr,
         [$($register:tt $row:tt $vector:tt)*] [$($other:tt)*],
         $($operand:tt)*
     ) => {
         std::arch::asm!(
             $loop,
             $($operand)*
-            tile = in(reg) $tile,
+            tile = in(reg) &raw const *$tile,
             each = const std::mem::offset_of!(Tile<f32>, ahead.each),
             skip = const std::mem::offset_of!(Tile<f32>, ahead.skip),
             per_row = const std::mem::offset_of!(Tile<f32>, ahead.per_row),
-            line = inout(reg) $ahead.line,
-            rest = inout(reg) $ahead.rest,
+            line = inout(reg) $tile.ahead.line,
+            rest = inout(reg) $tile.ahead.rest,
             requests = inout(reg) $counts.0 => _,
             steps = inout(reg) $counts.1 => _,
             $(inout($register) $sums[$row][$vector],)*
@@ -321,12 +321,11 @@ macro_rules! sums {
         #[inline]
         #[target_feature(enable = $features)]
         unsafe fn sums<const ROWS: usize, const TABLES: bool>(
-            tile: &Tile<f32>,
+            tile: &mut Tile<f32>,
         ) -> [[$vector; 2]; $most] {
             // SAFETY: zeros are vectors.
             let mut sums: [[$vector; 2]; $most] = unsafe { std::mem::zeroed() };
-            let mut ahead = tile.ahead;
-            let mut requests = ahead.requests();
+            let mut requests = tile.ahead.take_requests();
             let length = tile.depth / tile.stretches;
             let (row_stride, right_step) = (tile.left_row_stride * 4, tile.right_depth_stride * 4);
             for stretch in 0..tile.stretches {
@@ -338,7 +337,7 @@ macro_rules! sums {
                         let (left, right) = (tile.left, tile.right);
                         match ROWS {
                             $($rows => assembly!(
-                                tile, sums, ahead, counts, scattered_loop!($file $rows), $sums $others,
+                                tile, sums, counts, scattered_loop!($file $rows), $sums $others,
                                 left = in(reg) left,
                                 row = out(reg) _,
                                 row_stride = in(reg) row_stride,
@@ -356,7 +355,7 @@ macro_rules! sums {
                     let right = tile.right.wrapping_offset(*tile.right_steps.add(stretch));
                     match ROWS {
                         $($rows if tile.left_depth_stride == 1 => assembly!(
-                            tile, sums, ahead, counts, along_depth_loop!($file $rows), $sums $others,
+                            tile, sums, counts, along_depth_loop!($file $rows), $sums $others,
                             left = inout(reg) left => _,
                             row = inout(reg) left.wrapping_byte_offset(row_stride * 7) => _,
                             row_stride = in(reg) row_stride,
@@ -367,7 +366,7 @@ macro_rules! sums {
                             three_steps = inout(reg) right_step * 3 => _,
                         ),
                         $rows => assembly!(
-                            tile, sums, ahead, counts, along_rows_loop!($file $rows), $sums $others,
+                            tile, sums, counts, along_rows_loop!($file $rows), $sums $others,
                             left = inout(reg) left => _,
                             left_step = in(reg) tile.left_depth_stride * 4,
                             three_left = in(reg) tile.left_depth_stride * 12,

@@ -18,8 +18,8 @@ use crate::program::{Frame, Region, RegionFunction};
 /// bandwidth counts, and the processor fetches what follows.
 const LEAST_ROWS_AHEAD: usize = 4;
 
-/// Tiles of rows of a block that are listed without taking memory.
-const MOST_ROW_TILES: usize = 64;
+/// Groups of tiles of rows of a block that are listed without taking memory.
+const MOST_ROW_GROUPS: usize = 16;
 
 /// Products of at most so many columns read their left operand once or twice. (Measured: they take a fifth
 /// to a third less time if its rows are asked for; wider ones lose up to 15 %, since panels of the right
@@ -183,7 +183,7 @@ impl<'a, T: Element> Block<'a, T> {
             Some(1) => (kernels.scattered, 1),
             Some(length) => (kernels.outer, depth.len() / length),
         };
-        let row_tiles: SmallVec<[(usize, usize); MOST_ROW_TILES]> =
+        let row_tiles: SmallVec<[Tiles; MOST_ROW_GROUPS]> =
             self.row_tiles(kernels.outer.len()).collect();
         let mut start = 0;
         while start < self.columns {
@@ -201,13 +201,14 @@ impl<'a, T: Element> Block<'a, T> {
                     if scattered_columns { right.start } else { right.element(0, column) };
                 let ahead = self.ahead(&depth, start + column + columns);
                 let asks_for_rows = start + column == 0 && self.reads_rows_once();
-                for (number, &(row, height)) in row_tiles.iter().enumerate() {
-                    let ahead = match asks_for_rows && row + height < self.rows {
-                        true => self.rows_ahead(left, row + height, depth.len()),
-                        false => ahead.part(number),
-                    };
+                let mut number = 0;
+                for &Tiles { start: row, length: height, count } in &row_tiles {
                     let tile = Tile {
-                        ahead,
+                        count,
+                        ahead: match asks_for_rows {
+                            true => self.rows_ahead(left, row + height, height, depth.len()),
+                            false => ahead.part(number, count),
+                        },
                         depth: depth.len(),
                         stretches,
                         left: self.left_row(left, row),
@@ -225,8 +226,9 @@ impl<'a, T: Element> Block<'a, T> {
                         accumulate: depth.start > 0,
                     };
                     let kernel = tiles[height - 1][width.ilog2() as usize];
-                    // SAFETY: the tile lies within the operands and the result.
+                    // SAFETY: the tiles lie within the operands and the result.
                     unsafe { kernel(&tile) };
+                    number += count;
                 }
                 column += columns;
             }
@@ -234,9 +236,9 @@ impl<'a, T: Element> Block<'a, T> {
         }
     }
 
-    /// Rows of the block, tile by tile of at most `most`: (start, length) of each. The left operand's rows of a tile lie at
-    /// equal distances.
-    fn row_tiles(&self, most: usize) -> impl Iterator<Item = (usize, usize)> {
+    /// Rows of the block in tiles of at most `most`. The left operand's rows of a group of tiles lie at equal
+    /// distances.
+    fn row_tiles(&self, most: usize) -> impl Iterator<Item = Tiles> {
         let first = self.region.row_start as usize;
         let end = first + self.rows;
         let (runs, length) = match &self.driver.plan.left_runs {
@@ -246,7 +248,8 @@ impl<'a, T: Element> Block<'a, T> {
         runs.flat_map(move |run| {
             let start = (run * length).max(first);
             let stop = (run * length + length).min(end);
-            even_tiles(stop - start, most).map(move |(row, height)| (start - first + row, height))
+            let tiles = even_tiles(stop - start, most);
+            tiles.map(move |tiles| Tiles { start: start - first + tiles.start, ..tiles })
         })
     }
 
@@ -259,13 +262,14 @@ impl<'a, T: Element> Block<'a, T> {
         along && few_columns && plan.left == Access::InPlace
     }
 
-    /// The part of the next tile's rows, from row `next` of the block on, that lies in this range of the
-    /// depth, for a tile to ask for.
-    fn rows_ahead(&self, left: Matrix<T>, next: usize, depth: usize) -> Ahead {
-        let rows = (self.rows - next).min(self.driver.kernels.outer.len());
+    /// What of the rows from `next` on lies in this range of the depth, for tiles of so many rows to ask for:
+    /// each for those of the one below it.
+    fn rows_ahead(&self, left: Matrix<T>, next: usize, height: usize, depth: usize) -> Ahead {
+        let rows = self.rows - next;
+        let tiles = rows.div_ceil(height);
         let stride = left.row_stride * size_of::<T>() as isize;
         let start = left.element(next, 0).cast();
-        Rows::new(start, rows, depth * size_of::<T>(), stride).shared(1, depth).part(0)
+        Rows::new(start, rows, depth * size_of::<T>(), stride).shared(tiles, depth).part(0, tiles)
     }
 
     /// What is read of the right operand after the columns before `column`, with this range of the
@@ -361,9 +365,10 @@ impl<'a, T: Element> Block<'a, T> {
         let right = self.matrix(right).at(depth.start, self.region.column_start as usize);
         let most_rows = kernels.dot.len();
         let widest = kernels.dot[even_block(self.rows, most_rows) - 1].len();
-        for (column, columns) in even_tiles(self.columns, widest) {
-            for (row, height) in self.row_tiles(most_rows) {
+        for (column, columns) in even_tiles(self.columns, widest).flat_map(Tiles::each) {
+            for (row, height) in self.row_tiles(most_rows).flat_map(Tiles::each) {
                 let tile = Tile {
+                    count: 1,
                     depth: depth.len(),
                     stretches: 1,
                     left: self.left_row(left, row),
@@ -594,12 +599,28 @@ impl<'a, T: Element> Block<'a, T> {
     }
 }
 
-/// Cuts `extent` into the fewest tiles of at most `most`, as even as possible, larger ones
-/// first: (start, length) of each.
-pub(super) fn even_tiles(extent: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
+/// Tiles of equal length along an axis, one behind the other.
+#[derive(Clone, Copy)]
+pub(super) struct Tiles {
+    pub start: usize,
+    pub length: usize,
+    pub count: usize,
+}
+
+impl Tiles {
+    /// (start, length) of each.
+    fn each(self) -> impl Iterator<Item = (usize, usize)> {
+        (0..self.count).map(move |tile| (self.start + tile * self.length, self.length))
+    }
+}
+
+/// Cuts `extent` into the fewest tiles of at most `most`, as even as possible, larger ones first.
+pub(super) fn even_tiles(extent: usize, most: usize) -> impl Iterator<Item = Tiles> {
     let tiles = extent.div_ceil(most);
     let (base, longer) = (extent / tiles.max(1), extent % tiles.max(1));
-    (0..tiles).map(move |tile| (tile * base + tile.min(longer), base + usize::from(tile < longer)))
+    let long = Tiles { start: 0, length: base + 1, count: longer };
+    let short = Tiles { start: longer * (base + 1), length: base, count: tiles - longer };
+    [long, short].into_iter().filter(|tiles| tiles.count > 0)
 }
 
 /// Vectors of the next panel when `rest` vectors of columns remain: a power of two, at most

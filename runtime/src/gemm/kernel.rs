@@ -9,9 +9,13 @@ use super::ahead::{Ahead, STEPS};
 use super::places::Copy;
 use super::vector::Vector;
 
-/// One call of a kernel: `output[r, c] (+)= sum over k of left[r, k] * right[k, c]`.
+/// One call of a kernel: `output[r, c] (+)= sum over k of left[r, k] * right[k, c]`, for the rows of a tile
+/// and those of others below it.
 #[derive(Clone, Copy)]
 pub(super) struct Tile<T> {
+    /// How many tiles of the kernel's rows there are, one below the other; 1 for dot kernels. (One call for
+    /// all: what lies between two tiles is so short that the processor starts on the next one meanwhile.)
+    pub count: usize,
     /// Length of the sum.
     pub depth: usize,
     /// Parts of equal length that the depth consists of, and within which elements lie at equal distances; 1 for
@@ -55,6 +59,15 @@ impl<T> Tile<T> {
     /// Whether elements of the left operand follow each other, along the depth or from row to row.
     pub fn is_left_contiguous(&self) -> bool {
         self.left_depth_stride == 1 || self.left_row_stride == 1
+    }
+
+    /// Goes to the tile below this one of `rows` rows, if there is one.
+    #[inline(always)]
+    pub fn descend(&mut self, rows: usize) -> bool {
+        self.left = self.left.wrapping_offset(rows as isize * self.left_row_stride);
+        self.output = self.output.wrapping_offset(rows as isize * self.output_stride);
+        self.count -= 1;
+        self.count > 0
     }
 }
 
@@ -135,17 +148,23 @@ pub(super) unsafe fn outer<
 >(
     tile: &Tile<V::Element>,
 ) {
-    // SAFETY: by the caller's promise.
-    unsafe {
-        if tile.columns == VECTORS * V::LANES {
-            outer_columns::<V, ROWS, VECTORS, TABLES, true>(tile);
-        } else {
-            outer_columns::<V, ROWS, VECTORS, TABLES, false>(tile);
+    let mut tile = *tile;
+    loop {
+        // SAFETY: by the caller's promise.
+        unsafe {
+            if tile.columns == VECTORS * V::LANES {
+                outer_columns::<V, ROWS, VECTORS, TABLES, true>(&mut tile);
+            } else {
+                outer_columns::<V, ROWS, VECTORS, TABLES, false>(&mut tile);
+            }
+        }
+        if !tile.descend(ROWS) {
+            break;
         }
     }
 }
 
-/// The body of [`outer`] for full vectors (`FULL`) or a number of columns known at run time.
+/// One tile of [`outer`], for full vectors (`FULL`) or a number of columns known at run time.
 #[inline(always)]
 unsafe fn outer_columns<
     V: Vector,
@@ -154,7 +173,7 @@ unsafe fn outer_columns<
     const TABLES: bool,
     const FULL: bool,
 >(
-    tile: &Tile<V::Element>,
+    tile: &mut Tile<V::Element>,
 ) {
     // SAFETY: only elements of the tile are touched: its columns, of its rows, in its depth.
     unsafe {
@@ -169,7 +188,7 @@ unsafe fn outer_columns<
             false => tile.right.wrapping_add(v * V::LANES),
         });
         let mut sums = [[zero; VECTORS]; ROWS];
-        let mut ahead = tile.ahead;
+        let mut requests = tile.ahead.take_requests();
         let length = tile.depth / tile.stretches;
         for stretch in 0..tile.stretches {
             let (mut left, mut right) = (0, 0);
@@ -178,7 +197,12 @@ unsafe fn outer_columns<
             }
             let mut k = 0;
             while k < length {
-                let end = if ahead.advance() { (k + STEPS).min(length) } else { length };
+                let mut end = length;
+                if requests > 0 {
+                    requests -= 1;
+                    tile.ahead.ask();
+                    end = length.min(k + STEPS);
+                }
                 while k < end {
                     if TABLES {
                         (left, right) = (*tile.left_steps.add(k), *tile.right_steps.add(k));

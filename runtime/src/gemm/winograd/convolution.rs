@@ -13,7 +13,7 @@ use super::tiles::{Grid, Images};
 use super::{CHANNEL_STEP, ENOUGH_PIECES, point_stride, row_stride};
 use crate::cpu::Cpu;
 use crate::gemm::ahead::{Ahead, Rows};
-use crate::gemm::driver::even_tiles;
+use crate::gemm::driver::{Tiles, even_tiles};
 use crate::gemm::kernel::{Kernels, ONE_STRETCH, Tile};
 use crate::gemm::kernels;
 use crate::gemm::plan::{blocks, even_block};
@@ -326,7 +326,7 @@ impl Product {
     /// As for [`Winograd::run_piece`].
     unsafe fn compute(&self, kernels: &Kernels<f32>) {
         let &Product { depth, left, left_row, rows, columns, output_row, .. } = self;
-        let tiles = || even_tiles(rows, kernels.outer.len());
+        let tiles = rows.div_ceil(kernels.outer.len());
         for (start, length) in blocks(depth, even_block(depth, DEPTH_BLOCK)) {
             for (panel, width) in blocks(columns, KERNEL_PANEL) {
                 let right = self.right.wrapping_add(panel * depth + start * KERNEL_PANEL);
@@ -339,12 +339,20 @@ impl Product {
                     self.next_right
                 };
                 let ahead = Rows::new(next.cast(), 1, 4 * length * KERNEL_PANEL, 0)
-                    .shared(tiles().count(), length);
+                    .shared(tiles, length);
                 for (column, width) in blocks(width, kernels.panel_columns()) {
-                    for (number, (row, height)) in tiles().enumerate() {
-                        // Whole vectors, for which there is room.
-                        let vectors = width.div_ceil(kernels.lanes);
+                    // Whole vectors, for which there is room.
+                    let vectors = width.div_ceil(kernels.lanes);
+                    let mut number = 0;
+                    for Tiles { start: row, length: height, count } in
+                        even_tiles(rows, kernels.outer.len())
+                    {
+                        let ahead = match column {
+                            0 => ahead.part(number, count),
+                            _ => Ahead::NONE,
+                        };
                         let tile = Tile {
+                            count,
                             depth: length,
                             stretches: 1,
                             left: left.wrapping_add(row * left_row + start),
@@ -360,10 +368,11 @@ impl Product {
                             output_stride: output_row as isize,
                             columns: vectors * kernels.lanes,
                             accumulate: start > 0,
-                            ahead: if column == 0 { ahead.part(number) } else { Ahead::NONE },
+                            ahead,
                         };
                         // SAFETY: by the caller's promise; every height has kernels of one vector and two.
                         unsafe { kernels.outer[height - 1][vectors - 1](&tile) };
+                        number += count;
                     }
                 }
             }

@@ -18,7 +18,7 @@ use super::tiles::{Grid, Images};
 use super::{CHANNEL_STEP, ENOUGH_PIECES, point_stride, row_stride};
 use crate::cpu::Cpu;
 use crate::gemm::ahead::Ahead;
-use crate::gemm::driver::even_tiles;
+use crate::gemm::driver::{Tiles, even_tiles};
 use crate::gemm::kernel::{Kernels, ONE_STRETCH, Tile};
 use crate::gemm::kernels;
 use crate::gemm::plan::{blocks, even_block};
@@ -274,9 +274,12 @@ impl Product {
     /// As for [`WinogradGradient::run_piece`].
     unsafe fn add(&self, kernels: &Kernels<f32>) {
         for (column, width) in blocks(self.columns, kernels.panel_columns()) {
-            for (row, height) in even_tiles(self.rows, kernels.outer.len()) {
-                let right = column / PANEL * self.panel + column % PANEL;
+            let right = column / PANEL * self.panel + column % PANEL;
+            for Tiles { start: row, length: height, count } in
+                even_tiles(self.rows, kernels.outer.len())
+            {
                 let tile = Tile {
+                    count,
                     depth: self.tiles,
                     stretches: 1,
                     left: self.left.wrapping_add(row),

@@ -18,6 +18,9 @@ use crate::program::{Frame, Region, RegionFunction};
 /// bandwidth counts, and the processor fetches what follows.
 const LEAST_ROWS_AHEAD: usize = 4;
 
+/// One tile in so many asks for what is copied next of the left operand.
+const TILES_PER_COPYING: usize = 4;
+
 /// Groups of tiles of rows of a block that are listed without taking memory.
 const MOST_ROW_GROUPS: usize = 16;
 
@@ -183,8 +186,24 @@ impl<'a, T: Element> Block<'a, T> {
             Some(1) => (kernels.scattered, 1),
             Some(length) => (kernels.outer, depth.len() / length),
         };
-        let row_tiles: SmallVec<[Tiles; MOST_ROW_GROUPS]> =
-            self.row_tiles(kernels.outer.len()).collect();
+        let panels = self.columns.div_ceil(panel_vectors * kernels.lanes);
+        let total: usize = self.row_tiles(kernels.outer.len()).map(|tiles| tiles.count).sum();
+        // Copying waits for all that comes from afar: the last tiles of each panel ask for the next block.
+        let next_left = self.next_left(&depth);
+        let for_left = next_left.map_or(0, |_| total.div_ceil(TILES_PER_COPYING));
+        let for_right = total - for_left;
+        let next_left =
+            next_left.map_or(Rows::NONE, |rows| rows.shared(panels * for_left, depth.len()));
+        let row_tiles: SmallVec<[Tiles; MOST_ROW_GROUPS]> = {
+            let mut number = 0;
+            let parts = self.row_tiles(kernels.outer.len()).flat_map(|tiles| {
+                let first = for_right.saturating_sub(number).min(tiles.count);
+                number += tiles.count;
+                tiles.split(first)
+            });
+            parts.collect()
+        };
+        let mut panel_number = 0;
         let mut start = 0;
         while start < self.columns {
             let panel = plan.panel_columns.min(self.columns - start);
@@ -199,7 +218,7 @@ impl<'a, T: Element> Block<'a, T> {
                 let scattered_columns = plan.tables.as_ref().is_some_and(|t| t.columns.is_some());
                 let right_start =
                     if scattered_columns { right.start } else { right.element(0, column) };
-                let ahead = self.ahead(&depth, start + column + columns);
+                let ahead = self.ahead(&depth, start + column + columns, for_right);
                 let asks_for_rows = start + column == 0 && self.reads_rows_once();
                 let mut number = 0;
                 for &Tiles { start: row, length: height, count } in &row_tiles {
@@ -207,7 +226,9 @@ impl<'a, T: Element> Block<'a, T> {
                         count,
                         ahead: match asks_for_rows {
                             true => self.rows_ahead(left, row + height, height, depth.len()),
-                            false => ahead.part(number, count),
+                            false if number < for_right => ahead.part(number, count),
+                            false => next_left
+                                .part(panel_number * for_left + number - for_right, count),
                         },
                         depth: depth.len(),
                         stretches,
@@ -231,6 +252,7 @@ impl<'a, T: Element> Block<'a, T> {
                     number += count;
                 }
                 column += columns;
+                panel_number += 1;
             }
             start += panel;
         }
@@ -272,12 +294,36 @@ impl<'a, T: Element> Block<'a, T> {
         Rows::new(start, rows, depth * size_of::<T>(), stride).shared(tiles, depth).part(0, tiles)
     }
 
+    /// What is copied of the left operand after this range of the depth, if it is copied and lies in lines.
+    fn next_left(&self, depth: &Range<usize>) -> Option<Rows> {
+        let Driver { contraction, plan, .. } = self.driver;
+        let Operand::Arena(place) = &contraction.left else { return None };
+        if plan.left == Access::InPlace {
+            return None;
+        }
+        let (region, depth_start) = match depth.end < contraction.depth {
+            true => (self.region, depth.end),
+            false => (self.following?, 0),
+        };
+        let depths = contraction.depth.min(depth_start + plan.depth_block) - depth_start;
+        let offset = place.batch_offset(&contraction.batch, region.batch as usize)
+            + region.row_start as isize * place.row_stride
+            + depth_start as isize * place.column_stride;
+        let start = place.home.address(self.frame.arena, &self.frame.counters).cast::<T>();
+        let (lines, length, stride) = match (place.row_stride, place.column_stride) {
+            (1, stride) => (depths, self.rows, stride),
+            (stride, 1) => (self.rows, depths, stride),
+            _ => return None,
+        };
+        let (bytes, stride) = (length * size_of::<T>(), stride * size_of::<T>() as isize);
+        Some(Rows::new(start.wrapping_offset(offset).cast(), lines, bytes, stride))
+    }
+
     /// What is read of the right operand after the columns before `column`, with this range of the
     /// depth: the columns from there on, or the first ones of the next range or block.
-    fn ahead(&self, depth: &Range<usize>, column: usize) -> Rows {
+    fn ahead(&self, depth: &Range<usize>, column: usize, tiles: usize) -> Rows {
         let Driver { contraction, plan, kernels } = self.driver;
         let most = plan.depth_block;
-        let tiles = self.rows.div_ceil(kernels.outer.len());
         if self.rows < LEAST_ROWS_AHEAD || plan.resident && !self.first {
             return Rows::NONE;
         }
@@ -608,6 +654,16 @@ pub(super) struct Tiles {
 }
 
 impl Tiles {
+    /// The first ones, and the others.
+    fn split(self, first: usize) -> impl Iterator<Item = Tiles> {
+        let rest = Tiles {
+            start: self.start + first * self.length,
+            count: self.count - first,
+            ..self
+        };
+        [Tiles { count: first, ..self }, rest].into_iter().filter(|tiles| tiles.count > 0)
+    }
+
     /// (start, length) of each.
     fn each(self) -> impl Iterator<Item = (usize, usize)> {
         (0..self.count).map(move |tile| (self.start + tile * self.length, self.length))

@@ -370,8 +370,11 @@ pub(super) unsafe fn copy<V: Vector>(
             for column in (0..whole).step_by(V::LANES) {
                 V::load(from.wrapping_add(column)).store(to.wrapping_add(column));
             }
-            let rest = V::load_first(from.wrapping_add(whole), columns - whole);
-            rest.store_first(to.wrapping_add(whole), columns - whole);
+            // Stores of some lanes are slow with AVX2, of none as well.
+            if whole < columns {
+                let rest = V::load_first(from.wrapping_add(whole), columns - whole);
+                rest.store_first(to.wrapping_add(whole), columns - whole);
+            }
         }
     }
 }

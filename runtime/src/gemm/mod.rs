@@ -27,6 +27,7 @@ mod pack;
 mod places;
 mod plan;
 mod portable;
+mod tiles;
 mod vector;
 mod winograd;
 

@@ -13,10 +13,10 @@ use super::tiles::{Grid, Images};
 use super::{CHANNEL_STEP, ENOUGH_PIECES, point_stride, row_stride};
 use crate::cpu::Cpu;
 use crate::gemm::ahead::{Ahead, Rows};
-use crate::gemm::driver::{Tiles, even_tiles};
 use crate::gemm::kernel::{Kernels, ONE_STRETCH, Tile};
 use crate::gemm::kernels;
 use crate::gemm::plan::{blocks, even_block};
+use crate::gemm::tiles::{Tiles, even_tiles};
 
 /// Tiles of a piece are a multiple of this, the rows of the highest micro-kernels.
 const TILE_STEP: usize = 14;
@@ -338,8 +338,8 @@ impl Product {
                 } else {
                     self.next_right
                 };
-                let ahead = Rows::new(next.cast(), 1, 4 * length * KERNEL_PANEL, 0)
-                    .shared(tiles, length);
+                let ahead =
+                    Rows::new(next.cast(), 1, 4 * length * KERNEL_PANEL, 0).shared(tiles, length);
                 for (column, width) in blocks(width, kernels.panel_columns()) {
                     // Whole vectors, for which there is room.
                     let vectors = width.div_ceil(kernels.lanes);

@@ -18,10 +18,10 @@ use super::tiles::{Grid, Images};
 use super::{CHANNEL_STEP, ENOUGH_PIECES, point_stride, row_stride};
 use crate::cpu::Cpu;
 use crate::gemm::ahead::Ahead;
-use crate::gemm::driver::{Tiles, even_tiles};
 use crate::gemm::kernel::{Kernels, ONE_STRETCH, Tile};
 use crate::gemm::kernels;
 use crate::gemm::plan::{blocks, even_block};
+use crate::gemm::tiles::{Tiles, even_tiles};
 use crate::gemm::vector::Vector;
 use crate::simd::multiversion;
 

@@ -21,7 +21,7 @@ macro_rules! compiled {
                     let sums = sums::<ROWS, TABLES>(&mut tile);
                     let sums = std::array::from_fn(|row| sums[row].map(<$vector>::from));
                     kernel::write::<$vector, ROWS, 2>(&tile, sums, [LANES; 2]);
-                    if !tile.descend(ROWS) {
+                    if !tile.advance(ROWS) {
                         break;
                     }
                 }

@@ -13,9 +13,12 @@ use super::vector::Vector;
 /// and those of others below it.
 #[derive(Clone, Copy)]
 pub(super) struct Tile<T> {
-    /// How many tiles of the kernel's rows there are, one below the other; 1 for dot kernels. (One call for
-    /// all: what lies between two tiles is so short that the processor starts on the next one meanwhile.)
+    /// How many tiles of the kernel's rows there are; 1 for dot kernels. (One call for all: what lies between
+    /// two tiles is so short that the processor starts on the next one meanwhile.)
     pub count: usize,
+    /// Elements from each tile to the next one, of the left operand and of the result; null if they lie one
+    /// below the other.
+    pub steps: *const [isize; 2],
     /// Length of the sum.
     pub depth: usize,
     /// Parts of equal length that the depth consists of, and within which elements lie at equal distances; 1 for
@@ -61,13 +64,27 @@ impl<T> Tile<T> {
         self.left_depth_stride == 1 || self.left_row_stride == 1
     }
 
-    /// Goes to the tile below this one of `rows` rows, if there is one.
+    /// Goes from this tile of `rows` rows to the next one, if there is one.
+    ///
+    /// # Safety
+    /// There are as many steps as tiles follow, or none.
     #[inline(always)]
-    pub fn descend(&mut self, rows: usize) -> bool {
-        self.left = self.left.wrapping_offset(rows as isize * self.left_row_stride);
-        self.output = self.output.wrapping_offset(rows as isize * self.output_stride);
+    pub unsafe fn advance(&mut self, rows: usize) -> bool {
         self.count -= 1;
-        self.count > 0
+        if self.count == 0 {
+            return false;
+        }
+        let [left, output] = if self.steps.is_null() {
+            [self.left_row_stride, self.output_stride].map(|stride| rows as isize * stride)
+        } else {
+            // SAFETY: by the caller's promise.
+            let step = unsafe { *self.steps };
+            self.steps = self.steps.wrapping_add(1);
+            step
+        };
+        self.left = self.left.wrapping_offset(left);
+        self.output = self.output.wrapping_offset(output);
+        true
     }
 }
 
@@ -157,9 +174,9 @@ pub(super) unsafe fn outer<
             } else {
                 outer_columns::<V, ROWS, VECTORS, TABLES, false>(&mut tile);
             }
-        }
-        if !tile.descend(ROWS) {
-            break;
+            if !tile.advance(ROWS) {
+                break;
+            }
         }
     }
 }

@@ -9,11 +9,6 @@ pub(super) struct Tiles {
 }
 
 impl Tiles {
-    /// Those after so many.
-    pub fn after(self, count: usize) -> Tiles {
-        Tiles { start: self.start + count * self.length, count: self.count - count, ..self }
-    }
-
     /// (start, length) of each.
     pub fn each(self) -> impl Iterator<Item = (usize, usize)> {
         (0..self.count).map(move |tile| (self.start + tile * self.length, self.length))

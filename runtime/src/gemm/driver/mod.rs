@@ -2,11 +2,10 @@
 
 mod operands;
 mod requests;
+mod rows;
 
 use std::ops::Range;
 use std::ptr;
-
-use smallvec::SmallVec;
 
 use super::ahead::Ahead;
 use super::kernel::{Kernels, Tile};
@@ -16,9 +15,6 @@ use super::tiles::{Tiles, even_tiles, panel_width};
 use super::vector::Element;
 use crate::contraction::{Contraction, Operand, Output, Strided};
 use crate::program::{Frame, Region, RegionFunction};
-
-/// Groups of tiles of rows of a block that are listed without taking memory.
-const MOST_ROW_GROUPS: usize = 16;
 
 /// A contraction of elements `T`, ready to run.
 pub(super) struct Driver<T: 'static> {
@@ -177,9 +173,8 @@ impl<'a, T: Element> Block<'a, T> {
             Some(1) => (kernels.scattered, 1),
             Some(length) => (kernels.outer, depth.len() / length),
         };
-        let row_tiles: SmallVec<[Tiles; MOST_ROW_GROUPS]> =
-            self.row_tiles(kernels.outer.len()).collect();
-        let tiles_of_panel = row_tiles.iter().map(|tiles| tiles.count).sum();
+        let groups = self.row_groups(kernels.outer.len());
+        let tiles_of_panel = groups.iter().map(|group| group.count).sum();
         let panels = self.columns.div_ceil(panel_vectors * kernels.lanes);
         let mut panel_number = 0;
         let mut start = 0;
@@ -203,12 +198,14 @@ impl<'a, T: Element> Block<'a, T> {
                     (panel_number, panels),
                     tiles_of_panel,
                 );
-                for &(mut tiles) in &row_tiles {
-                    while tiles.count > 0 {
-                        let Tiles { start: row, length: height, .. } = tiles;
-                        let (count, ahead) = requests.take(tiles.count);
+                for group in &groups {
+                    let mut first = 0;
+                    while first < group.count {
+                        let row = group.row(first);
+                        let (count, ahead) = requests.take(group.count - first);
                         let tile = Tile {
                             count,
+                            steps: group.steps(first).map_or(ptr::null(), <[_]>::as_ptr),
                             depth: depth.len(),
                             stretches,
                             left: self.left_row(left, row),
@@ -227,8 +224,8 @@ impl<'a, T: Element> Block<'a, T> {
                             ahead,
                         };
                         // SAFETY: the tiles lie within the operands and the result.
-                        unsafe { table[height - 1][width.ilog2() as usize](&tile) };
-                        tiles = tiles.after(count);
+                        unsafe { table[group.height - 1][width.ilog2() as usize](&tile) };
+                        first += count;
                     }
                 }
                 column += columns;
@@ -236,23 +233,6 @@ impl<'a, T: Element> Block<'a, T> {
             }
             start += panel;
         }
-    }
-
-    /// Rows of the block in tiles of at most `most`. The left operand's rows of a group of tiles lie at equal
-    /// distances.
-    fn row_tiles(&self, most: usize) -> impl Iterator<Item = Tiles> {
-        let first = self.region.row_start as usize;
-        let end = first + self.rows;
-        let (runs, length) = match &self.driver.plan.left_runs {
-            Some(runs) => (first / runs.length..end.div_ceil(runs.length), runs.length),
-            None => (0..1, usize::MAX),
-        };
-        runs.flat_map(move |run| {
-            let start = (run * length).max(first);
-            let stop = (run * length + length).min(end);
-            let tiles = even_tiles(stop - start, most);
-            tiles.map(move |tiles| Tiles { start: start - first + tiles.start, ..tiles })
-        })
     }
 
     /// Adds the terms of a range of the depth by dot-product kernels.
@@ -278,6 +258,7 @@ impl<'a, T: Element> Block<'a, T> {
             for (row, height) in self.row_tiles(most_rows).flat_map(Tiles::each) {
                 let tile = Tile {
                     count: 1,
+                    steps: ptr::null(),
                     depth: depth.len(),
                     stretches: 1,
                     left: self.left_row(left, row),

@@ -353,6 +353,7 @@ impl Product {
                         };
                         let tile = Tile {
                             count,
+                            steps: ptr::null(),
                             depth: length,
                             stretches: 1,
                             left: left.wrapping_add(row * left_row + start),

@@ -280,6 +280,7 @@ impl Product {
             {
                 let tile = Tile {
                     count,
+                    steps: ptr::null(),
                     depth: self.tiles,
                     stretches: 1,
                     left: self.left.wrapping_add(row),

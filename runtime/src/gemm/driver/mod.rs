@@ -7,6 +7,7 @@ mod rows;
 use std::ops::Range;
 use std::ptr;
 
+use self::rows::List;
 use super::ahead::Ahead;
 use super::kernel::{Kernels, Tile};
 use super::pack::{self, Matrix};
@@ -173,7 +174,8 @@ impl<'a, T: Element> Block<'a, T> {
             Some(1) => (kernels.scattered, 1),
             Some(length) => (kernels.outer, depth.len() / length),
         };
-        let groups = self.row_groups(kernels.outer.len());
+        let mut list = List::default();
+        let groups = self.row_groups(kernels.outer.len(), &mut list);
         let tiles_of_panel = groups.iter().map(|group| group.count).sum();
         let panels = self.columns.div_ceil(panel_vectors * kernels.lanes);
         let mut panel_number = 0;
@@ -201,11 +203,11 @@ impl<'a, T: Element> Block<'a, T> {
                 for group in &groups {
                     let mut first = 0;
                     while first < group.count {
-                        let row = group.row(first);
+                        let (row, steps) = group.tile(first, &list);
                         let (count, ahead) = requests.take(group.count - first);
                         let tile = Tile {
                             count,
-                            steps: group.steps(first).map_or(ptr::null(), <[_]>::as_ptr),
+                            steps,
                             depth: depth.len(),
                             stretches,
                             left: self.left_row(left, row),

@@ -1,43 +1,55 @@
 //! The rows of a block in tiles, and these in groups for one call of a kernel.
 
+use std::ptr;
+
 use smallvec::SmallVec;
 
 use super::Block;
-use crate::gemm::plan::Runs;
 use crate::gemm::tiles::{Tiles, even_tiles};
 use crate::gemm::vector::Element;
 
-/// Tiles of as many rows.
+/// Tiles that are listed without taking memory.
+const MOST_LISTED: usize = 64;
+
+/// Tiles of as many rows, for one call of a kernel.
 pub(super) struct Group {
     /// Rows of each tile.
     pub height: usize,
     /// How many tiles.
     pub count: usize,
-    starts: Starts,
+    place: Place,
 }
 
-/// Where the tiles of a group start.
-enum Starts {
+/// Where the tiles of a group are.
+enum Place {
     /// One below the other, from this row on.
     Below(usize),
-    /// In these rows, and elements from each tile to the next one: of the left operand and of the result.
-    Listed(Vec<usize>, Vec<[isize; 2]>),
+    /// In a list, from this entry on.
+    Listed(usize),
+}
+
+/// Tiles that are not one below the other. (Apart from their groups, which are moved.)
+#[derive(Default)]
+pub(super) struct List {
+    /// The first row of each.
+    rows: SmallVec<[usize; MOST_LISTED]>,
+    /// Elements to each tile from the one before in its group, of the left operand and of the result.
+    steps: SmallVec<[[isize; 2]; MOST_LISTED]>,
 }
 
 impl Group {
-    /// The first row of a tile.
-    pub fn row(&self, tile: usize) -> usize {
-        match &self.starts {
-            Starts::Below(row) => row + tile * self.height,
-            Starts::Listed(rows, _) => rows[tile],
-        }
+    fn below(tiles: Tiles) -> Group {
+        let Tiles { start, length: height, count } = tiles;
+        Group { height, count, place: Place::Below(start) }
     }
 
-    /// The steps from this tile on, [`Tile::steps`](crate::gemm::kernel::Tile::steps).
-    pub fn steps(&self, tile: usize) -> Option<&[[isize; 2]]> {
-        match &self.starts {
-            Starts::Below(_) => None,
-            Starts::Listed(_, steps) => Some(&steps[tile..]),
+    /// The first row of a tile, and [`Tile::steps`](crate::gemm::kernel::Tile::steps) from it on.
+    pub fn tile(&self, tile: usize, list: &List) -> (usize, *const [isize; 2]) {
+        match self.place {
+            Place::Below(row) => (row + tile * self.height, ptr::null()),
+            Place::Listed(first) => {
+                (list.rows[first + tile], list.steps[first + tile + 1..].as_ptr())
+            }
         }
     }
 }
@@ -60,37 +72,27 @@ impl<T: Element> Block<'_, T> {
     }
 
     /// The same in groups, one for each height of tiles.
-    pub(super) fn row_groups(&self, most: usize) -> SmallVec<[Group; 4]> {
-        match &self.driver.plan.left_runs {
-            Some(runs) => self.groups_of_runs(runs, most),
-            None => {
-                let group = |tiles: Tiles| Group {
-                    height: tiles.length,
-                    count: tiles.count,
-                    starts: Starts::Below(tiles.start),
-                };
-                self.row_tiles(most).map(group).collect()
-            }
-        }
-    }
-
-    fn groups_of_runs(&self, runs: &Runs, most: usize) -> SmallVec<[Group; 4]> {
-        let mut rows_of = vec![Vec::new(); most];
-        for (row, height) in self.row_tiles(most).flat_map(Tiles::each) {
-            rows_of[height - 1].push(row);
-        }
+    pub(super) fn row_groups(&self, most: usize, list: &mut List) -> SmallVec<[Group; 4]> {
+        let Some(runs) = &self.driver.plan.left_runs else {
+            return self.row_tiles(most).map(Group::below).collect();
+        };
         let place = |row: usize| {
             let left = runs.offset(self.region.row_start as usize + row);
             [left, row as isize * self.result.row_stride]
         };
-        let groups = rows_of.into_iter().enumerate().filter(|(_, rows)| !rows.is_empty());
-        let groups = groups.map(|(index, rows)| {
-            let steps = rows.windows(2).map(|pair| {
-                let ([left, result], [next_left, next_result]) = (place(pair[0]), place(pair[1]));
-                [next_left - left, next_result - result]
-            });
-            let (count, steps) = (rows.len(), steps.collect());
-            Group { height: index + 1, count, starts: Starts::Listed(rows, steps) }
+        let is_there = |height: &usize| self.row_tiles(most).any(|tiles| tiles.length == *height);
+        let groups = (1..=most).rev().filter(is_there).map(|height| {
+            let first = list.rows.len();
+            let tiles = self.row_tiles(most).filter(|tiles| tiles.length == height);
+            list.rows.extend(tiles.flat_map(Tiles::each).map(|(row, _)| row));
+            let rows = &list.rows[first..];
+            let mut from = place(rows[0]);
+            for &row in rows {
+                let to = place(row);
+                list.steps.push([to[0] - from[0], to[1] - from[1]]);
+                from = to;
+            }
+            Group { height, count: rows.len(), place: Place::Listed(first) }
         });
         groups.collect()
     }

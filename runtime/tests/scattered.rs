@@ -249,18 +249,20 @@ fn convolutions_and_their_gradients_are_products_of_windows() {
 }
 
 /// Strided convolutions with their channels last, and gradients of their kernels: rows of an image are tiles
-/// that are not packed, unless they are short; few channels are sums along the taps.
+/// that are not packed, unless they are short, many of them in one call of a kernel; few channels are sums along the
+/// taps.
 #[test]
 fn windows_of_channels_are_read_row_by_row() {
-    for (side, taps, from, to) in [
-        (14, 3, 1, 16),
-        (7, 3, 16, 32),
-        (3, 3, 8, 40),
-        (9, 2, 16, 4),
-        (16, 3, 32, 2),
-        (5, 4, 32, 1),
+    for (samples, side, taps, from, to) in [
+        (3, 14, 3, 1, 16),
+        (3, 7, 3, 16, 32),
+        (3, 3, 3, 8, 40),
+        (3, 9, 2, 16, 4),
+        (3, 16, 3, 32, 2),
+        (3, 5, 4, 32, 1),
+        (40, 7, 3, 2, 16),
     ] {
-        let (samples, channels) = (3, from as isize);
+        let channels = from as isize;
         let row = (2 * side + taps - 2) as isize * channels;
         let plane = (2 * side + taps - 2) as isize * row;
         let places: Axis = vec![(samples, plane), (side, 2 * row), (side, 2 * channels)];

@@ -91,8 +91,9 @@ impl<T> Tile<T> {
 /// A kernel compiled for a number of rows and columns.
 ///
 /// # Safety
-/// The processor has the kernel's instructions; all elements that the tile describes are valid
-/// to read, or to write for the output, which overlaps no operand.
+/// The processor has the kernel's instructions; all elements that the tile and those after it describe are
+/// valid to read, or to write for the output, which overlaps no operand; there are as many steps as tiles
+/// after it, or none.
 pub(super) type Kernel<T> = unsafe fn(&Tile<T>);
 
 /// Copies a `rows x columns` block from `source` to `target`, both with contiguous inner elements and the

@@ -1,5 +1,6 @@
 //! The rows of a block in tiles, and these in groups for one call of a kernel.
 
+use std::cmp::Reverse;
 use std::ptr;
 
 use smallvec::SmallVec;
@@ -80,19 +81,26 @@ impl<T: Element> Block<'_, T> {
             let left = runs.offset(self.region.row_start as usize + row);
             [left, row as isize * self.result.row_stride]
         };
-        let is_there = |height: &usize| self.row_tiles(most).any(|tiles| tiles.length == *height);
-        let groups = (1..=most).rev().filter(is_there).map(|height| {
-            let first = list.rows.len();
-            let tiles = self.row_tiles(most).filter(|tiles| tiles.length == height);
-            list.rows.extend(tiles.flat_map(Tiles::each).map(|(row, _)| row));
-            let rows = &list.rows[first..];
-            let mut from = place(rows[0]);
-            for &row in rows {
+        let mut tiles: SmallVec<[(Reverse<usize>, usize); MOST_LISTED]> = self
+            .row_tiles(most)
+            .flat_map(Tiles::each)
+            .map(|(row, height)| (Reverse(height), row))
+            .collect();
+        tiles.sort_unstable();
+        list.rows.extend(tiles.iter().map(|&(_, row)| row));
+        let mut first = 0;
+        let groups = tiles.chunk_by(|a, b| a.0 == b.0).map(|tiles| {
+            let (Reverse(height), row) = tiles[0];
+            let mut from = place(row);
+            list.steps.extend(tiles.iter().map(|&(_, row)| {
                 let to = place(row);
-                list.steps.push([to[0] - from[0], to[1] - from[1]]);
+                let step = [to[0] - from[0], to[1] - from[1]];
                 from = to;
-            }
-            Group { height, count: rows.len(), place: Place::Listed(first) }
+                step
+            }));
+            let group = Group { height, count: tiles.len(), place: Place::Listed(first) };
+            first += tiles.len();
+            group
         });
         groups.collect()
     }
